@@ -1,0 +1,51 @@
+"""The error tree: facts go in, one sentence with the next step comes out.
+
+`LinewatchError` is trouble a user or the plant can cause and mend. Anything else is a bug
+and ends the process with its traceback.
+"""
+
+from pathlib import Path
+
+
+class LinewatchError(Exception):
+    """Expected trouble; `str()` is one sentence: what is wrong, where, and what to do."""
+
+
+class ConfigError(LinewatchError):
+    """The settings cannot be used; a restart would not help (exit status 78)."""
+
+
+class UsageError(LinewatchError):
+    """The command line asks for something that cannot be (exit status 2)."""
+
+
+class RecipeError(LinewatchError):
+    """A product cannot be prepared: its recipe or its model is missing or unfit."""
+
+
+class ImageError(LinewatchError):
+    """A file or an upload is not a picture that can be inspected."""
+
+    def __init__(self, name: str | Path, problem: str) -> None:
+        super().__init__(f"image {str(name)!r}: {problem}")
+
+
+class CameraLost(LinewatchError):
+    """The source stopped delivering frames; capture backs off and opens it again."""
+
+    def __init__(self, device: str, problem: str) -> None:
+        super().__init__(f"camera {device!r}: {problem}; check cable, power and address")
+
+
+class BrokerLost(LinewatchError):
+    """The MQTT broker is away or refuses us; history waits on disk."""
+
+    def __init__(self, address: str, problem: str) -> None:
+        super().__init__(f"broker {address}: {problem}")
+
+
+class StorageFull(LinewatchError):
+    """The disk took nothing; verdicts go on without evidence or journal."""
+
+    def __init__(self, path: str | Path, problem: str) -> None:
+        super().__init__(f"storage {str(path)!r}: {problem}")

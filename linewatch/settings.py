@@ -1,0 +1,259 @@
+"""What an installer decides: a TOML file, then LINEWATCH_* from the environment; frozen once read."""
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from linewatch.errors import ConfigError
+
+DEFAULT_FILE = Path("config/linewatch.toml")
+ENV_PREFIX = "LINEWATCH_"
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _without_empty(values: Any, *names: str) -> Any:
+    """Treat `key = ""` as not given, as the shipped file writes it."""
+    if isinstance(values, dict):
+        return {key: value for key, value in values.items() if key not in names or value not in ("", None)}
+    return values
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Section(BaseModel):
+    """One TOML table: unknown keys are errors, nothing changes after start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class StationSettings(Section):
+    """Who this is and what it starts with."""
+
+    name: Name = "station1"
+    product: Name = "demo"
+
+
+class SourceSettings(Section):
+    """Where frames come from and how fast."""
+
+    kind: Literal["folder", "video", "camera", "rtsp", "gige", "simulator"] = "simulator"
+    uri: str = ""
+    fps: Annotated[float, Field(ge=0, le=1000)] = 10.0
+    loop: bool = False
+    open_timeout_s: Positive = 5.0
+    read_timeout_s: Positive = 2.0
+
+
+class TriggerSettings(Section):
+    """What starts an exposure."""
+
+    mode: Literal["free", "mqtt", "part"] = "free"
+
+
+class ModelsSettings(Section):
+    """Where learnt models and recipes are."""
+
+    path: Path = Path("models")
+    recipes: Path = Path("config/recipes")
+    threads: Annotated[int, Field(ge=0, le=64)] = 0  # Inference threads; 0 lets the engine choose.
+
+
+class MqttSettings(Section):
+    """The broker that carries verdicts to the PLC."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    base_topic: Annotated[str, Field(pattern=r"^[^#+\s/][^#+\s]{0,59}$")] = "linewatch/station1"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    password_file: Path | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    keepalive_s: Annotated[int, Field(ge=1, le=3600)] = 5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_path_is_none(cls, values: Any) -> Any:
+        return _without_empty(values, "password_file", "tls_ca", "tls_cert", "tls_key")
+
+    def secret(self) -> str:
+        """Return the broker password, from the environment or its file. Raises ConfigError."""
+        if self.password_file is None:
+            return self.password.get_secret_value()
+        try:
+            return self.password_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"mqtt.password_file {str(self.password_file)!r}: {error.strerror}") from error
+
+
+class JournalSettings(Section):
+    """The SQLite file that owns every verdict."""
+
+    path: Path = Path("var/journal.db")
+    retention_days: Positive = 90
+
+
+class EvidenceSettings(Section):
+    """Which pictures are kept, and how much room they may take."""
+
+    path: Path = Path("var/evidence")
+    pass_every: Annotated[int, Field(ge=0)] = 100  # 0 keeps no PASS at all.
+    bytes_max: Count = 10_000_000_000
+    free_bytes_min: Annotated[int, Field(ge=0)] = 1_000_000_000
+    retention_days: Positive = 30
+
+
+class HttpSettings(Section):
+    """The operator's page, the metrics and the health checks."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    token_file: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_path_is_none(cls, values: Any) -> Any:
+        return _without_empty(values, "token_file")
+
+    @model_validator(mode="after")
+    def _open_address_needs_token(self) -> "HttpSettings":
+        if self.token_file is None and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} can be reached from other machines, so it needs http.token_file; "
+                "write a long random token into a file and name it, or use host 127.0.0.1"
+            )
+        return self
+
+
+class LimitsSettings(Section):
+    """Time and room that one part may take."""
+
+    deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 200
+    frame_age_ms_max: Annotated[int, Field(ge=1, le=60_000)] = 500
+    frames_max: Annotated[int, Field(ge=1, le=1000)] = 4
+    inspections_max: Annotated[int, Field(ge=1, le=1000)] = 4
+    stall_s: Positive = 10.0  # One item in one stage for longer than this: the process ends.
+    grace_s: Positive = 5.0  # How long a stop waits for history to reach the broker.
+
+
+class Settings(BaseSettings):
+    """Everything `config/linewatch.toml` and the environment can say. Read it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    station: StationSettings = StationSettings()
+    source: SourceSettings = SourceSettings()
+    trigger: TriggerSettings = TriggerSettings()
+    models: ModelsSettings = ModelsSettings()
+    mqtt: MqttSettings = MqttSettings()
+    journal: JournalSettings = JournalSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    http: HttpSettings = HttpSettings()
+    limits: LimitsSettings = LimitsSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment above the file, whose tables arrive as keyword arguments."""
+        return env_settings, init_settings
+
+
+def load(path: Path | None) -> Settings:
+    """Read settings from `path`, then from the environment.
+
+    None means: `config/linewatch.toml` if it is there, else the defaults. Raises ConfigError
+    with one sentence that names the file or variable, the key and what to write instead.
+    """
+    if path is None:
+        path = DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    tables = {} if path is None else _read_toml(path)
+    _refuse_unknown_variables(os.environ)
+    try:
+        return Settings(**tables)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, path)) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"settings file {str(path)!r} does not exist; name another with --config"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"settings file {str(path)!r} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"settings file {str(path)!r} is not valid TOML: {error}") from error
+
+
+def keys() -> Iterator[str]:
+    """Yield every setting as `section.key`."""
+    for section, info in Settings.model_fields.items():
+        table = info.annotation
+        assert isinstance(table, type) and issubclass(table, Section), section
+        for key in table.model_fields:
+            yield f"{section}.{key}"
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """pydantic-settings ignores a misspelt variable; an installer would never find out."""
+    known = {ENV_PREFIX + key.upper().replace(".", "__") for key in keys()}
+    for name in sorted(environment):
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
+            raise ConfigError(
+                f"environment variable {name} is not a setting{_did_you_mean(name.upper(), known)}"
+            )
+
+
+def _sentence(error: ValidationError, path: Path | None) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "settings"
+    variable = ENV_PREFIX + where.upper().replace(".", "__")
+    origin = (
+        f"environment variable {variable}" if variable in os.environ else f"{path or 'defaults'}: {where}"
+    )
+    if first["type"] == "extra_forbidden":
+        section = where.rpartition(".")[0]
+        known = {k for k in keys() if k.startswith(section)} if section else set(Settings.model_fields)
+        return f"{origin} is not a setting{_did_you_mean(where, known)}"
+    what = first["msg"].removeprefix("Value error, ")
+    what = what.replace("String should match pattern", "must match")
+    rest = error.error_count() - 1
+    return f"{origin}: {what[0].lower()}{what[1:]}" + (f" (and {rest} more)" if rest else "")
+
+
+def _did_you_mean(wrong: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
