@@ -1,0 +1,185 @@
+"""Source to frames: the stage that exposes, numbers every exposure and rides out a lost camera."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from linewatch.domain import Frame, Reason
+from linewatch.errors import CameraLost
+from linewatch.lane import Lane, LaneClosed
+from linewatch.metrics import Metrics
+from linewatch.sources import Source
+from linewatch.stages import IDLE_S, Stage
+from linewatch.station import Station
+
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MAX_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One request for one exposure."""
+
+    rid: int
+    part: str
+    received_ns: int  # Monotonic: a frame older than this does not show the part.
+
+
+class Occasions(Protocol):
+    """When to expose: freely at a pace, or when somebody asks."""
+
+    def frames(self, source: Source, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
+        """Yield the frames of one opened source that are exposures. Raises CameraLost."""
+
+    def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
+        """Wait while there is no camera; yield a pictureless frame for each part asked for."""
+
+
+class FreeRun:
+    """Every frame is an exposure, at most `fps` a second; 0 is as fast as they come.
+
+    A recording waits for its next turn. A camera does not: frames between two turns are read,
+    so that nothing stale stays in its buffer, and are no exposures.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._period_s = 1 / fps if fps else 0.0
+
+    def frames(self, source: Source, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
+        """Yield frames at the pace, until the source ends or `stop` is set."""
+        due = time.monotonic()
+        while not stop.is_set():
+            if not source.live and self._wait_until(due, stage, stop):
+                return
+            with stage.working():
+                frame = source.read()
+            if frame is None:
+                return
+            if source.live and frame.captured_ns / 1e9 < due:
+                continue
+            yield frame
+            due = max(
+                due + self._period_s, time.monotonic() - self._period_s
+            )  # Late once is not late for ever.
+
+    def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
+        """Wait: without a camera nothing was exposed."""
+        stop.wait(wait_s)
+        yield from ()
+
+    @staticmethod
+    def _wait_until(due: float, stage: Stage, stop: threading.Event) -> bool:
+        while (left := due - time.monotonic()) > 0:
+            if stop.wait(min(left, IDLE_S)):
+                return True
+            stage.beat()
+        return False
+
+
+class Triggered:
+    """One exposure for each trigger: the first frame captured after it arrived."""
+
+    def __init__(self, triggers: Lane[Trigger]) -> None:
+        self._triggers = triggers
+
+    def frames(self, source: Source, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
+        """Yield one frame for each trigger, until the source ends or `stop` is set."""
+        while not stop.is_set():
+            trigger = self._take(IDLE_S)
+            stage.beat()
+            if trigger is None:
+                continue
+            try:
+                frame = self._exposed_after(trigger, source, stage)
+            except CameraLost:
+                yield _pictureless(trigger, Reason.CAMERA_LOST)
+                raise
+            if frame is None:
+                yield _pictureless(trigger, Reason.CAMERA_LOST)
+                return
+            yield replace(frame, trigger=trigger.rid, part=trigger.part)
+
+    def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
+        """Answer every trigger at once: there is no camera to expose with."""
+        until = time.monotonic() + wait_s
+        while not stop.is_set() and (left := until - time.monotonic()) > 0:
+            trigger = self._take(min(left, IDLE_S))
+            if trigger is not None:
+                yield _pictureless(trigger, Reason.CAMERA_LOST)
+
+    def _take(self, timeout_s: float) -> Trigger | None:
+        try:
+            return self._triggers.take(timeout_s)
+        except LaneClosed:
+            return None
+
+    @staticmethod
+    def _exposed_after(trigger: Trigger, source: Source, stage: Stage) -> Frame | None:
+        while True:
+            with stage.working():
+                frame = source.read()
+            if frame is None or not source.live or frame.captured_ns >= trigger.received_ns:
+                return frame
+
+
+class Capture:
+    """Opens the source for as long as the line runs, and puts every exposure on the belt."""
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        occasions: Occasions,
+        frames: Lane[Frame],
+        station: Station,
+        metrics: Metrics,
+        stop: threading.Event,
+    ) -> None:
+        self._open_source = open_source
+        self._occasions = occasions
+        self._frames = frames
+        self._station = station
+        self._metrics = metrics
+        self._stop = stop
+        self._seq = 0
+
+    def run(self, stage: Stage) -> None:
+        """Capture until the recording ends or the daemon stops; a lost camera is opened again for ever."""
+        backoff_s = BACKOFF_FIRST_S
+        silent_since = time.monotonic()
+        with self._frames:
+            while not self._stop.is_set():
+                try:
+                    with self._open_source() as source:
+                        for frame in self._occasions.frames(source, stage, self._stop):
+                            if self._station.snapshot().camera_trouble:
+                                self._station.camera_back(time.monotonic() - silent_since)
+                                backoff_s = BACKOFF_FIRST_S
+                            self._expose(frame)
+                    return
+                except CameraLost as trouble:
+                    self._station.camera_lost(str(trouble))
+                    silent_since = time.monotonic()
+                stage.beat()
+                # Jitter: many stations behind one switch do not knock at the same moment.
+                for frame in self._occasions.lost(self._stop, backoff_s * random.uniform(0.8, 1.2)):
+                    self._expose(frame)
+                backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+
+    def _expose(self, frame: Frame) -> None:
+        self._seq += 1
+        self._metrics.frames_captured.inc()
+        self._frames.put(replace(frame, seq=self._seq))
+
+
+def _pictureless(trigger: Trigger, fault: Reason) -> Frame:
+    return Frame(
+        image=None,
+        captured_ns=trigger.received_ns,
+        captured_ms=time.time_ns() // 1_000_000,
+        trigger=trigger.rid,
+        part=trigger.part,
+        fault=fault,
+    )

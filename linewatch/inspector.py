@@ -1,0 +1,86 @@
+"""Frame to inspection: the stage that judges. Whatever a frame is, it leaves with one result."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from linewatch.domain import Frame, Inspection, Reason, Result, Scored, State
+from linewatch.errors import NotRegistered
+from linewatch.health import Gate
+from linewatch.metrics import Metrics
+from linewatch.recipe import Recipe, judge
+from linewatch.scoring import Scorer
+from linewatch.station import Station
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A product ready to be judged: recipe, scorer and gate change together or not at all."""
+
+    recipe: Recipe
+    scorer: Scorer
+    gate: Gate
+
+
+class Inspector:
+    """Judges frames with the product in use; `use` swaps the product between two frames."""
+
+    def __init__(
+        self,
+        station: Station,
+        metrics: Metrics,
+        *,
+        frame_age_ms_max: int,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._station = station
+        self._metrics = metrics
+        self._frame_age_ms_max = frame_age_ms_max
+        self._clock_ns = clock_ns
+        self._prepared: Prepared | None = None
+
+    @property
+    def prepared(self) -> Prepared | None:
+        """The product in use, None before the first one passed its self-test."""
+        return self._prepared
+
+    def use(self, prepared: Prepared | None) -> None:
+        """Judge with this from the next frame on; one assignment is the whole changeover."""
+        self._prepared = prepared
+
+    def inspect(self, frame: Frame) -> Iterator[Inspection]:
+        """Yield exactly one inspection for one exposure."""
+        station = self._station.snapshot()
+        prepared = self._prepared  # Read once: a changeover may replace it at any time.
+        age_ms = (self._clock_ns() - frame.captured_ns) // 1_000_000
+        self._metrics.frame_age.labels(station.station).observe(age_ms / 1000)
+
+        scored: Scored | None = None
+        if frame.image is None:
+            result, reason = Result.ERROR, frame.fault
+        elif prepared is None or station.mode is not State.READY:
+            result, reason = Result.ERROR, Reason.NOT_READY
+        elif age_ms > self._frame_age_ms_max:
+            result, reason = Result.ERROR, Reason.STALE
+        elif (fault := prepared.gate.check(frame.image)) is not Reason.NONE:
+            result, reason = Result.ERROR, fault
+        else:
+            try:
+                scored = prepared.scorer.score(frame.image, prepared.recipe)
+                result, reason = judge(scored.raw, prepared.recipe)
+            except NotRegistered:
+                result, reason = Result.UNSURE, Reason.NOT_REGISTERED
+
+        if scored is None and result is Result.ERROR:
+            self._metrics.frames_dropped.labels(station.station, reason.name.lower()).inc()
+        yield Inspection(
+            frame=frame,
+            product=prepared.recipe.product if prepared else station.product,
+            product_index=prepared.recipe.index if prepared else station.product_index,
+            model=prepared.recipe.model if prepared else "",
+            threshold=prepared.recipe.threshold if prepared else 0.0,
+            result=result,
+            reason=reason,
+            age_ms=age_ms,
+            scored=scored,
+        )

@@ -1,0 +1,143 @@
+"""Stages: the daemon's named threads, started together and ended together.
+
+The first failure ends all; a stage that holds one item for too long ends the process.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from linewatch.lane import Lane, LaneClosed
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+IDLE_S = 0.25
+"""How often a stage with nothing to do shows that it is alive."""
+
+
+class StageStalled(RuntimeError):
+    """A stage held one item for longer than its limit, or did not end when asked."""
+
+
+class Stage:
+    """One named thread's work and its signs of life.
+
+    `run` gets this stage, so that it can say `working()` around each item and `beat()` when idle.
+    """
+
+    def __init__(self, name: str, run: Callable[["Stage"], None]) -> None:
+        self.name = name
+        self.run = run
+        self.beats = 0
+        self._since: float | None = None  # Monotonic start of the item in hand.
+
+    def beat(self) -> None:
+        """Show progress."""
+        self.beats += 1
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold one item; the watchdog asks for how long."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+            self.beats += 1
+
+    def busy_s(self) -> float:
+        """Return for how many seconds the item in hand has been held; 0.0 when idle."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+
+def transform(stage: Stage, inlet: Lane[A], work: Callable[[A], Iterable[B]], outlet: Lane[B]) -> None:
+    """Run `work` on everything that arrives and pass on what it yields, until the stream ends."""
+    try:
+        with outlet:
+            for item in inlet.items(stage.beat, IDLE_S):
+                with stage.working():
+                    results = list(work(item))
+                for result in results:
+                    outlet.put(result)
+    finally:
+        inlet.abandon()
+
+
+def consume(stage: Stage, inlet: Lane[A], work: Callable[[A], None]) -> None:
+    """Run `work` on everything that arrives, until the stream ends."""
+    try:
+        for item in inlet.items(stage.beat, IDLE_S):
+            with stage.working():
+                work(item)
+    finally:
+        inlet.abandon()
+
+
+class StageGroup:
+    """Runs stages until all have ended, `stop` is set, or one of them fails."""
+
+    def __init__(self, stages: Sequence[Stage], *, stall_s: float, grace_s: float) -> None:
+        self.stages = stages
+        self._stall_s = stall_s
+        self._grace_s = grace_s
+        self._failures: list[tuple[str, BaseException]] = []
+        self._ended = threading.Event()
+
+    def stalled(self) -> Stage | None:
+        """Return a stage that has held one item for longer than the limit."""
+        return next((stage for stage in self.stages if stage.busy_s() > self._stall_s), None)
+
+    def run(
+        self,
+        stop: threading.Event,
+        hurry: threading.Event,
+        alive: Callable[[], None],
+        *,
+        ending: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start every stage, watch over them and join them.
+
+        `alive` is called every 0.2 s while no stage is stalled. Once `stop` is set, or a stage has
+        ended, `ending` is called and the rest gets `grace_s` to drain, or no time at all once
+        `hurry` is set. Raises the first failure, or StageStalled.
+        """
+        threads = [
+            threading.Thread(target=self._guard, args=(s,), name=s.name, daemon=True) for s in self.stages
+        ]
+        for thread in threads:
+            thread.start()
+        while not self._ended.wait(0.2) and not stop.is_set():
+            self._watch(alive)
+        ending()
+        stop.set()
+        deadline = time.monotonic() + self._grace_s
+        while any(thread.is_alive() for thread in threads):
+            self._watch(alive)
+            if hurry.is_set() or time.monotonic() > deadline:
+                break
+            next(thread for thread in threads if thread.is_alive()).join(0.05)
+        left = [thread.name for thread in threads if thread.is_alive()]
+        if self._failures:
+            raise self._failures[0][1]
+        if left and not hurry.is_set():
+            raise StageStalled(f"still running {self._grace_s:.0f} s after the stop: {', '.join(left)}")
+
+    def _watch(self, alive: Callable[[], None]) -> None:
+        stuck = self.stalled()
+        if stuck is not None:
+            raise StageStalled(f"stage {stuck.name!r} holds one item for {stuck.busy_s():.1f} s")
+        alive()
+
+    def _guard(self, stage: Stage) -> None:
+        try:
+            stage.run(stage)
+        except LaneClosed:
+            pass  # A neighbour has gone; whatever ended it is the failure to report.
+        except BaseException as error:  # noqa: BLE001 - the boundary: kept, and raised by run()
+            self._failures.append((stage.name, error))
+        finally:
+            self._ended.set()

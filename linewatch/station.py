@@ -1,0 +1,181 @@
+"""What the station is doing, in one place: stages report facts, everyone else reads snapshots."""
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from linewatch.domain import Reason, Result, State, Verdict
+from linewatch.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+EVENTS_MAX = 256  # Kept while the broker is away; the oldest go first, the log has them all.
+HEARTBEAT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The station at one moment. Troubles are sentences for people, "" when there is none."""
+
+    station: str
+    boot: int
+    product: str
+    product_index: int = 0
+    model: str = ""
+    mode: State = State.STARTING  # What the daemon intends: the state without troubles.
+    mode_reason: str = ""
+    camera_trouble: str = "not opened yet"
+    impairments: dict[str, str] = field(default_factory=dict)  # "journal", "evidence", "broker": why.
+    selftest_passed: bool = False
+    outbox: int = 0
+    last_seq: int = 0
+    last_result: Result | None = None
+    busy: bool = False
+    beats: int = 0  # Grows with the judging stage's progress.
+    started_s: float = 0.0  # Monotonic.
+
+    @property
+    def state(self) -> State:
+        """The state that PLC, page and metrics see."""
+        if self.mode is not State.READY:
+            return self.mode
+        if self.camera_trouble:
+            return State.FAULT
+        return State.DEGRADED if self.impairments else State.READY
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the state is not READY, most serious first; [] when it is."""
+        troubles = [self.mode_reason, self.camera_trouble, *self.impairments.values()]
+        return [trouble for trouble in troubles if trouble] if self.state is not State.READY else []
+
+    @property
+    def uptime_s(self) -> int:
+        """Whole seconds since start."""
+        return int(time.monotonic() - self.started_s)
+
+
+class Station:
+    """The mutable facts behind the snapshots; every method may be called from any thread.
+
+    Edges (a camera lost, a disk back) are logged once and become events.
+    `changed` is set whenever something happened that the PLC should hear at once.
+    """
+
+    def __init__(self, name: str, boot: int, product: str, metrics: Metrics) -> None:
+        self.changed = threading.Event()
+        self.events: deque[dict[str, object]] = deque(maxlen=EVENTS_MAX)
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._now = Snapshot(station=name, boot=boot, product=product, started_s=time.monotonic())
+
+    def snapshot(self) -> Snapshot:
+        """Return the station as it is now."""
+        return self._now  # One reference to a frozen value: no lock needed to read it.
+
+    def intend(self, mode: State, reason: str = "") -> None:
+        """Enter a mode: READY means ready unless camera, disk or broker say otherwise."""
+        with self._lock:
+            self._replace(mode=mode, mode_reason=reason)
+
+    def use(self, product: str, index: int, model: str) -> None:
+        """Name the product and the model that judge from now on."""
+        with self._lock:
+            self._replace(product=product, product_index=index, model=model)
+
+    def tested(self, passed: bool) -> None:
+        """Keep how the last self-test ended."""
+        with self._lock:
+            self._replace(selftest_passed=passed)
+
+    def camera_lost(self, why: str) -> None:
+        """Nothing can be judged until `camera_back`."""
+        with self._lock:
+            first = not self._now.camera_trouble or self._now.camera_trouble == "not opened yet"
+            self._replace(camera_trouble=why)
+        self._metrics.camera_up.set(0)
+        if first:
+            log.warning("camera_lost reason=%r", why)
+            self.event("camera_lost", reason=why)
+
+    def camera_back(self, silent_s: float) -> None:
+        """Frames come again, or for the first time."""
+        with self._lock:
+            was_lost = self._now.camera_trouble not in ("", "not opened yet")
+            self._replace(camera_trouble="")
+        self._metrics.camera_up.set(1)
+        if was_lost:
+            self._metrics.camera_reconnects.inc()
+            log.info("camera_back after_s=%.1f", silent_s)
+            self.event("camera_back", after_s=round(silent_s, 1))
+
+    def impaired(self, part: str, why: str) -> None:
+        """Report trouble with "journal", "evidence" or "broker": judging goes on, DEGRADED."""
+        with self._lock:
+            first = part not in self._now.impairments
+            if self._now.impairments.get(part) != why:
+                self._replace(impairments={**self._now.impairments, part: why})
+        if first:
+            log.warning("impaired part=%s reason=%r", part, why)
+            self.event(f"{part}_impaired", reason=why)
+
+    def restored(self, part: str) -> None:
+        """Take back what `impaired` reported."""
+        if part not in self._now.impairments:
+            return
+        with self._lock:
+            self._replace(impairments={k: v for k, v in self._now.impairments.items() if k != part})
+        log.info("restored part=%s", part)
+        self.event(f"{part}_restored")
+
+    def judging(self, busy: bool) -> None:
+        """Say whether a part is in hand between capture and verdict."""
+        with self._lock:
+            self._now = replace(self._now, busy=busy)
+
+    def beat(self) -> None:
+        """Show that the judging stage moves; it calls this for every item and when idle."""
+        with self._lock:
+            self._now = replace(self._now, beats=self._now.beats + 1)
+
+    def delivered(self, verdict: Verdict) -> None:
+        """Keep the last verdict, for the status word."""
+        with self._lock:
+            self._now = replace(self._now, last_seq=verdict.seq, last_result=verdict.result, busy=False)
+        self.changed.set()
+
+    def outbox(self, messages: int) -> None:
+        """Keep how many verdicts the history still misses."""
+        with self._lock:
+            self._now = replace(self._now, outbox=messages)
+
+    def event(self, name: str, **facts: object) -> None:
+        """Queue one event for `B/event`."""
+        now = self._now
+        self.events.append(
+            {
+                "v": 1,
+                "station": now.station,
+                "boot": now.boot,
+                "event": name,
+                "ms": time.time_ns() // 1_000_000,
+                **facts,
+            }
+        )
+        self.changed.set()
+
+    def _replace(self, **changes: object) -> None:
+        before = self._now.state
+        self._now = replace(self._now, **changes)  # type: ignore[arg-type]  # names are checked at run time
+        after = self._now.state
+        if after is not before:
+            self._metrics.set_state(after)
+            log.info("state from=%s to=%s reason=%r", before, after, "; ".join(self._now.reasons))
+        self.changed.set()
+
+
+def blocking_reason(snapshot: Snapshot) -> Reason:
+    """Return why no part may be judged now; NONE when it may."""
+    return Reason.NONE if snapshot.mode is State.READY else Reason.NOT_READY
