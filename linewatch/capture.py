@@ -31,8 +31,13 @@ class Trigger:
 class Occasions(Protocol):
     """When to expose: freely at a pace, or when somebody asks."""
 
-    def frames(self, source: Source, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
-        """Yield the frames of one opened source that are exposures. Raises CameraLost."""
+    def frames(
+        self, source: Source, stage: Stage, stop: threading.Event, seen: Callable[[], None]
+    ) -> Iterator[Frame]:
+        """Yield the frames of one opened source that are exposures, until it ends or `stop` is set.
+
+        `seen` is called for every frame read, exposure or not. Raises CameraLost.
+        """
 
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
         """Wait while there is no camera; yield a pictureless frame for each part asked for."""
@@ -48,8 +53,10 @@ class FreeRun:
     def __init__(self, fps: float) -> None:
         self._period_s = 1 / fps if fps else 0.0
 
-    def frames(self, source: Source, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
-        """Yield frames at the pace, until the source ends or `stop` is set."""
+    def frames(
+        self, source: Source, stage: Stage, stop: threading.Event, seen: Callable[[], None]
+    ) -> Iterator[Frame]:
+        """Yield frames at the pace."""
         due = time.monotonic()
         while not stop.is_set():
             if not source.live and self._wait_until(due, stage, stop):
@@ -58,6 +65,7 @@ class FreeRun:
                 frame = source.read()
             if frame is None:
                 return
+            seen()
             if source.live and frame.captured_ns / 1e9 < due:
                 continue
             yield frame
@@ -85,15 +93,27 @@ class Triggered:
     def __init__(self, triggers: Lane[Trigger]) -> None:
         self._triggers = triggers
 
-    def frames(self, source: Source, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
-        """Yield one frame for each trigger, until the source ends or `stop` is set."""
+    def frames(
+        self, source: Source, stage: Stage, stop: threading.Event, seen: Callable[[], None]
+    ) -> Iterator[Frame]:
+        """Yield one frame for each trigger.
+
+        Between triggers a camera's frames are read and forgotten: nothing stale stays in its
+        buffer, and a lost camera is noticed before the next part comes.
+        """
+        if not source.live:
+            seen()
         while not stop.is_set():
-            trigger = self._take(IDLE_S)
+            trigger = self._take(0.0 if source.live else IDLE_S)
             stage.beat()
             if trigger is None:
+                if source.live:
+                    self._read(source, stage, seen)
                 continue
             try:
-                frame = self._exposed_after(trigger, source, stage)
+                frame = self._read(source, stage, seen)
+                while frame is not None and source.live and frame.captured_ns < trigger.received_ns:
+                    frame = self._read(source, stage, seen)
             except CameraLost:
                 yield _pictureless(trigger, Reason.CAMERA_LOST)
                 raise
@@ -117,12 +137,12 @@ class Triggered:
             return None
 
     @staticmethod
-    def _exposed_after(trigger: Trigger, source: Source, stage: Stage) -> Frame | None:
-        while True:
-            with stage.working():
-                frame = source.read()
-            if frame is None or not source.live or frame.captured_ns >= trigger.received_ns:
-                return frame
+    def _read(source: Source, stage: Stage, seen: Callable[[], None]) -> Frame | None:
+        with stage.working():
+            frame = source.read()
+        if frame is not None:
+            seen()
+        return frame
 
 
 class Capture:
@@ -144,29 +164,31 @@ class Capture:
         self._metrics = metrics
         self._stop = stop
         self._seq = 0
+        self._backoff_s = BACKOFF_FIRST_S
+        self._silent_since = time.monotonic()
 
     def run(self, stage: Stage) -> None:
         """Capture until the recording ends or the daemon stops; a lost camera is opened again for ever."""
-        backoff_s = BACKOFF_FIRST_S
-        silent_since = time.monotonic()
         with self._frames:
             while not self._stop.is_set():
                 try:
                     with self._open_source() as source:
-                        for frame in self._occasions.frames(source, stage, self._stop):
-                            if self._station.snapshot().camera_trouble:
-                                self._station.camera_back(time.monotonic() - silent_since)
-                                backoff_s = BACKOFF_FIRST_S
+                        for frame in self._occasions.frames(source, stage, self._stop, self._seen):
                             self._expose(frame)
-                    return
+                    break
                 except CameraLost as trouble:
                     self._station.camera_lost(str(trouble))
-                    silent_since = time.monotonic()
                 stage.beat()
                 # Jitter: many stations behind one switch do not knock at the same moment.
-                for frame in self._occasions.lost(self._stop, backoff_s * random.uniform(0.8, 1.2)):
+                for frame in self._occasions.lost(self._stop, self._backoff_s * random.uniform(0.8, 1.2)):
                     self._expose(frame)
-                backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+                self._backoff_s = min(2 * self._backoff_s, BACKOFF_MAX_S)
+
+    def _seen(self) -> None:
+        if self._station.snapshot().camera_trouble:
+            self._station.camera_back(time.monotonic() - self._silent_since)
+        self._silent_since = time.monotonic()
+        self._backoff_s = BACKOFF_FIRST_S
 
     def _expose(self, frame: Frame) -> None:
         self._seq += 1

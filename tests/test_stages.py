@@ -1,0 +1,112 @@
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from linewatch.lane import Lane
+from linewatch.stages import Stage, StageGroup, StageStalled, consume, transform
+
+
+def run(*stages: Stage, stop: threading.Event | None = None, stall_s: float = 5, grace_s: float = 5) -> None:
+    """Run stages to their end."""
+    group = StageGroup(stages, stall_s=stall_s, grace_s=grace_s)
+    group.run(stop or threading.Event(), threading.Event(), lambda: None)
+
+
+def feed(lane: Lane[int], *numbers: int) -> Stage:
+    """Return a stage that puts numbers and ends its stream."""
+
+    def produce(_: Stage) -> None:
+        with lane:
+            for number in numbers:
+                lane.put(number)
+
+    return Stage("feed", produce)
+
+
+def test_the_end_of_a_stream_runs_down_the_line() -> None:
+    """When the first stage ends, the others drain and end, and nothing is lost."""
+    a, b = Lane[int]("a", 2), Lane[int]("b", 2)
+    seen: list[int] = []
+
+    run(
+        feed(a, *range(50)),
+        Stage("double", lambda stage: transform(stage, a, lambda n: [n, n], b)),
+        Stage("collect", lambda stage: consume(stage, b, seen.append)),
+    )
+
+    assert seen == [n for n in range(50) for _ in range(2)]
+
+
+@pytest.mark.parametrize("failing", ["feed", "work", "collect"])
+def test_the_first_failure_ends_every_stage(failing: str) -> None:
+    """A bug in any stage is raised by run(), and no thread stays behind."""
+    a, b = Lane[int]("a", 1), Lane[int]("b", 1)
+
+    def fail_if(name: str) -> None:
+        if name == failing:
+            raise ZeroDivisionError(name)
+
+    def produce(_: Stage) -> None:
+        with a:
+            fail_if("feed")
+            while True:
+                a.put(1)
+
+    def work(number: int) -> Iterator[int]:
+        fail_if("work")
+        yield number
+
+    stages = [
+        Stage("feed", produce),
+        Stage("work", lambda stage: transform(stage, a, work, b)),
+        Stage("collect", lambda stage: consume(stage, b, lambda _: fail_if("collect"))),
+    ]
+
+    with pytest.raises(ZeroDivisionError, match=failing):
+        run(*stages)
+    assert not {"feed", "work", "collect"} & {thread.name for thread in threading.enumerate()}
+
+
+def test_a_stage_that_hangs_on_one_item_is_named() -> None:
+    """The watchdog's question is how long one item is in hand, and the answer ends the run."""
+    lane, release = Lane[int]("a", 1), threading.Event()
+
+    def hang(_: int) -> None:
+        release.wait(20)
+
+    with pytest.raises(StageStalled, match="'stuck' holds one item"):
+        run(
+            feed(lane, 1),
+            Stage("stuck", lambda stage: consume(stage, lane, hang)),
+            stall_s=0.05,
+        )
+    release.set()
+
+
+def test_a_stage_that_does_not_end_is_named() -> None:
+    """After the grace a stop does not wait for ever."""
+    release, stop = threading.Event(), threading.Event()
+    stop.set()
+
+    def hang(_: Stage) -> None:
+        release.wait(20)
+
+    with pytest.raises(StageStalled, match="deaf"):
+        run(Stage("deaf", hang), stop=stop, grace_s=0.05)
+    release.set()
+
+
+def test_an_idle_stage_beats() -> None:
+    """A stage that waits for work shows progress, so the watchdog is fed by life, not by luck."""
+    lane = Lane[int]("a", 1)
+    stage = Stage("idle", lambda stage: consume(stage, lane, lambda _: None))
+    thread = threading.Thread(target=stage.run, args=(stage,))
+    thread.start()
+    while stage.beats == 0 and thread.is_alive():
+        thread.join(0.01)
+    lane.close()
+    thread.join(5)
+
+    assert stage.beats > 0
+    assert stage.busy_s() == 0.0
