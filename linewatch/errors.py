@@ -23,6 +23,14 @@ class RecipeError(LinewatchError):
     """A product cannot be prepared: its recipe or its model is missing or unfit."""
 
 
+class SelfTestFailed(RecipeError):
+    """The model does not score its golden samples as it did when it was learnt."""
+
+
+class NotRegistered(LinewatchError):
+    """The part was not found in the picture; the part becomes UNSURE."""
+
+
 class ImageError(LinewatchError):
     """A file or an upload is not a picture that can be inspected."""
 

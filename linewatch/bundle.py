@@ -1,0 +1,267 @@
+"""A model version on disk: an immutable folder `MODELS/PRODUCT/VERSION/` whose every file is hashed."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from linewatch.domain import Result
+from linewatch.errors import RecipeError
+from linewatch.registration import Registration
+
+FORMAT = 1
+ACTIVE = "active"
+MANIFEST = "manifest.json"
+GRAPH = "scorer.xml"
+WEIGHTS = "scorer.bin"
+_VERSION = re.compile(r"^[0-9a-f]{8}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Thresholds that follow from the scores of good pictures the model had not seen."""
+
+    threshold: float
+    unsure_threshold: float
+    false_reject: float  # The wanted rate, 0 to 1.
+    bound: float | None  # Upper 95 % confidence limit of the rate; None: too few pictures to say.
+    method: str
+    scores: tuple[float, ...]  # Out-of-fold scores of the good pictures.
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStatistics:
+    """What the training pictures look like: quantiles (0, 5, 25, 50, 75, 95, 100 %)."""
+
+    brightness: tuple[float, ...]
+    sharpness: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A stored picture that the model must go on scoring as it did when it was learnt."""
+
+    file: str  # Below the bundle's folder.
+    expected: Result  # PASS: a good part. FAIL: a challenge.
+    raw: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One model version, its files proven unchanged."""
+
+    folder: Path
+    product: str
+    version: str
+    created: str  # UTC, ISO 8601.
+    input_shape: tuple[int, int]  # Height, width.
+    registration: Registration | None
+    calibration: Calibration
+    pictures: PictureStatistics
+    golden: tuple[Golden, ...]
+    training: Mapping[str, Any] = field(hash=False)  # Facts for people: data digest, seed, settings, ...
+    files: Mapping[str, str] = field(hash=False)  # Name below the folder -> SHA-256.
+
+    @property
+    def graph(self) -> Path:
+        """The compiled graph's XML file; its weights lie beside it."""
+        return self.folder / GRAPH
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the weights, for `model_info`."""
+        return self.files[WEIGHTS]
+
+
+def read_bundle(models: Path, product: str, version: str = ACTIVE) -> Bundle:
+    """Read a version and prove every file. Raises RecipeError with one sentence when it is unfit."""
+    if version == ACTIVE:
+        version = active_version(models, product)
+    folder = models / product / version
+    manifest = _read_manifest(folder, product, version)
+    _verify_files(folder, manifest["files"])
+    return _from_manifest(folder, manifest)
+
+
+def write_bundle(
+    models: Path,
+    product: str,
+    *,
+    created: str,
+    input_shape: tuple[int, int],
+    registration: Registration | None,
+    calibration: Calibration,
+    pictures: PictureStatistics,
+    golden: tuple[Golden, ...],
+    training: Mapping[str, Any],
+    content: Path,
+) -> Bundle:
+    """Move the files of folder `content` into a new version and return it; all or nothing.
+
+    The version is the first 8 hex digits of the hash over everything in it, so equal content is
+    the same version. `content` is used up. Raises OSError when the disk refuses.
+    """
+    files = {
+        path.relative_to(content).as_posix(): _sha256(path)
+        for path in sorted(content.rglob("*"))
+        if path.is_file()
+    }
+    assert GRAPH in files and WEIGHTS in files, f"no graph in {content}"
+    manifest = {
+        "format": FORMAT,
+        "product": product,
+        "input_shape": list(input_shape),
+        "registration": None if registration is None else asdict(registration),
+        "calibration": asdict(calibration),
+        "pictures": asdict(pictures),
+        "golden": [asdict(sample) for sample in golden],
+        "training": dict(training),
+        "files": files,
+    }
+    manifest = json.loads(json.dumps(manifest))  # What is hashed is what a reader will see.
+    version = _digest(manifest)[:8]
+    manifest = {"format": FORMAT, "product": product, "version": version, "created": created} | manifest
+    (content / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    folder = models / product / version
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _move_in(content, folder)
+    return read_bundle(models, product, version)
+
+
+def versions(models: Path, product: str) -> list[str]:
+    """Return the versions on disk, oldest first; empty if the product was never trained."""
+    found = [path for path in (models / product).glob("*/" + MANIFEST) if _VERSION.match(path.parent.name)]
+    return [path.parent.name for path in sorted(found, key=_created)]
+
+
+def active_version(models: Path, product: str) -> str:
+    """Return the version that "active" stands for. Raises RecipeError when there is none."""
+    pointer = models / product / ACTIVE
+    try:
+        version = pointer.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise RecipeError(
+            f"product {product!r} has no active model in {str(models)!r}; "
+            f"train one: linewatch train {product} --images DIR"
+        ) from error
+    if not _VERSION.match(version):
+        raise RecipeError(
+            f"{str(pointer)!r} names no version but {version[:20]!r}; "
+            f"activate one: linewatch models activate {product} VERSION"
+        )
+    return version
+
+
+def activate(models: Path, product: str, version: str) -> None:
+    """Make `version` the active one, after proving it. Raises RecipeError and changes nothing if unfit."""
+    read_bundle(models, product, version)
+    pointer = models / product / ACTIVE
+    fresh = pointer.with_name(f".{ACTIVE}.{os.getpid()}")
+    fresh.write_text(version + "\n", encoding="utf-8")
+    fresh.replace(pointer)
+
+
+def _read_manifest(folder: Path, product: str, version: str) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(
+            f"model {product}/{version} is not in {str(folder.parent.parent)!r}; "
+            f"list what is there: linewatch models list {product}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{str(path)!r} cannot be read: {error}; {_restore(product)}") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+        raise RecipeError(f"{str(path)!r} is not a model manifest; {_restore(product)}")
+    if manifest["format"] != FORMAT:
+        raise RecipeError(
+            f"model {product}/{version} has format {manifest['format']}, this linewatch reads {FORMAT}; "
+            "update linewatch or train the product again"
+        )
+    if manifest.get("product") != product:
+        raise RecipeError(
+            f"{str(folder)!r} holds a model of product {manifest.get('product')!r}, not {product!r}; "
+            f"{_restore(product)}"
+        )
+    rest = {key: value for key, value in manifest.items() if key not in ("version", "created")}
+    if not version == manifest.get("version") == _digest(rest)[:8]:
+        raise RecipeError(f"{str(path)!r} was changed after training; {_restore(product)}")
+    return manifest
+
+
+def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
+    product = folder.parent.name
+    for name, wanted in files.items():
+        path = folder / name
+        try:
+            found = _sha256(path)
+        except OSError as error:
+            raise RecipeError(f"{str(path)!r} is missing from the model; {_restore(product)}") from error
+        if found != wanted:
+            raise RecipeError(f"{str(path)!r} was changed after training; {_restore(product)}")
+
+
+def _restore(product: str) -> str:
+    return f"restore it from a copy, activate another version, or train {product!r} again"
+
+
+def _from_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
+    registration = manifest["registration"]
+    calibration = manifest["calibration"]
+    height, width = manifest["input_shape"]
+    return Bundle(
+        folder=folder,
+        product=manifest["product"],
+        version=manifest["version"],
+        created=str(manifest.get("created", "")),
+        input_shape=(height, width),
+        registration=None if registration is None else Registration(**registration),
+        calibration=Calibration(**calibration | {"scores": tuple(calibration["scores"])}),
+        pictures=PictureStatistics(**{key: tuple(value) for key, value in manifest["pictures"].items()}),
+        golden=tuple(
+            Golden(sample["file"], Result(sample["expected"]), sample["raw"]) for sample in manifest["golden"]
+        ),
+        training=manifest["training"],
+        files=manifest["files"],
+    )
+
+
+def _move_in(content: Path, folder: Path) -> None:
+    """Bring `content` to its place in one rename, from a copy on the same disk."""
+    waiting = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    try:
+        staged = waiting / folder.name
+        shutil.copytree(content, staged)
+        for path in staged.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        staged.rename(folder)
+    finally:
+        shutil.rmtree(waiting)
+    shutil.rmtree(content)
+
+
+def _created(manifest: Path) -> tuple[str, str]:
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "", manifest.parent.name  # Listed all the same: `models verify` will say what is wrong.
+    return str(found.get("created", "")) if isinstance(found, dict) else "", manifest.parent.name
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,79 @@
+"""What runs a compiled model. The only importer of the runtime outside training."""
+
+import threading
+from pathlib import Path
+from typing import Protocol
+
+import openvino as ov
+
+from linewatch.domain import AnomalyMap, Image
+from linewatch.errors import RecipeError
+
+
+class Engine(Protocol):
+    """A scorer graph, ready to run."""
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Height and width, in pixels, of the crops that `run` takes."""
+
+    def run(self, crop: Image) -> tuple[float, AnomalyMap]:
+        """Score one crop of exactly `input_shape`; return the score and the map it is the maximum of."""
+
+
+class OpenVinoEngine:
+    """One scorer graph compiled for this CPU; may be shared between threads, one runs at a time.
+
+    `threads` is the number of inference threads, 0 lets the runtime choose. `cache` is a folder
+    where compiled graphs are kept, None compiles anew. Raises RecipeError if the graph is unfit.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0, cache: Path | None = None) -> None:
+        options: dict[str, str | int] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            # Some CPUs would quietly compute in bfloat16: the same picture must score the same everywhere.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        if not threads:
+            del options["INFERENCE_NUM_THREADS"]
+        if cache is not None:
+            options["CACHE_DIR"] = str(cache)
+        try:
+            compiled = ov.Core().compile_model(path, "CPU", options)
+            inlet = compiled.input(0)
+            self._shape = _picture_shape(inlet)
+            self._outlets = (compiled.output("score"), compiled.output("map"))
+            self._request = compiled.create_infer_request()
+        except RuntimeError as error:
+            raise RecipeError(
+                f"model graph {str(path)!r} does not load: {_first_line(error)}; train the product again"
+            ) from error
+        self._running = threading.Lock()
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Height and width, in pixels, of the crops that `run` takes."""
+        return self._shape
+
+    def run(self, crop: Image) -> tuple[float, AnomalyMap]:
+        """Score one crop of exactly `input_shape`; return the score and the map it is the maximum of."""
+        assert crop.shape == (*self._shape, 3), f"crop {crop.shape} for a graph of {self._shape}"
+        with self._running:
+            results = self._request.infer([crop[None]], share_inputs=True)
+            score, anomaly_map = (results[outlet] for outlet in self._outlets)
+            return float(score.reshape(())), anomaly_map.reshape(anomaly_map.shape[-2:]).copy()
+
+
+def _picture_shape(inlet: "ov.Output") -> tuple[int, int]:
+    shape = tuple(inlet.shape)
+    if len(shape) != 4 or shape[0] != 1 or shape[3] != 3 or inlet.element_type != ov.Type.u8:
+        raise RuntimeError(f"its input is {inlet.element_type} {shape}, not one uint8 picture")
+    return int(shape[1]), int(shape[2])
+
+
+def _first_line(error: Exception) -> str:
+    """Runtime messages carry C++ source positions; keep the last line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,117 @@
+"""Find the part, turn it and cut it out in its standard pose."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linewatch.domain import Image
+from linewatch.errors import NotRegistered
+
+_WORK_PX = 256  # The pose is measured on a picture this long: quick, and blind to fine texture.
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """How one product's parts are brought into their standard pose; learnt from good pictures.
+
+    Lengths are fractions of the longer side of the looked-at area, so they hold for any camera size.
+    """
+
+    bright_part: bool  # Whether the part is brighter than what it lies on.
+    length: float  # Of the standard crop, along the part's long axis.
+    width: float
+    area_min: float  # Fraction of the picture that the part covers.
+    area_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where a part lies: centre in pixels, unit vector of its long axis, extents in pixels."""
+
+    centre: tuple[float, float]
+    axis: tuple[float, float]
+    length_px: float
+    width_px: float
+    area_px: int
+
+
+def foreground(image: Image, bright_part: bool) -> NDArray[np.uint8]:
+    """Return the part as a mask (height, width), 255 on the part: Otsu's threshold, largest region."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (5, 5), 0)
+    kind = cv2.THRESH_BINARY if bright_part else cv2.THRESH_BINARY_INV
+    _, mask = cv2.threshold(grey, 0, 255, kind | cv2.THRESH_OTSU)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    if count < 2:
+        return np.zeros(grey.shape, np.uint8)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    part: NDArray[np.uint8] = np.where(labels == largest, 255, 0).astype(np.uint8)
+    return part
+
+
+def find_pose(mask: NDArray[np.uint8]) -> Pose:
+    """Measure the pose of a mask. Raises NotRegistered when there is nothing to measure."""
+    rows, columns = np.nonzero(mask)
+    if rows.size < 16:
+        raise NotRegistered("no part stands out from the background; check light and position")
+    points = np.column_stack((columns, rows)).astype(np.float64)
+    centre = points.mean(axis=0)
+    centred = points - centre
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    axis = vectors[:, 1]
+    along = centred @ axis
+    if float((along**3).sum()) < 0:  # The heavy end decides which way the part points.
+        axis, along = -axis, -along
+    across = centred @ np.array([-axis[1], axis[0]])
+    return Pose(
+        centre=(float(centre[0]), float(centre[1])),
+        axis=(float(axis[0]), float(axis[1])),
+        length_px=float(np.ptp(along)) + 1,
+        width_px=float(np.ptp(across)) + 1,
+        area_px=rows.size,
+    )
+
+
+def reduced(image: Image) -> tuple[Image, float]:
+    """Return the picture at working size, and the factor from working pixels to its own."""
+    factor = max(1.0, max(image.shape[:2]) / _WORK_PX)
+    if factor == 1.0:
+        return image, 1.0
+    size = (round(image.shape[1] / factor), round(image.shape[0] / factor))
+    small: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return small, factor
+
+
+def placement(image: Image, registration: Registration, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the 2x3 matrix that takes pixels of a crop of `shape` (height, width) to `image` pixels.
+
+    The long axis of the part runs along the longer side of the crop. Raises NotRegistered when the
+    part is not found, or does not cover the area it covered in the good pictures.
+    """
+    small, factor = reduced(image)
+    pose = find_pose(foreground(small, registration.bright_part))
+    area = pose.area_px / (small.shape[0] * small.shape[1])
+    if not registration.area_min <= area <= registration.area_max:
+        raise NotRegistered(
+            f"the part covers {area:.1%} of the picture instead of {registration.area_min:.1%} "
+            f"to {registration.area_max:.1%}; check position and light"
+        )
+    return pose_matrix(pose, factor, max(image.shape[:2]), registration, shape)
+
+
+def pose_matrix(
+    pose: Pose, factor: float, side_px: int, registration: Registration, shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return the crop-to-picture matrix for a pose measured at 1/`factor` of the picture's size."""
+    height, width = shape
+    along = np.array(pose.axis)
+    across = np.array([-along[1], along[0]])
+    columns, rows = (along, across) if width >= height else (-across, along)  # A turn, never a mirror.
+    long_px, short_px = registration.length * side_px, registration.width * side_px
+    column_step = columns * (long_px if width >= height else short_px) / width
+    row_step = rows * (short_px if width >= height else long_px) / height
+    centre = (np.array(pose.centre) + 0.5) * factor - 0.5
+    origin = centre - column_step * (width - 1) / 2 - row_step * (height - 1) / 2
+    matrix: NDArray[np.float64] = np.column_stack((column_step, row_step, origin))
+    return matrix

@@ -1,0 +1,219 @@
+"""From a picture to its score: the one code path of the line, the page, the commands and training."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linewatch.bundle import Bundle
+from linewatch.domain import AnomalyMap, Box, Defect, Image, Result, Scored
+from linewatch.engine import Engine
+from linewatch.errors import ImageError, SelfTestFailed
+from linewatch.pictures import read_image, read_mask
+from linewatch.recipe import Recipe, judge
+from linewatch.registration import Registration, placement
+
+SCORE_TOLERANCE = 1e-3
+
+Matrix = NDArray[np.float64]
+
+
+class Scorer:
+    """Scores pictures of one product with one model version; may be shared between threads."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        assert engine.input_shape == bundle.input_shape, "engine and bundle belong to different models"
+        self._registration = bundle.registration
+        self._engine = engine
+        self._masks: dict[Path, NDArray[np.bool_]] = {}
+
+    def score(self, image: Image, recipe: Recipe) -> Scored:
+        """Score one frame. Raises NotRegistered when the part must be found and is not.
+
+        The raw score is the largest value of the anomaly map over what is looked at: inside the
+        recipe's `roi`, where its `mask` is not black, and not in a region that is above the
+        threshold but smaller than `min_defect_px`. Raises ImageError when `mask` does not fit.
+        """
+        area, corner = cut_roi(image, recipe.roi)
+        crop, to_area = standard_crop(area, self._registration, self._engine.input_shape)
+        raw, anomaly_map = self._engine.run(crop)
+        placement_in_frame = _map_to_frame(to_area, corner, crop.shape, anomaly_map.shape)
+        if recipe.mask is not None:
+            seen = self._looked_at(recipe.mask, image.shape, placement_in_frame, anomaly_map.shape)
+            anomaly_map = np.where(seen, anomaly_map, np.float32(0))
+            raw = float(anomaly_map.max())
+        defects: tuple[Defect, ...] = ()
+        if raw > recipe.threshold:
+            defects, rest = _regions(anomaly_map, recipe, placement_in_frame, image.shape)
+            if not defects:
+                anomaly_map, raw = rest, float(rest.max())
+        return Scored(raw, anomaly_map, placement_in_frame, defects)
+
+    def _looked_at(
+        self, path: Path, shape: tuple[int, ...], matrix: Matrix, cells: tuple[int, ...]
+    ) -> NDArray[np.bool_]:
+        mask = self._masks.get(path)
+        if mask is None:
+            mask = self._masks[path] = read_mask(path)
+        if mask.shape != shape[:2]:
+            raise ImageError(
+                path,
+                f"is {mask.shape[1]}x{mask.shape[0]} pixels but frames are {shape[1]}x{shape[0]}; "
+                "draw the mask on a captured frame",
+            )
+        # A cell counts when its centre is looked at.
+        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(mask.astype(np.uint8), matrix, (cells[1], cells[0]), flags=flags)
+        return np.asarray(warped > 0)
+
+
+def self_test(scorer: Scorer, recipe: Recipe, bundle: Bundle) -> None:
+    """Prove that this machine scores the golden samples as training did. Raises SelfTestFailed.
+
+    Good samples must not fail and challenge samples must, at the recipe's thresholds; every score
+    must equal the recorded one within `SCORE_TOLERANCE`. The samples are cut out already, so the
+    recipe's `roi`, `mask` and `min_defect_px` do not apply to them.
+    """
+    plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
+    name = f"model {bundle.product}/{bundle.version}"
+    for sample in bundle.golden:
+        raw = scorer.score(read_image(bundle.folder / sample.file), plain).raw
+        if not abs(raw - sample.raw) <= SCORE_TOLERANCE * max(1.0, sample.raw):
+            raise SelfTestFailed(
+                f"{name} scores golden sample {sample.file} {raw:.4f} instead of {sample.raw:.4f}; "
+                "this machine computes differently, train the product on it"
+            )
+        failed = judge(raw, plain)[0] is Result.FAIL
+        if failed != (sample.expected is Result.FAIL):
+            wanted = "fail" if sample.expected is Result.FAIL else "pass"
+            raise SelfTestFailed(
+                f"{name}: sample {sample.file} must {wanted} but scores {raw:.3f} "
+                f"at threshold {plain.threshold:.3f}; correct the recipe's threshold"
+            )
+
+
+def cut_roi(image: Image, roi: Box | None) -> tuple[Image, tuple[int, int]]:
+    """Return the looked-at area and its corner (x, y). Raises ImageError if it lies outside."""
+    if roi is None:
+        return image, (0, 0)
+    x, y, width, height = roi
+    if x + width > image.shape[1] or y + height > image.shape[0]:
+        raise ImageError(
+            "frame",
+            f"{image.shape[1]}x{image.shape[0]} pixels do not contain roi {list(roi)}; correct the recipe",
+        )
+    return image[y : y + height, x : x + width], (x, y)
+
+
+def standard_crop(
+    area: Image, registration: Registration | None, shape: tuple[int, int]
+) -> tuple[Image, Matrix]:
+    """Return the picture that the graph takes, (height, width) = `shape`, and its 2x3 matrix to `area`.
+
+    Raises NotRegistered when the part must be found and is not.
+    """
+    height, width = shape
+    if registration is not None:
+        matrix = placement(area, registration, shape)
+        return _warp(area, matrix, shape), matrix
+    across, down = area.shape[1] / width, area.shape[0] / height
+    method = cv2.INTER_AREA if max(across, down) > 1 else cv2.INTER_LINEAR
+    crop: Image = cv2.resize(area, (width, height), interpolation=method)  # type: ignore[assignment]
+    return crop, np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
+
+
+def _warp(area: Image, matrix: Matrix, shape: tuple[int, int]) -> Image:
+    """Cut out the turned crop; shrink first, because a warp that shrinks skips pixels."""
+    step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if step > 1:
+        size = (max(1, round(area.shape[1] / step)), max(1, round(area.shape[0] / step)))
+        across, down = area.shape[1] / size[0], area.shape[0] / size[1]
+        area = cv2.resize(area, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        matrix = np.array(
+            [
+                [matrix[0, 0] / across, matrix[0, 1] / across, (matrix[0, 2] + 0.5) / across - 0.5],
+                [matrix[1, 0] / down, matrix[1, 1] / down, (matrix[1, 2] + 0.5) / down - 0.5],
+            ]
+        )
+    crop: Image = cv2.warpAffine(  # type: ignore[assignment]
+        area,
+        matrix,
+        (shape[1], shape[0]),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return crop
+
+
+def _map_to_frame(
+    to_area: Matrix, corner: tuple[int, int], crop: tuple[int, ...], cells: tuple[int, ...]
+) -> Matrix:
+    """Chain: map cell -> crop pixel -> area pixel -> frame pixel; centres lie on whole numbers."""
+    across, down = crop[1] / cells[1], crop[0] / cells[0]
+    linear = to_area[:, :2] * np.array([across, down])
+    offset = to_area[:, :2] @ np.array([(across - 1) / 2, (down - 1) / 2]) + to_area[:, 2] + np.array(corner)
+    return np.column_stack((linear, offset))
+
+
+def _regions(
+    anomaly_map: AnomalyMap, recipe: Recipe, matrix: Matrix, shape: tuple[int, ...]
+) -> tuple[tuple[Defect, ...], AnomalyMap]:
+    """Return the defects, largest first, and the map without the regions that were too small."""
+    above = (anomaly_map > recipe.threshold).astype(np.uint8)
+    count, labels, stats, centres = cv2.connectedComponentsWithStats(above, connectivity=8)
+    cell_px = abs(float(np.linalg.det(matrix[:, :2])))
+    rest = anomaly_map.copy()
+    defects = []
+    for label in range(1, count):
+        inside = labels == label
+        area_px = round(float(stats[label, cv2.CC_STAT_AREA]) * cell_px)
+        if area_px < recipe.min_defect_px:
+            rest[inside] = 0
+            continue
+        x, y = matrix[:, :2] @ centres[label] + matrix[:, 2]
+        defects.append(
+            Defect(
+                box=_frame_box(stats[label], matrix, shape),
+                area_px=area_px,
+                centroid=(
+                    int(np.clip(round(x), 0, shape[1] - 1)),
+                    int(np.clip(round(y), 0, shape[0] - 1)),
+                ),
+                peak=float(anomaly_map[inside].max()),
+            )
+        )
+    return tuple(sorted(defects, key=lambda defect: (-defect.area_px, -defect.peak))), rest
+
+
+def _frame_box(stats: NDArray[np.int32], matrix: Matrix, shape: tuple[int, ...]) -> Box:
+    """Return the upright frame box around a box of cells, kept inside the frame."""
+    left, top = int(stats[cv2.CC_STAT_LEFT]), int(stats[cv2.CC_STAT_TOP])
+    right, bottom = left + int(stats[cv2.CC_STAT_WIDTH]), top + int(stats[cv2.CC_STAT_HEIGHT])
+    corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]]) - 0.5
+    points = corners @ matrix[:, :2].T + matrix[:, 2] + 0.5
+    low = np.clip(np.floor(points.min(axis=0)), 0, (shape[1] - 1, shape[0] - 1)).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0)), low + 1, (shape[1], shape[0])).astype(int)
+    return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+
+
+def heatmap(image: Image, scored: Scored, threshold: float) -> Image:
+    """Return the frame with the anomaly map laid over it and a box around the largest defect.
+
+    For people only: the map is smoothed here and nowhere else. Half the threshold is the coldest
+    colour, one and a half times the threshold the hottest.
+    """
+    scale = max(threshold, 1e-6)
+    smooth = cv2.GaussianBlur(scored.anomaly_map, (0, 0), 1.0)
+    level = np.clip((smooth / scale - 0.5) * 255, 0, 255).astype(np.uint8)
+    size = (image.shape[1], image.shape[0])
+    strength = cv2.warpAffine(level, scored.placement, size, flags=cv2.INTER_LINEAR)
+    colours = cv2.applyColorMap(strength, cv2.COLORMAP_TURBO)
+    weight = (strength.astype(np.float32) * (0.6 / 255))[:, :, None]
+    overlay: Image = (image * (1 - weight) + colours * weight).astype(np.uint8)
+    if scored.defects:
+        x, y, width, height = scored.defects[0].box
+        line = max(1, round(max(size) / 400))
+        cv2.rectangle(overlay, (x, y), (x + width - 1, y + height - 1), (255, 255, 255), line)
+    return overlay
