@@ -1,0 +1,49 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`.
+PYTHON ?= python3
+DURATION ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: demo test check bench demo-model clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.base  ## A simulated line with everything built in; DURATION=20 stops by itself.
+	$(BIN)/linewatch demo $(if $(DURATION),--duration $(DURATION))
+
+test: $(VENV)/.test system-parts  ## Every test, on real parts.
+	$(BIN)/python -m pytest
+
+check: test  ## What must be clean before a change lands.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/.base  ## The whole daemon against the bare engine, on this machine.
+	$(BIN)/linewatch bench --config config/bench.toml
+
+demo-model: $(VENV)/.test  ## Learn the demo product again from simulated good parts; models/demo is its result.
+	$(BIN)/python -m linewatch.training.demo
+
+.PHONY: system-parts
+system-parts:
+	@sh .ci/system-parts
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "linewatch needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV) \
+		|| { echo "no virtual environment could be made; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.base: $(VENV)/bin/python pyproject.toml config/constraints.txt
+	@echo "Installing linewatch (what runs on a line PC) ..."
+	$(PIP) install --constraint config/constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml config/constraints.txt
+	@echo "Installing linewatch with training and test parts ..."
+	$(PIP) install --constraint config/constraints.txt --editable '.[test]'
+	@touch $@ $(VENV)/.base
+
+clean:
+	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

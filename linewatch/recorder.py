@@ -1,0 +1,210 @@
+"""Inspection to verdict: the stage whose order makes a verdict durable and then public.
+
+A FAIL's heatmap, then the journal row, then the wire, then the other evidence. So a picture that
+a verdict names is there when the verdict arrives, and what the PLC read is in the journal.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from linewatch.domain import NO_BOX, Image, Inspection, Reason, Result, State, Verdict
+from linewatch.errors import StorageFull
+from linewatch.metrics import Metrics
+from linewatch.scoring import heatmap
+from linewatch.station import Station
+
+log = logging.getLogger(__name__)
+
+
+class Ledger(Protocol):
+    """Where verdicts become durable; the journal."""
+
+    def append(self, verdict: Verdict) -> None:
+        """Commit one row. Raises StorageFull."""
+
+    def amend(self, verdict: Verdict) -> None:
+        """Replace a row that nobody has been told of yet. Raises StorageFull."""
+
+    def release(self, boot: int, seq: int) -> None:
+        """Let history have everything up to this row."""
+
+
+class Wire(Protocol):
+    """Where verdicts become public; the live MQTT link."""
+
+    def publish_verdict(self, verdict: Verdict) -> bool:
+        """Send it now or not at all; return whether it went out."""
+
+
+class Pictures(Protocol):
+    """Where pictures are kept; the evidence folder."""
+
+    def names(self, verdict: Verdict) -> tuple[str, str]:
+        """Return the paths for frame and heatmap, "" for what will not be kept."""
+
+    def write(self, name: str, image: Image) -> None:
+        """Keep one picture, whole or not at all. Raises StorageFull."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The last part, for whoever wants to look at it."""
+
+    verdict: Verdict
+    inspection: Inspection
+
+
+class Recorder:
+    """Turns inspections into verdicts, one at a time, in order."""
+
+    def __init__(
+        self,
+        station: Station,
+        journal: Ledger,
+        wire: Wire,
+        pictures: Pictures,
+        metrics: Metrics,
+        *,
+        deadline_ms: int,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._station = station
+        self._journal = journal
+        self._wire = wire
+        self._pictures = pictures
+        self._metrics = metrics
+        self._deadline_ns = deadline_ms * 1_000_000
+        self._clock_ns = clock_ns
+        self.latest: Latest | None = None
+
+    def record(self, inspection: Inspection) -> None:
+        """Make one inspection's verdict durable, then public."""
+        verdict = self._verdict(inspection)
+        image_name, heatmap_name = self._pictures.names(verdict)
+        if inspection.frame.image is None:
+            image_name = ""
+        if inspection.scored is None or not (heatmap_name and self._keep_heatmap(heatmap_name, inspection)):
+            heatmap_name = ""
+        verdict = self._in_time(replace(verdict, image=image_name, heatmap=heatmap_name), inspection)
+
+        journaled = self._commit(self._journal.append, verdict)
+        checked = self._in_time(verdict, inspection)
+        if checked.result is not verdict.result:  # The disk was slow: the PLC must not read this PASS.
+            verdict = replace(checked, latency_ms=self._latency_ns(inspection) // 1_000_000)
+            if journaled:
+                self._commit(self._journal.amend, verdict)
+        self._publish(verdict)
+        self._journal.release(verdict.boot, verdict.seq)
+
+        self.latest = Latest(verdict, inspection)
+        self._station.delivered(verdict)
+        self._count(verdict, inspection)
+        _log_line(verdict)
+        if image_name and inspection.frame.image is not None:
+            self._keep(image_name, inspection.frame.image)
+
+    def _verdict(self, inspection: Inspection) -> Verdict:
+        station = self._station.snapshot()
+        frame, scored = inspection.frame, inspection.scored
+        return Verdict(
+            station=station.station,
+            boot=station.boot,
+            seq=frame.seq,
+            trigger=frame.trigger,
+            part=frame.part,
+            product=inspection.product,
+            product_index=inspection.product_index,
+            model=inspection.model,
+            result=inspection.result,
+            reason=inspection.reason,
+            raw=scored.raw if scored else 0.0,
+            threshold=inspection.threshold,
+            captured_ms=frame.captured_ms,
+            age_ms=inspection.age_ms,
+            latency_ms=self._latency_ns(inspection) // 1_000_000,
+            simulated=frame.simulated,
+            defects=len(scored.defects) if scored else 0,
+            box=scored.defects[0].box if scored and scored.defects else NO_BOX,
+        )
+
+    def _in_time(self, verdict: Verdict, inspection: Inspection) -> Verdict:
+        """Return the verdict as it may be told now: what was judged too late is an ERROR."""
+        latency_ns = self._latency_ns(inspection)
+        if verdict.result is Result.PASS and self._station.snapshot().mode is not State.READY:
+            # A changeover or a pause began while this part was in hand.
+            return replace(verdict, result=Result.ERROR, reason=Reason.NOT_READY)
+        if latency_ns <= self._deadline_ns:
+            return replace(verdict, latency_ms=latency_ns // 1_000_000)
+        if verdict.result is Result.ERROR:
+            return replace(verdict, late=True, latency_ms=latency_ns // 1_000_000)
+        return replace(
+            verdict,
+            result=Result.ERROR,
+            reason=Reason.LATE,
+            late=True,
+            latency_ms=latency_ns // 1_000_000,
+        )
+
+    def _latency_ns(self, inspection: Inspection) -> int:
+        return self._clock_ns() - inspection.frame.captured_ns
+
+    def _commit(self, write: Callable[[Verdict], None], verdict: Verdict) -> bool:
+        try:
+            write(verdict)
+        except StorageFull as trouble:
+            self._metrics.journal_errors.inc()
+            self._station.impaired("journal", str(trouble))
+            return False
+        self._station.restored("journal")
+        return True
+
+    def _publish(self, verdict: Verdict) -> None:
+        outcome = "sent" if self._wire.publish_verdict(verdict) else "failed"
+        for topic in ("verdict", "plc_verdict"):
+            self._metrics.mqtt_messages.labels(verdict.station, topic, outcome).inc()
+
+    def _keep_heatmap(self, name: str, inspection: Inspection) -> bool:
+        assert inspection.frame.image is not None and inspection.scored is not None
+        return self._keep(name, heatmap(inspection.frame.image, inspection.scored, inspection.threshold))
+
+    def _keep(self, name: str, image: Image) -> bool:
+        try:
+            self._pictures.write(name, image)
+        except StorageFull as trouble:
+            self._metrics.evidence_write_errors.inc()
+            self._station.impaired("evidence", str(trouble))
+            return False
+        self._station.restored("evidence")
+        return True
+
+    def _count(self, verdict: Verdict, inspection: Inspection) -> None:
+        self._metrics.inspections.labels(verdict.station, verdict.product, verdict.result).inc()
+        self._metrics.capture_to_verdict.labels(verdict.station).observe(self._latency_ns(inspection) / 1e9)
+        if inspection.scored is not None:
+            ratio = verdict.raw / verdict.threshold
+            self._metrics.score_ratio.labels(verdict.station, verdict.product).observe(ratio)
+        if verdict.late:
+            self._metrics.deadline_misses.inc()
+
+
+def _log_line(verdict: Verdict) -> None:
+    """One line per inspection: the whole story of one part, greppable by part or sequence."""
+    log.info(
+        "verdict seq=%d result=%s reason=%d score=%d product=%s model=%s part=%s trigger=%d "
+        "age_ms=%d latency_ms=%d box=%s heatmap=%s",
+        verdict.seq,
+        verdict.result,
+        verdict.reason,
+        verdict.score,
+        verdict.product,
+        verdict.model,
+        verdict.part or "-",
+        verdict.trigger,
+        verdict.age_ms,
+        verdict.latency_ms,
+        ",".join(map(str, verdict.box)),
+        verdict.heatmap or "-",
+    )
