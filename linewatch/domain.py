@@ -1,5 +1,6 @@
 """What the line is made of: plain frozen values, no I/O."""
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Self
@@ -160,5 +161,11 @@ class Verdict:
 
     @property
     def score(self) -> int:
-        """1000 is the threshold; above it the part fails. 0 when nothing was scored."""
-        return round(1000 * self.raw / self.threshold) if self.threshold > 0 else 0
+        """1000 is the threshold; above it the part fails. 0 when nothing was scored.
+
+        A part that fails by a hair is 1001, never 1000; a raw score that is no number counts as 0.
+        """
+        ratio = 1000 * self.raw / self.threshold if self.threshold > 0 else 0.0
+        if not math.isfinite(ratio):
+            return 0
+        return max(round(ratio), 1001) if ratio > 1000 else round(ratio)
