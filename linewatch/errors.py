@@ -38,6 +38,10 @@ class ImageError(LinewatchError):
         super().__init__(f"image {str(name)!r}: {problem}")
 
 
+class ImageTooLarge(ImageError):
+    """A picture has more pixels than are ever decoded."""
+
+
 class CameraLost(LinewatchError):
     """The source stopped delivering frames; capture backs off and opens it again."""
 

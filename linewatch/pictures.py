@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from linewatch import PIXELS_MAX
 from linewatch.domain import Image
-from linewatch.errors import ImageError
+from linewatch.errors import ImageError, ImageTooLarge
 
 SIDE_MIN_PX = 32
-PIXELS_MAX = 50_000_000
+_MEGAPIXELS = PIXELS_MAX // 1_000_000
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 
 
@@ -33,8 +34,10 @@ def decode(data: bytes, name: str) -> Image:
         raise ImageError(name, "is empty; save it again")
     try:
         raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:  # Among others: more than 2^30 pixels.
-        raise ImageError(name, "cannot be decoded; use a PNG or JPEG below 50 megapixels") from error
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE_" in str(error):  # OpenCV knows it from the header, before it decodes.
+            raise ImageTooLarge(name, f"has too many pixels; at most {_MEGAPIXELS} megapixels") from error
+        raise ImageError(name, "cannot be decoded; save it again as PNG or JPEG") from error
     if raw is None:
         raise ImageError(name, "is damaged or not a picture; use PNG or JPEG")
     return _as_colour(_checked(raw, name), name)
@@ -71,7 +74,7 @@ def _checked(raw: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     if min(height, width) < SIDE_MIN_PX:
         raise ImageError(name, f"is only {width}x{height} pixels; at least {SIDE_MIN_PX} on each side")
     if height * width > PIXELS_MAX:
-        raise ImageError(name, f"has {height * width / 1e6:.0f} megapixels; at most {PIXELS_MAX / 1e6:.0f}")
+        raise ImageTooLarge(name, f"has {height * width / 1e6:.0f} megapixels; at most {_MEGAPIXELS}")
     return raw
 
 
