@@ -107,8 +107,8 @@ class Triggered:
             trigger = self._take(0.0 if source.live else IDLE_S)
             stage.beat()
             if trigger is None:
-                if source.live:
-                    self._read(source, stage, seen)
+                if source.live and self._read(source, stage, seen) is None:
+                    return
                 continue
             try:
                 frame = self._read(source, stage, seen)

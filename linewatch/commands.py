@@ -1,0 +1,197 @@
+"""What a PLC or a person may ask of the station, done in order and answered once it is true."""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from threading import Lock
+
+from linewatch.capture import Trigger
+from linewatch.changeover import Changeover
+from linewatch.domain import State
+from linewatch.errors import RecipeError
+from linewatch.lane import Lane
+from linewatch.messages import Command, Incoming, Refused, parse_command, reply_json
+from linewatch.metrics import Metrics
+from linewatch.stages import Stage, consume
+from linewatch.station import Station
+
+log = logging.getLogger(__name__)
+
+REPLIES_S = 60.0  # A repeated rid within this time gets the stored reply.
+REPLIES_MAX = 1000
+SPAN_MS_MAX = 10**11  # Below this `exp_ms` is a span from arrival, above it a point in UTC.
+
+
+class Code(IntEnum):
+    """The `code` of a reply; the numbers are part of the wire contract."""
+
+    DONE = 0
+    NOT_READY = 1
+    BUSY = 2
+    EXPIRED = 3
+    BAD_ARGUMENT = 4
+    UNKNOWN = 5
+    SELFTEST_FAILED = 6
+    TIMEOUT = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a request ended."""
+
+    code: Code
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A request that takes time, and who wants to know how it ended."""
+
+    command: Command
+    done: Callable[[Answer], None]
+
+
+class Commands:
+    """Takes requests from the network and from the page; `serve` runs them one after the other.
+
+    `products` gives the products that have a recipe, by name, with their index.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        changeover: Changeover,
+        products: Callable[[], Mapping[str, int]],
+        triggers: Lane[Trigger] | None,
+        metrics: Metrics,
+    ) -> None:
+        self._station = station
+        self._changeover = changeover
+        self._products = products
+        self._triggers = triggers  # None: the camera runs free.
+        self._metrics = metrics
+        self._errands = Lane[Errand]("commands", 4)
+        self._replies: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
+        self._lock = Lock()
+
+    def receive(self, incoming: Incoming, reply: Callable[[str], None]) -> None:
+        """Take one message below `B/cmd/`; never waits. `reply` gets the answer's JSON, perhaps later."""
+        arrived_ns = time.monotonic_ns()
+        command = parse_command(incoming)
+        key = (command.name, command.rid)
+        with self._lock:
+            stored = self._replies.get(key)
+            if command.rid and stored and time.monotonic() - stored[0] < REPLIES_S:
+                if stored[1]:  # "" while it is still being done: its answer comes once.
+                    reply(stored[1])
+                return
+            self._store(key, "")
+
+        def answer(result: Answer) -> None:
+            ms = (time.monotonic_ns() - arrived_ns) // 1_000_000
+            text = reply_json(command.rid, code=result.code, reason=result.reason, ms=ms)
+            with self._lock:
+                self._store(key, text)
+            if result.code is not Code.DONE:
+                log.warning(
+                    "command_refused name=%s rid=%d code=%d reason=%r",
+                    command.name, command.rid, result.code, result.reason,
+                )  # fmt: skip
+                self._station.event(
+                    "command_refused", command=command.name, rid=command.rid, code=int(result.code)
+                )
+            reply(text)
+
+        if isinstance(command, Refused):
+            answer(Answer(Code.BAD_ARGUMENT, command.reason))
+        elif command.name == "trigger":
+            answer(self._trigger(command, arrived_ns))
+        else:
+            self.request(command, answer)
+
+    def request(self, command: Command, done: Callable[[Answer], None]) -> None:
+        """Queue what takes time; `done` is called once, with the truth."""
+        if command.name == "product" and not self._product(command):
+            wanted = command.product or command.index
+            known = ", ".join(f"{name} ({index})" for name, index in sorted(self._products().items()))
+            done(Answer(Code.UNKNOWN, f"product {wanted!r} has no recipe; known are {known or 'none'}"))
+        elif not self._errands.offer(Errand(command, done)):
+            done(Answer(Code.BUSY, "too many commands at once; wait for the replies"))
+        elif command.name == "product":
+            # From here no part passes, whatever still waits before this errand.
+            self._station.intend(State.CHANGEOVER, f"changing to product {self._product(command)}")
+
+    def serve(self, stage: Stage) -> None:
+        """Run errands until closed."""
+        consume(stage, self._errands, self._run)
+
+    def close(self) -> None:
+        """Take no more requests; `serve` ends after those that wait."""
+        self._errands.close()
+
+    def _run(self, errand: Errand) -> None:
+        try:
+            answer = self._do(errand.command)
+        except RecipeError as trouble:
+            answer = Answer(Code.SELFTEST_FAILED, str(trouble))
+        errand.done(answer)
+
+    def _do(self, command: Command) -> Answer:
+        mode = self._station.snapshot().mode
+        match command.name:
+            case "product":
+                self._changeover.change(self._product(command))
+            case "selftest":
+                self._changeover.test()
+            case "pause":
+                if mode is not State.READY:
+                    return Answer(Code.NOT_READY, f"only a ready station can be paused; it is {mode}")
+                self._station.intend(State.PAUSED, "paused by command")
+            case "resume":
+                if mode is not State.PAUSED:
+                    return Answer(Code.NOT_READY, f"only a paused station can resume; it is {mode}")
+                self._station.intend(State.READY)
+            case "reset":
+                if mode is State.FAULT:
+                    self._changeover.test()
+            case "rebirth":
+                self._station.changed.set()
+            case other:
+                raise AssertionError(other)
+        return Answer(Code.DONE)
+
+    def _product(self, command: Command) -> str:
+        """Return the product's name, "" if there is none."""
+        products = self._products()
+        if command.product:
+            return command.product if command.product in products else ""
+        return next((name for name, index in products.items() if index == command.index), "")
+
+    def _trigger(self, command: Command, arrived_ns: int) -> Answer:
+        self._metrics.triggers.inc()
+        answer = self._exposure(command, arrived_ns)
+        if answer.code is not Code.DONE:
+            self._metrics.triggers_missed.inc()
+            self._station.event("trigger_missed", rid=command.rid, part=command.part, code=int(answer.code))
+        return answer
+
+    def _exposure(self, command: Command, arrived_ns: int) -> Answer:
+        if self._triggers is None:
+            return Answer(Code.NOT_READY, 'trigger.mode is "free"; set it to "mqtt"')
+        if command.exp_ms >= SPAN_MS_MAX and command.exp_ms < time.time_ns() // 1_000_000:
+            return Answer(Code.EXPIRED, "exp_ms lies in the past; compare the clocks")
+        station = self._station.snapshot()
+        if station.mode is not State.READY:  # A lost camera does not refuse: the part gets its ERROR 40.
+            return Answer(Code.NOT_READY, f"the station is {station.state}")
+        if not self._triggers.offer(Trigger(command.rid, command.part, arrived_ns)):
+            return Answer(Code.BUSY, "the exposure before this one is not finished")
+        return Answer(Code.DONE)
+
+    def _store(self, key: tuple[str, int], text: str) -> None:
+        self._replies[key] = (time.monotonic(), text)
+        self._replies.move_to_end(key)
+        while len(self._replies) > REPLIES_MAX:
+            self._replies.popitem(last=False)
