@@ -78,6 +78,7 @@ class StateFacts:
     outbox: int = 0  # Verdicts that the history still misses.
     last_seq: int = 0
     uptime_s: int = 0
+    births: int = 0  # Not on the wire; grows when somebody asks to hear everything again.
 
     @property
     def edge(self) -> tuple[object, ...]:
@@ -90,6 +91,7 @@ class StateFacts:
             self.model,
             self.camera,
             self.disk,
+            self.births,
         )
 
 

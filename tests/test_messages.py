@@ -182,6 +182,7 @@ def test_time_passing_is_no_change_of_state() -> None:
 
     assert replace(facts, uptime_s=9, last_seq=7, outbox=3).edge == facts.edge
     assert replace(facts, camera=True).edge != facts.edge
+    assert replace(facts, births=1).edge != facts.edge
 
 
 def test_reply_and_event_are_flat_json() -> None:
