@@ -77,15 +77,33 @@ def consume(stage: Stage, inlet: Lane[A], work: Callable[[A], None]) -> None:
         inlet.abandon()
 
 
-class StageGroup:
-    """Runs stages until all have ended, `stop` is set, or one of them fails."""
+class StageAborted(Exception):
+    """Another stage failed: this one leaves without a word, so that the broker sends the will."""
 
-    def __init__(self, stages: Sequence[Stage], *, stall_s: float, grace_s: float) -> None:
-        self.stages = stages
+
+class StageGroup:
+    """Runs the line's stages and the services around them, until the line ends or one of them fails.
+
+    The line (capture to record) ends by draining; the services (deliver, announce, ...) go on until
+    it has, because they carry its last verdicts.
+    """
+
+    def __init__(
+        self, line: Sequence[Stage], services: Sequence[Stage], *, stall_s: float, grace_s: float
+    ) -> None:
+        self.stages = (*line, *services)
+        self._threads = {stage.name: self._thread(stage) for stage in self.stages}
+        self._line = [self._threads[stage.name] for stage in line]
+        self._services = [self._threads[stage.name] for stage in services]
         self._stall_s = stall_s
         self._grace_s = grace_s
-        self._failures: list[tuple[str, BaseException]] = []
+        self._failures: list[BaseException] = []
         self._ended = threading.Event()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a stage ended by an exception."""
+        return bool(self._failures)
 
     def stalled(self) -> Stage | None:
         """Return a stage that has held one item for longer than the limit."""
@@ -94,37 +112,43 @@ class StageGroup:
     def run(
         self,
         stop: threading.Event,
-        hurry: threading.Event,
-        alive: Callable[[], None],
+        drained: threading.Event,
         *,
-        ending: Callable[[], None] = lambda: None,
+        hurry: threading.Event | None = None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         """Start every stage, watch over them and join them.
 
         `alive` is called every 0.2 s while no stage is stalled. Once `stop` is set, or a stage has
-        ended, `ending` is called and the rest gets `grace_s` to drain, or no time at all once
-        `hurry` is set. Raises the first failure, or StageStalled.
+        ended, the line drains; then `drained` is set and the services end. Each of the two has
+        `grace_s` for it, or no time at all once `hurry` is set. Raises the first failure, or
+        StageStalled.
         """
-        threads = [
-            threading.Thread(target=self._guard, args=(s,), name=s.name, daemon=True) for s in self.stages
-        ]
-        for thread in threads:
+        hurry = hurry or threading.Event()
+        for thread in self._threads.values():
             thread.start()
         while not self._ended.wait(0.2) and not stop.is_set():
             self._watch(alive)
-        ending()
         stop.set()
+        late = self._join(self._line, hurry, alive)
+        drained.set()
+        late += self._join(self._services, hurry, alive)
+        if self._failures:
+            raise self._failures[0]
+        if late and not hurry.is_set():
+            raise StageStalled(f"still running {self._grace_s:.0f} s after the stop: {', '.join(late)}")
+
+    def _join(
+        self, threads: Sequence[threading.Thread], hurry: threading.Event, alive: Callable[[], None]
+    ) -> list[str]:
+        """Wait for threads to end; return the names of those that did not in time."""
         deadline = time.monotonic() + self._grace_s
-        while any(thread.is_alive() for thread in threads):
+        while running := [thread for thread in threads if thread.is_alive()]:
             self._watch(alive)
             if hurry.is_set() or time.monotonic() > deadline:
-                break
-            next(thread for thread in threads if thread.is_alive()).join(0.05)
-        left = [thread.name for thread in threads if thread.is_alive()]
-        if self._failures:
-            raise self._failures[0][1]
-        if left and not hurry.is_set():
-            raise StageStalled(f"still running {self._grace_s:.0f} s after the stop: {', '.join(left)}")
+                return [thread.name for thread in running]
+            running[0].join(0.05)
+        return []
 
     def _watch(self, alive: Callable[[], None]) -> None:
         stuck = self.stalled()
@@ -132,12 +156,15 @@ class StageGroup:
             raise StageStalled(f"stage {stuck.name!r} holds one item for {stuck.busy_s():.1f} s")
         alive()
 
+    def _thread(self, stage: Stage) -> threading.Thread:
+        return threading.Thread(target=self._guard, args=(stage,), name=stage.name, daemon=True)
+
     def _guard(self, stage: Stage) -> None:
         try:
             stage.run(stage)
-        except LaneClosed:
+        except (LaneClosed, StageAborted):
             pass  # A neighbour has gone; whatever ended it is the failure to report.
         except BaseException as error:  # noqa: BLE001 - the boundary: kept, and raised by run()
-            self._failures.append((stage.name, error))
+            self._failures.append(error)
         finally:
             self._ended.set()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from linewatch.domain import Reason, Result, State, Verdict
 from linewatch.metrics import Metrics
+from linewatch.wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Station:
     """
 
     def __init__(self, name: str, boot: int, product: str, metrics: Metrics) -> None:
-        self.changed = threading.Event()
+        self.changed = Wake()
         self.events: deque[dict[str, object]] = deque(maxlen=EVENTS_MAX)
         self._metrics = metrics
         self._lock = threading.Lock()

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -9,8 +10,8 @@ from linewatch.stages import Stage, StageGroup, StageStalled, consume, transform
 
 def run(*stages: Stage, stop: threading.Event | None = None, stall_s: float = 5, grace_s: float = 5) -> None:
     """Run stages to their end."""
-    group = StageGroup(stages, stall_s=stall_s, grace_s=grace_s)
-    group.run(stop or threading.Event(), threading.Event(), lambda: None)
+    group = StageGroup(stages, (), stall_s=stall_s, grace_s=grace_s)
+    group.run(stop or threading.Event(), threading.Event())
 
 
 def feed(lane: Lane[int], *numbers: int) -> Stage:
@@ -110,3 +111,29 @@ def test_an_idle_stage_beats() -> None:
 
     assert stage.beats > 0
     assert stage.busy_s() == 0.0
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_services_go_on_until_the_line_has_drained(broken: bool) -> None:
+    """They learn of the end only after every part was recorded, and by then know of a failure."""
+    lane, drained = Lane[int]("a", 1), threading.Event()
+    seen: list[int] = []
+
+    def collect(number: int) -> None:
+        if broken:
+            raise ZeroDivisionError
+        seen.append(number)
+
+    heard: list[tuple[int, bool]] = []
+
+    def announce(_: Stage) -> None:
+        drained.wait(10)
+        heard.append((len(seen), group.failed))
+
+    line = [feed(lane, *range(20)), Stage("collect", lambda stage: consume(stage, lane, collect))]
+    group = StageGroup(line, [Stage("announce", announce)], stall_s=5, grace_s=5)
+
+    with pytest.raises(ZeroDivisionError) if broken else nullcontext():
+        group.run(threading.Event(), drained)
+
+    assert heard == [(0, True) if broken else (20, False)]
