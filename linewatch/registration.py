@@ -20,10 +20,16 @@ class Registration:
     """
 
     bright_part: bool  # Whether the part is brighter than what it lies on.
-    length: float  # Of the standard crop, along the part's long axis.
+    turn: bool  # Whether it has a long axis to be turned by; a round part is only centred.
+    length: float  # Of the standard crop: along the part's long axis, or across if it is not turned.
     width: float
     area_min: float  # Fraction of the picture that the part covers.
     area_max: float
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Width and height of the standard crop; a turned part lies with its long axis across."""
+        return self.length, self.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Pose:
     length_px: float
     width_px: float
     area_px: int
+    elongation: float  # Spread along the long axis over the spread across it, from 1.
 
 
 def foreground(image: Image, bright_part: bool) -> NDArray[np.uint8]:
@@ -58,7 +65,7 @@ def find_pose(mask: NDArray[np.uint8]) -> Pose:
     points = np.column_stack((columns, rows)).astype(np.float64)
     centre = points.mean(axis=0)
     centred = points - centre
-    _, vectors = np.linalg.eigh(centred.T @ centred)
+    spreads, vectors = np.linalg.eigh(centred.T @ centred)
     axis = vectors[:, 1]
     along = centred @ axis
     if float((along**3).sum()) < 0:  # The heavy end decides which way the part points.
@@ -70,6 +77,7 @@ def find_pose(mask: NDArray[np.uint8]) -> Pose:
         length_px=float(np.ptp(along)) + 1,
         width_px=float(np.ptp(across)) + 1,
         area_px=rows.size,
+        elongation=float(np.sqrt(spreads[1] / max(spreads[0], 1e-9))),
     )
 
 
@@ -86,8 +94,8 @@ def reduced(image: Image) -> tuple[Image, float]:
 def placement(image: Image, registration: Registration, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Return the 2x3 matrix that takes pixels of a crop of `shape` (height, width) to `image` pixels.
 
-    The long axis of the part runs along the longer side of the crop. Raises NotRegistered when the
-    part is not found, or does not cover the area it covered in the good pictures.
+    Raises NotRegistered when the part is not found, or does not cover the area it covered in the
+    good pictures.
     """
     small, factor = reduced(image)
     pose = find_pose(foreground(small, registration.bright_part))
@@ -105,12 +113,11 @@ def pose_matrix(
 ) -> NDArray[np.float64]:
     """Return the crop-to-picture matrix for a pose measured at 1/`factor` of the picture's size."""
     height, width = shape
-    along = np.array(pose.axis)
-    across = np.array([-along[1], along[0]])
-    columns, rows = (along, across) if width >= height else (-across, along)  # A turn, never a mirror.
-    long_px, short_px = registration.length * side_px, registration.width * side_px
-    column_step = columns * (long_px if width >= height else short_px) / width
-    row_step = rows * (short_px if width >= height else long_px) / height
+    columns = np.array(pose.axis if registration.turn else (1.0, 0.0))
+    rows = np.array([-columns[1], columns[0]])  # A quarter turn of the columns: no mirror.
+    across, down = registration.extent
+    column_step = columns * (across * side_px / width)
+    row_step = rows * (down * side_px / height)
     centre = (np.array(pose.centre) + 0.5) * factor - 0.5
     origin = centre - column_step * (width - 1) / 2 - row_step * (height - 1) / 2
     matrix: NDArray[np.float64] = np.column_stack((column_step, row_step, origin))

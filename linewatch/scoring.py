@@ -1,6 +1,5 @@
 """From a picture to its score: the one code path of the line, the page, the commands and training."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -8,14 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linewatch.bundle import Bundle
-from linewatch.domain import AnomalyMap, Box, Defect, Image, Result, Scored
+from linewatch.domain import AnomalyMap, Box, Defect, Image, Scored
 from linewatch.engine import Engine
-from linewatch.errors import ImageError, SelfTestFailed
-from linewatch.pictures import read_image, read_mask
-from linewatch.recipe import Recipe, judge
+from linewatch.errors import ImageError
+from linewatch.pictures import read_mask
+from linewatch.recipe import Recipe
 from linewatch.registration import Registration, placement
-
-SCORE_TOLERANCE = 1e-3
 
 Matrix = NDArray[np.float64]
 
@@ -67,31 +64,6 @@ class Scorer:
         flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
         warped = cv2.warpAffine(mask.astype(np.uint8), matrix, (cells[1], cells[0]), flags=flags)
         return np.asarray(warped > 0)
-
-
-def self_test(scorer: Scorer, recipe: Recipe, bundle: Bundle) -> None:
-    """Prove that this machine scores the golden samples as training did. Raises SelfTestFailed.
-
-    Good samples must not fail and challenge samples must, at the recipe's thresholds; every score
-    must equal the recorded one within `SCORE_TOLERANCE`. The samples are cut out already, so the
-    recipe's `roi`, `mask` and `min_defect_px` do not apply to them.
-    """
-    plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
-    name = f"model {bundle.product}/{bundle.version}"
-    for sample in bundle.golden:
-        raw = scorer.score(read_image(bundle.folder / sample.file), plain).raw
-        if not abs(raw - sample.raw) <= SCORE_TOLERANCE * max(1.0, sample.raw):
-            raise SelfTestFailed(
-                f"{name} scores golden sample {sample.file} {raw:.4f} instead of {sample.raw:.4f}; "
-                "this machine computes differently, train the product on it"
-            )
-        failed = judge(raw, plain)[0] is Result.FAIL
-        if failed != (sample.expected is Result.FAIL):
-            wanted = "fail" if sample.expected is Result.FAIL else "pass"
-            raise SelfTestFailed(
-                f"{name}: sample {sample.file} must {wanted} but scores {raw:.3f} "
-                f"at threshold {plain.threshold:.3f}; correct the recipe's threshold"
-            )
 
 
 def cut_roi(image: Image, roi: Box | None) -> tuple[Image, tuple[int, int]]:

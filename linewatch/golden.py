@@ -1,0 +1,44 @@
+"""The golden self-test: this machine must score stored pictures as training did."""
+
+from dataclasses import replace
+from typing import Protocol
+
+from linewatch.bundle import Bundle
+from linewatch.domain import Image, Result, Scored
+from linewatch.errors import SelfTestFailed
+from linewatch.pictures import read_image
+from linewatch.recipe import Recipe, judge
+
+SCORE_TOLERANCE = 1e-3
+
+
+class Scores(Protocol):
+    """What is tested: the scorer, with its engine."""
+
+    def score(self, image: Image, recipe: Recipe) -> Scored:
+        """Score one frame."""
+
+
+def self_test(scorer: Scores, recipe: Recipe, bundle: Bundle) -> None:
+    """Prove that this machine scores the golden samples as training did. Raises SelfTestFailed.
+
+    Good samples must not fail and challenge samples must, at the recipe's thresholds; every score
+    must equal the recorded one within `SCORE_TOLERANCE`. The samples are cut out already, so the
+    recipe's `roi`, `mask` and `min_defect_px` do not apply to them.
+    """
+    plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
+    name = f"model {bundle.product}/{bundle.version}"
+    for sample in bundle.golden:
+        raw = scorer.score(read_image(bundle.folder / sample.file), plain).raw
+        if not abs(raw - sample.raw) <= SCORE_TOLERANCE * max(1.0, sample.raw):
+            raise SelfTestFailed(
+                f"{name} scores golden sample {sample.file} {raw:.4f} instead of {sample.raw:.4f}; "
+                "this machine computes differently, train the product on it"
+            )
+        failed = judge(raw, plain)[0] is Result.FAIL
+        if failed != (sample.expected is Result.FAIL):
+            wanted = "fail" if sample.expected is Result.FAIL else "pass"
+            raise SelfTestFailed(
+                f"{name}: sample {sample.file} must {wanted} but scores {raw:.3f} "
+                f"at threshold {plain.threshold:.3f}; correct the recipe's threshold"
+            )
