@@ -1,12 +1,12 @@
 """Source to frames: the stage that exposes, numbers every exposure and rides out a lost camera."""
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from linewatch.backoff import Backoff
 from linewatch.domain import Frame, Reason
 from linewatch.errors import CameraLost
 from linewatch.lane import Lane, LaneClosed
@@ -15,8 +15,7 @@ from linewatch.sources import Source
 from linewatch.stages import IDLE_S, Stage
 from linewatch.station import Station
 
-BACKOFF_FIRST_S = 0.5
-BACKOFF_MAX_S = 10.0
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ class Capture:
         self._metrics = metrics
         self._stop = stop
         self._seq = 0
-        self._backoff_s = BACKOFF_FIRST_S
+        self._backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_MAX_S)
         self._silent_since = time.monotonic()
 
     def run(self, stage: Stage) -> None:
@@ -179,16 +178,14 @@ class Capture:
                 except CameraLost as trouble:
                     self._station.camera_lost(str(trouble))
                 stage.beat()
-                # Jitter: many stations behind one switch do not knock at the same moment.
-                for frame in self._occasions.lost(self._stop, self._backoff_s * random.uniform(0.8, 1.2)):
+                for frame in self._occasions.lost(self._stop, self._backoff.next_s()):
                     self._expose(frame)
-                self._backoff_s = min(2 * self._backoff_s, BACKOFF_MAX_S)
 
     def _seen(self) -> None:
         if self._station.snapshot().camera_trouble:
             self._station.camera_back(time.monotonic() - self._silent_since)
         self._silent_since = time.monotonic()
-        self._backoff_s = BACKOFF_FIRST_S
+        self._backoff.reset()
 
     def _expose(self, frame: Frame) -> None:
         self._seq += 1
