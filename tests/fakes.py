@@ -3,12 +3,22 @@
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from linewatch.domain import Frame, Image, Verdict
-from linewatch.errors import CameraLost, StorageFull
+from linewatch.domain import Frame, Image, Reason, Result, State, Verdict
+from linewatch.errors import CameraLost, LinewatchError, StorageFull
+from linewatch.web.desk import (
+    Actual,
+    Hour,
+    InspectResult,
+    LivePicture,
+    ProductInfo,
+    Query,
+    Review,
+    Row,
+)
 
 
 def picture(level: int = 100) -> Image:
@@ -106,3 +116,121 @@ class FakePictures:
         if self.full:
             raise StorageFull("evidence", "no room")
         self.kept.append(name)
+
+
+def verdict(seq: int = 1, result: Result = Result.PASS, **facts: object) -> Verdict:
+    """Return a verdict of boot 41."""
+    raws = {Result.PASS: 0.8, Result.FAIL: 2.31, Result.UNSURE: 1.9, Result.ERROR: 0.0}
+    reasons = {Result.FAIL: Reason.ABOVE_THRESHOLD, Result.UNSURE: Reason.NEAR_THRESHOLD}
+    usual: dict[str, Any] = {
+        "station": "station1",
+        "boot": 41,
+        "seq": seq,
+        "product": "bottle",
+        "product_index": 3,
+        "model": "7f3a91c2",
+        "result": result,
+        "reason": reasons.get(result, Reason.CAMERA_LOST if result is Result.ERROR else Reason.NONE),
+        "raw": raws[result],
+        "threshold": 0.0 if result is Result.ERROR else 2.0,
+        "captured_ms": time.time_ns() // 1_000_000,
+    }
+    return Verdict(**(usual | facts))
+
+
+class FakeDesk:
+    """The daemon as the page sees it, in memory; `trouble` makes judging and switching fail."""
+
+    def __init__(self, *rows: Row) -> None:
+        self.rows = {(row.verdict.boot, row.verdict.seq): row for row in rows}
+        self.now: dict[str, object] = {
+            "v": 1, "station": "station1", "boot": 41, "state": State.READY, "reason": "",
+            "product": "bottle", "product_index": 3, "model": "7f3a91c2", "last_seq": len(rows),
+        }  # fmt: skip
+        self.why_not: list[str] = []
+        self.moving = True
+        self.picture: LivePicture | None = None
+        self.good = ""
+        self.counted: list[Hour] = []
+        self.known = [
+            ProductInfo("bottle", 3, "7f3a91c2", 2.0, 1.8, resident=True),
+            ProductInfo("screw", 4, "", 0.0, 0.0, trouble="product 'screw' has no model; train it"),
+        ]
+        self.reports: dict[tuple[str, str], bytes] = {}
+        self.trouble: LinewatchError | None = None
+        self.judged: list[tuple[str, Image]] = []
+        self.judging: Callable[[], None] = lambda: None
+        self.switched: list[str] = []
+
+    def state(self) -> dict[str, object]:
+        """Return `now`."""
+        return dict(self.now)
+
+    def not_ready(self) -> list[str]:
+        """Return `why_not`."""
+        return self.why_not
+
+    def alive(self) -> bool:
+        """Return `moving`."""
+        return self.moving
+
+    def verdicts(self, query: Query) -> list[Row]:
+        """Filter `rows`."""
+        wanted = [
+            row
+            for key, row in sorted(self.rows.items(), reverse=True)
+            if (query.before is None or key < query.before)
+            and (not query.results or row.verdict.result in query.results)
+            and (not query.product or row.verdict.product == query.product)
+            and (query.reason is None or row.verdict.reason is query.reason)
+            and (query.since_ms is None or row.verdict.captured_ms >= query.since_ms)
+            and (query.until_ms is None or row.verdict.captured_ms < query.until_ms)
+            and (query.reviewed is None or (row.review is not None) is query.reviewed)
+        ]
+        return wanted[: query.limit]
+
+    def verdict(self, boot: int, seq: int) -> Row | None:
+        """Look up one row."""
+        return self.rows.get((boot, seq))
+
+    def good_picture(self, verdict: Verdict) -> str:
+        """Return `good`."""
+        return self.good
+
+    def hours(self, since_ms: int) -> list[Hour]:
+        """Return `counted`."""
+        return [hour for hour in self.counted if hour.start_ms >= since_ms]
+
+    def live_picture(self) -> LivePicture | None:
+        """Return `picture`."""
+        return self.picture
+
+    def products(self) -> list[ProductInfo]:
+        """Return `known`."""
+        return self.known
+
+    def report(self, product: str, version: str) -> bytes | None:
+        """Look up one report."""
+        return self.reports.get((product, version))
+
+    def inspect(self, product: str, image: Image) -> InspectResult:
+        """Fail every picture, unless there is trouble."""
+        self.judging()
+        if self.trouble:
+            raise self.trouble
+        self.judged.append((product, image))
+        return InspectResult(verdict(0, Result.FAIL, boot=0, product=product), b"\xff\xd8heatmap")
+
+    def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
+        """Keep a review with its row."""
+        row = self.rows.get((boot, seq))
+        if row is not None:
+            self.rows[boot, seq] = Row(row.verdict, Review(actual, note, time.time_ns() // 1_000_000))
+        return row is not None
+
+    def switch(self, product: str) -> None:
+        """Switch at once, unless there is trouble."""
+        if self.trouble:
+            raise self.trouble
+        self.switched.append(product)
+        self.now["product"] = product

@@ -1,0 +1,125 @@
+"""The Flask app: pages, API, evidence, metrics and health on one port."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Flask, Response, abort, jsonify, render_template, request, send_file
+from jinja2 import StrictUndefined
+from werkzeug.exceptions import HTTPException
+from werkzeug.security import safe_join
+from werkzeug.wrappers import Response as AnyResponse
+
+from linewatch.domain import State
+from linewatch.errors import LinewatchError
+from linewatch.web.access import Gate, guard
+from linewatch.web.api import Api
+from linewatch.web.desk import Desk
+from linewatch.web.pages import Pages, way_back
+from linewatch.web.query import Ordinal
+from linewatch.web.show import Show
+from linewatch.web.texts import ENGLISH, Language
+from linewatch.web.uploads import Uploads
+
+BODY_BYTES_MAX = 16_384  # Of everything that is not an upload.
+PICTURES = {".png": "image/png", ".jpg": "image/jpeg"}
+
+MetricsText = Callable[[], tuple[bytes, str]]
+"""Returns the exposition and its content type."""
+
+
+def create_app(
+    desk: Desk, metrics_text: MetricsText, token: str, evidence: Path, language: Language = ENGLISH
+) -> Flask:
+    """Build the app. `token` may be empty: then nothing can be changed through it."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the wire's order
+    app.url_map.converters["ordinal"] = Ordinal
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
+    gate = Gate(token, language.texts)
+    uploads = Uploads(desk, language.texts)
+    station = str(desk.state().get("station", ""))
+    guard(app, station, language.texts["error_cross_site"])
+    Show(language).register(app)
+    app.register_blueprint(Api(desk, gate, uploads, language.texts).blueprint())
+    app.register_blueprint(Pages(desk, gate, uploads, language).blueprint())
+    _add_machine_addresses(app, desk, metrics_text)
+    _add_evidence(app, evidence.resolve(), language)
+    _add_errors(app, language)
+
+    @app.context_processor
+    def every_page() -> dict[str, object]:
+        now = desk.state()
+        return {"t": language.texts, "gate": gate, "now": now, "state": State(str(now["state"]))}
+
+    return app
+
+
+def _add_machine_addresses(app: Flask, desk: Desk, metrics_text: MetricsText) -> None:
+    @app.get("/metrics")
+    def metrics() -> Response:
+        body, content_type = metrics_text()
+        return Response(body, content_type=content_type)
+
+    @app.get("/healthz")
+    def health() -> tuple[Response, int]:
+        alive = desk.alive()
+        return jsonify({"alive": alive}), 200 if alive else 503
+
+    @app.get("/readyz")
+    def ready() -> tuple[Response, int]:
+        reasons = desk.not_ready()
+        state = desk.state()["state"]
+        return jsonify({"ready": not reasons, "state": state, "reasons": reasons}), 503 if reasons else 200
+
+
+def _add_evidence(app: Flask, folder: Path, language: Language) -> None:
+    @app.get("/evidence/<path:path>")
+    def evidence(path: str) -> AnyResponse:
+        joined = safe_join(str(folder), path) if path.isprintable() else None
+        file = Path(joined) if joined else folder
+        mimetype = PICTURES.get(file.suffix)
+        if mimetype is None or not file.is_file() or not file.resolve().is_relative_to(folder):
+            abort(404, language.texts["error_no_picture"])
+        response = send_file(file, mimetype=mimetype, conditional=True)
+        response.headers["Cache-Control"] = "private, max-age=86400"  # Evidence never changes.
+        return response
+
+
+def _add_errors(app: Flask, language: Language) -> None:
+    """Every error is one sentence: JSON for programs, a page for people."""
+
+    @app.errorhandler(LinewatchError)
+    def trouble(error: LinewatchError) -> AnyResponse:
+        return _answer(503, str(error))
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> AnyResponse:
+        code = error.code or 500
+        if error.description and error.description != type(error).description:
+            sentence = error.description
+        else:
+            sentence = language.texts.get(f"error_{code}", language.texts["error_400"])
+        response = _answer(code, sentence)
+        for name, value in error.get_headers():
+            if name.lower() not in ("content-type", "content-length"):
+                response.headers[name] = value
+        return response
+
+
+def _answer(code: int, sentence: str) -> AnyResponse:
+    if request.path.startswith("/api/"):
+        response = jsonify({"error": sentence})
+    else:
+        response = Response(render_template("error.html", sentence=sentence, then=_after_sign_in(code)))
+    response.status_code = code
+    return response
+
+
+def _after_sign_in(code: int) -> str:
+    """Return where to go on once somebody has signed in; "" when that is not what is missing."""
+    if code != 401:
+        return ""
+    return way_back() if request.endpoint == "pages.sign_in" else request.path

@@ -1,0 +1,120 @@
+"""The web server: waitress in its own thread, with bounds for slow and many clients."""
+
+import logging
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from flask import Flask
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer, create_server
+
+from linewatch.errors import ConfigError
+
+THREADS = 8
+CONNECTIONS_MAX = 100
+REQUEST_S = 60  # A whole request must have arrived this long after its first byte.
+BODY_BYTES_MAX = 24_000_000  # Above the upload limit, so that the page itself can say what is wrong.
+HEADER_BYTES_MAX = 16_384
+STOP_S = 3
+
+
+class _Channel(HTTPChannel):
+    """A connection whose request must arrive whole in time: dripping bytes buys no more of it."""
+
+    def handle_read(self) -> None:
+        since = self.last_activity if self.request is not None else None
+        super().handle_read()
+        if since is not None and self.request is not None:
+            self.last_activity = since
+
+
+class WebServer:
+    """Serves an app from entering until leaving the `with` block; requests in hand are finished.
+
+    `port` is the real one after entering, also when 0 asked for any free port.
+    """
+
+    def __init__(self, app: Flask, host: str, port: int) -> None:
+        self._app = app
+        self._host = host
+        self.port = port
+        self._channels: dict[int, socket.socket] = {}  # What waitress watches, by file descriptor.
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's thread lives."""
+        return self._thread.is_alive()
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds the page."""
+        host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(self._host, self._host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    def __enter__(self) -> Self:
+        """Bind and start. Raises ConfigError when the address cannot be had."""
+        # Its warning for every short queue would fill the log whenever a few tablets poll at once.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        try:
+            listener = _listen(self._host, self.port)
+        except OSError as error:
+            raise ConfigError(
+                f"http: cannot listen on {self._host}:{self.port} ({error.strerror}); "
+                "stop the program that uses it, or set another http.host or http.port"
+            ) from error
+        server = create_server(
+            self._app,
+            map=self._channels,
+            sockets=[listener],
+            threads=THREADS,
+            connection_limit=CONNECTIONS_MAX,
+            channel_timeout=REQUEST_S,
+            cleanup_interval=10,
+            max_request_body_size=BODY_BYTES_MAX,
+            max_request_header_size=HEADER_BYTES_MAX,
+            ident="linewatch",
+        )
+        assert isinstance(server, BaseWSGIServer), "one socket makes one server"
+        server.channel_class = _Channel
+        self._server = server
+        self.port = listener.getsockname()[1]
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._server.pull_trigger()  # Wakes the loop; everything else happens in its own thread.
+        self._thread.join(2 * STOP_S)
+
+    def _serve(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._turn(1.0)
+            self._server.task_dispatcher.shutdown(timeout=STOP_S)  # Answers in hand are written,
+            until = time.monotonic() + STOP_S
+            while self._unsent() and time.monotonic() < until:
+                self._turn(0.1)  # and leave.
+        finally:
+            wasyncore.close_all(self._channels, ignore_all=True)
+
+    def _unsent(self) -> bool:
+        return any(
+            isinstance(channel, HTTPChannel) and channel.total_outbufs_len > 0
+            for channel in self._channels.values()
+        )
+
+    def _turn(self, wait_s: float) -> None:
+        wasyncore.loop(timeout=wait_s, use_poll=True, map=self._channels, count=1)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=128)

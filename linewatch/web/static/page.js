@@ -1,0 +1,60 @@
+"use strict";
+// Keeps what moves up to date: fetches the live view and swaps in the parts that changed.
+// Everything else on the pages works without this file.
+
+const live = document.body.dataset.page === "live";
+const everyMs = live ? 1000 : 5000;
+const staleMs = live ? 5000 : 20000;
+let answeredAt = performance.now();
+let wake = () => {};
+
+async function refresh() {
+  const answer = await fetch("/", { signal: AbortSignal.timeout(4000) });
+  if (!answer.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  await loadPicture(fresh.querySelector("[data-part=picture] img"));
+  for (const part of document.querySelectorAll("[data-part]")) swap(part, fresh);
+  answeredAt = performance.now();
+}
+
+// The next picture is complete before it replaces the last one: no flicker, and picture and verdict change together.
+async function loadPicture(next) {
+  const now = document.querySelector("[data-part=picture] img");
+  if (!live || !next) return;
+  if (now && now.getAttribute("src") === next.getAttribute("src")) return;
+  const picture = new Image();
+  picture.alt = next.alt;
+  picture.src = next.getAttribute("src");
+  await picture.decode().catch(() => {});
+  next.replaceWith(picture);
+}
+
+function swap(part, fresh) {
+  const next = fresh.querySelector(`[data-part="${part.dataset.part}"]`);
+  // Nothing moves away under a finger, a mouse or the keyboard's focus.
+  const held = part.contains(document.activeElement) || (part.querySelector("a") && part.matches(":hover"));
+  if (!next || held || next.outerHTML === part.outerHTML) return;
+  part.replaceWith(document.adoptNode(next));
+}
+
+async function follow() {
+  for (;;) {
+    if (!document.hidden) {
+      await refresh().catch(() => {});
+      document.documentElement.toggleAttribute("data-stale", performance.now() - answeredAt > staleMs);
+    }
+    await new Promise((done) => { wake = done; setTimeout(done, everyMs); });
+  }
+}
+
+document.addEventListener("visibilitychange", () => wake());
+
+for (const form of document.querySelectorAll("form[data-working]")) {
+  form.addEventListener("submit", () => {
+    const button = form.querySelector("button[type=submit]");
+    button.textContent = form.dataset.working;
+    button.disabled = true;
+  });
+}
+
+follow();

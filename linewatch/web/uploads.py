@@ -1,0 +1,80 @@
+"""A picture sent by a person or a program: bounded, decoded safely, judged one at a time."""
+
+import threading
+from collections.abc import Mapping
+
+from flask import abort, request
+
+from linewatch.domain import Image
+from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeError
+from linewatch.pictures import decode
+from linewatch.web.desk import Desk, InspectResult
+from linewatch.web.store import PictureStore
+
+UPLOAD_BYTES_MAX = 20_000_000
+FORM_BYTES_MAX = 100_000  # What the multipart form may add around the picture.
+FORM_PARTS_MAX = 8
+WAITING_MAX = 4  # More uploads than this at once are told to come back.
+HEATMAPS_MAX = 32
+
+
+class Uploads:
+    """Turns an uploaded picture into a verdict; nothing of it is kept but the heatmap, in memory."""
+
+    def __init__(self, desk: Desk, texts: Mapping[str, str]) -> None:
+        self._desk = desk
+        self._texts = texts
+        self._heatmaps = PictureStore(HEATMAPS_MAX)
+        self._waiting = threading.BoundedSemaphore(WAITING_MAX)
+        self._judging = threading.Lock()  # One at a time: the line needs the processor more.
+
+    def inspect(self) -> tuple[InspectResult, str]:
+        """Judge the picture of the current request; also return its heatmap's name, "" if none.
+
+        Aborts with 400, 404, 409, 413 or 503 and one sentence when that cannot be done.
+        """
+        product, data = self._read_form()
+        if not self._waiting.acquire(blocking=False):
+            abort(503, self._texts["error_busy"])
+        try:
+            with self._judging:
+                result = self._judge(product, data)
+        finally:
+            self._waiting.release()
+        return result, self._heatmaps.keep_secret(result.heatmap) if result.heatmap else ""
+
+    def heatmap(self, name: str) -> bytes | None:
+        """Return the heatmap of a recent upload."""
+        return self._heatmaps.get(name)
+
+    def _read_form(self) -> tuple[str, bytes]:
+        request.max_content_length = UPLOAD_BYTES_MAX + FORM_BYTES_MAX
+        request.max_form_parts = FORM_PARTS_MAX
+        picture = request.files.get("image")
+        if picture is None:
+            abort(400, self._texts["error_not_multipart"])
+        product = request.form.get("product", "")
+        if not product:
+            abort(400, self._texts["error_no_product"])
+        if all(product != known.name for known in self._desk.products()):
+            abort(404, self._texts["error_unknown_product"])
+        data = picture.stream.read(UPLOAD_BYTES_MAX + 1)
+        if len(data) > UPLOAD_BYTES_MAX:
+            abort(413)
+        return product, data
+
+    def _judge(self, product: str, data: bytes) -> InspectResult:
+        try:
+            return self._desk.inspect(product, self._decode(data))
+        except RecipeError as error:
+            abort(409, str(error))
+        except LinewatchError as error:
+            abort(503, str(error))
+
+    def _decode(self, data: bytes) -> Image:
+        try:
+            return decode(data, "upload")  # Its own name, never the user's.
+        except ImageTooLarge as error:
+            abort(413, str(error))
+        except ImageError as error:
+            abort(400, str(error))
