@@ -11,7 +11,10 @@ from linewatch.domain import Image
 from linewatch.errors import ImageError, ImageTooLarge
 
 SIDE_MIN_PX = 32
+BYTES_MAX = 200_000_000  # Of an uncompressed file; the page takes far less.
 _MEGAPIXELS = PIXELS_MAX // 1_000_000
+_MEGABYTES = BYTES_MAX // 1_000_000
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 
 
@@ -22,7 +25,8 @@ def read_image(path: Path) -> Image:
     a fixed rule, because a scale that depends on the picture would change its score.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(BYTES_MAX + 1)
     except OSError as error:
         raise ImageError(path, f"cannot be read ({error.strerror}); check the path") from error
     return decode(data, str(path))
@@ -32,6 +36,12 @@ def decode(data: bytes, name: str) -> Image:
     """Return encoded bytes as a picture like `read_image`; `name` is used in messages."""
     if not data:
         raise ImageError(name, "is empty; save it again")
+    if len(data) > BYTES_MAX:
+        raise ImageTooLarge(name, f"has more than {_MEGABYTES} MB; save it as PNG or JPEG")
+    if not _known(data):
+        raise ImageError(name, "is not a picture of a known kind; use PNG, JPEG, BMP, TIFF or WebP")
+    if _cut_off(data):
+        raise ImageError(name, "is cut off; copy or save it again")
     try:
         raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -51,22 +61,18 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return looked_at
 
 
-def brightness(image: Image) -> float:
-    """Return the mean grey value, 0 to 255."""
-    return float(cv2.mean(_small_grey(image))[0])
+def _known(data: bytes) -> bool:
+    """Whether the first bytes are those of a still picture: the file's name proves nothing."""
+    if data[:4] == b"RIFF":
+        return data[8:12] == b"WEBP"
+    return data.startswith(_MAGIC)
 
 
-def sharpness(image: Image) -> float:
-    """Return the variance of the Laplacian of the grey picture at a fixed size: larger is sharper."""
-    return float(cv2.Laplacian(_small_grey(image), cv2.CV_32F).var())
-
-
-def _small_grey(image: Image) -> NDArray[np.uint8]:
-    """At most 512 pixels long, so that the figures cost little and compare across cameras."""
-    shrink = 512 / max(image.shape[:2])
-    if shrink < 1:
-        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)  # type: ignore[return-value]
+def _cut_off(data: bytes) -> bool:
+    """Whether the end is missing: half a picture is never judged."""
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-4096:]
+    return data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data
 
 
 def _checked(raw: NDArray[np.generic], name: str) -> NDArray[np.generic]:
