@@ -1,12 +1,107 @@
 """Whether a picture may be judged at all: measured before scoring, on a sample of its pixels."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from linewatch.domain import Image
+from linewatch.domain import Image, Reason
 
+FROZEN_AFTER = 2  # No two exposures of a real sensor are alike: the second one shows the part before.
 _LINES = 96  # Rows, and as many columns, that are looked at.
+
+
+class Statistics(Protocol):
+    """What the training pictures look like: an odd number of quantiles, from 0 over 50 to 100 %."""
+
+    @property
+    def brightness(self) -> Sequence[float]:
+        """Of the function `brightness`."""
+
+    @property
+    def sharpness(self) -> Sequence[float]:
+        """Of the function `sharpness`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What was measured in one picture; `reason` is NONE when it may be judged."""
+
+    reason: Reason
+    brightness: float
+    sharpness: float
+    brightness_ratio: float  # Against the median of the training pictures; 1.0 without any.
+    sharpness_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Between what a picture may be judged; generous, because defects change a picture too."""
+
+    brightness_min: float
+    brightness_max: float
+    sharpness_min: float
+
+    def permit(self, brightness: float, sharpness: float) -> bool:
+        """Whether a picture is neither dark nor over-exposed nor blurred."""
+        return self.brightness_min <= brightness <= self.brightness_max and sharpness >= self.sharpness_min
+
+
+def bounds_from(statistics: Statistics | None) -> Bounds:
+    """Widen what training saw: half to 1.6 times the light, and 0.7 of the least sharp picture.
+
+    Towards white the upper bound is half the way there, if that is nearer. Without statistics,
+    only a covered lens, a burnt-out and a flat picture are refused.
+    """
+    if statistics is None:
+        return Bounds(brightness_min=8.0, brightness_max=247.0, sharpness_min=0.5)
+    low, high = statistics.brightness[0], statistics.brightness[-1]
+    return Bounds(0.5 * low, min(1.6 * high, (high + 255.0) / 2), 0.7 * statistics.sharpness[0])
+
+
+class Gate:
+    """Examines the pictures of one product, in the order they were exposed."""
+
+    def __init__(
+        self, statistics: Statistics | None = None, *, live: bool = False, frozen_after: int = FROZEN_AFTER
+    ) -> None:
+        """Take what training saw; only a `live` source can freeze, a recording may repeat itself.
+
+        The `frozen_after`-th identical picture in a row is the first that is refused; at least 2.
+        """
+        assert frozen_after >= 2
+        self.bounds = bounds_from(statistics)
+        self._usual_light = _median(statistics.brightness) if statistics else 0.0
+        self._usual_edges = _median(statistics.sharpness) if statistics else 0.0
+        self._live = live
+        self._frozen_after = frozen_after
+        self._before: Image | None = None
+        self._alike = 1
+
+    def check(self, image: Image) -> Reason:
+        """Return why this picture cannot be judged, NONE if it can."""
+        return self.examine(image).reason
+
+    def examine(self, image: Image) -> Health:
+        """Measure one picture, (height, width, 3) uint8, and decide whether it may be judged."""
+        light, edges = brightness(image), sharpness(image)
+        if self._live and self._is_frozen(image):
+            reason = Reason.FROZEN
+        elif self.bounds.permit(light, edges):
+            reason = Reason.NONE
+        else:
+            reason = Reason.BAD_PICTURE
+        return Health(
+            reason, light, edges, _ratio(light, self._usual_light), _ratio(edges, self._usual_edges)
+        )
+
+    def _is_frozen(self, image: Image) -> bool:
+        same = self._before is not None and _identical(self._before, image)
+        self._alike = self._alike + 1 if same else 1
+        self._before = image
+        return self._alike >= self._frozen_after
 
 
 def brightness(image: Image) -> float:
@@ -22,9 +117,9 @@ def sharpness(image: Image) -> float:
     """Return how steep the finest edges are, in thousandths of the mean brightness.
 
     Defined as the geometric mean, over the two directions, of the root mean square difference of
-    green between neighbouring pixels, along 96 evenly spaced rows and 96 columns. So it falls with
-    blur in either direction, and hardly changes with the strength of the light. It depends on the
-    picture's resolution: compare it only with pictures of the same camera. 0.0 for a flat picture.
+    green between neighbouring pixels, along about 96 evenly spaced rows and as many columns. So it
+    falls with blur in either direction, and hardly changes with the strength of the light. It depends
+    on the picture's resolution: compare it only with pictures of the same camera. 0.0 for a flat one.
     """
     rows, columns = _steps(image)
     across = np.diff(image[::rows, :, 1].astype(np.float32), axis=1)
@@ -35,3 +130,17 @@ def sharpness(image: Image) -> float:
 
 def _steps(image: Image) -> tuple[int, int]:
     return max(1, image.shape[0] // _LINES), max(1, image.shape[1] // _LINES)
+
+
+def _identical(one: Image, other: Image) -> bool:
+    """Compare a few rows first: unlike pictures, which is nearly all, then cost nothing."""
+    rows, _ = _steps(one)
+    return np.array_equal(one[::rows], other[::rows]) and np.array_equal(one, other)
+
+
+def _median(quantiles: Sequence[float]) -> float:
+    return quantiles[len(quantiles) // 2]
+
+
+def _ratio(value: float, usual: float) -> float:
+    return value / usual if usual > 0 else 1.0
