@@ -1,0 +1,215 @@
+"""The journal's file: its schema, how it is opened and checked, locked, and set aside when damaged."""
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from linewatch.domain import Reason, Result, Verdict
+from linewatch.errors import ConfigError, StorageFull
+
+SCHEMA_VERSION = 1
+BUSY_S = 0.1  # Another program may hold the file for this long.
+CHECKED_BYTES_MAX = 64_000_000  # A larger file would take seconds to check at start.
+WAL_PAGES_MAX = 8_000  # Above this a commit has to shorten the log itself; housekeeping comes first.
+
+FIELDS = tuple(field.name for field in fields(Verdict))
+COLUMNS = ", ".join(f'"{name}"' for name in FIELDS)  # Quoted: "trigger" is a word of SQL.
+INSERT = f"INSERT INTO verdicts (journaled_ms, {COLUMNS}) VALUES (?{', ?' * len(FIELDS)})"
+UPSERT = f"{INSERT} ON CONFLICT (boot, seq) DO UPDATE SET journaled_ms = excluded.journaled_ms, " + ", ".join(
+    f'"{name}" = excluded."{name}"' for name in FIELDS
+)
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE verdicts (id INTEGER PRIMARY KEY, journaled_ms INTEGER NOT NULL, {COLUMNS}, UNIQUE (boot, seq));
+CREATE INDEX verdicts_not_pass ON verdicts (result, id) WHERE result <> 'PASS';
+CREATE TABLE delivery (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL);
+INSERT INTO delivery VALUES (1, 0);
+CREATE TABLE boots (boot INTEGER PRIMARY KEY, started_ms INTEGER NOT NULL);
+CREATE TABLE reviews (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, boot INTEGER NOT NULL,
+    seq INTEGER NOT NULL, actual TEXT NOT NULL CHECK (actual IN ('good', 'defect')), note TEXT NOT NULL,
+    who TEXT NOT NULL);
+CREATE INDEX reviews_by_part ON reviews (boot, seq);
+CREATE TABLE audit (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,
+    facts TEXT NOT NULL);
+CREATE TRIGGER audit_never_changes BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+CREATE TRIGGER audit_never_shrinks BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+
+_NO_ROOM = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some room",
+    sqlite3.SQLITE_READONLY: "the disk or the file is read-only; check mount and permissions",
+    sqlite3.SQLITE_IOERR: "the disk reports an error; check the disk and its free room",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check folder, permissions and free room",
+    sqlite3.SQLITE_PERM: "access is denied; check permissions",
+    sqlite3.SQLITE_BUSY: "another program holds the file; close it",
+    sqlite3.SQLITE_LOCKED: "another program holds the file; close it",
+}
+
+
+def utc_ms() -> int:
+    """Return UTC milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Damaged(Exception):
+    """The file is no sound database; it has to be set aside."""
+
+
+@contextmanager
+def translating(path: Path) -> Iterator[None]:
+    """Raise StorageFull for what the disk did, Damaged for what happened to the file; bugs as they are."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # Without its details.
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise Damaged(str(error)) from error
+        if code not in _NO_ROOM:
+            raise
+        raise StorageFull(path, _NO_ROOM[code]) from error
+
+
+def connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    """Open the file in autocommit mode; whoever shares the connection between threads locks.
+
+    `synchronous` is "FULL" (a commit survives a power cut) or "NORMAL" (it may be lost, whole).
+    """
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Make the tables in a new file, check an old one. Raises Damaged, ConfigError, sqlite3's errors."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise ConfigError(
+            f"journal.path {str(path)!r} was written by a newer linewatch; install that, or name another file"
+        )
+    if version == 0:
+        if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            raise ConfigError(f"journal.path {str(path)!r} is another program's database; name another file")
+        db.executescript(_SCHEMA)
+    elif path.stat().st_size <= CHECKED_BYTES_MAX:
+        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise Damaged(verdict)
+
+
+def row_of(verdict: Verdict, journaled_ms: int) -> tuple[object, ...]:
+    """Return one row for INSERT or UPSERT."""
+    return (
+        journaled_ms,
+        *(_stored(getattr(verdict, name)) for name in FIELDS),
+    )
+
+
+def verdict_of(row: tuple[Any, ...]) -> Verdict:
+    """Return the verdict in a row of COLUMNS."""
+    facts: dict[str, Any] = dict(zip(FIELDS, row, strict=True))
+    facts["result"] = Result(facts["result"])
+    facts["reason"] = Reason(facts["reason"])
+    facts["box"] = tuple(map(int, str(facts["box"]).split(",")))
+    facts["late"], facts["simulated"] = bool(facts["late"]), bool(facts["simulated"])
+    return Verdict(**facts)
+
+
+def audit(db: sqlite3.Connection, at_ms: int, who: str, action: str, facts: Mapping[str, object]) -> None:
+    """Append one audit entry."""
+    db.execute(
+        "INSERT INTO audit (at_ms, who, action, facts) VALUES (?, ?, ?, ?)",
+        (at_ms, utf8(who), action, json.dumps(facts, default=str)),
+    )
+
+
+def utf8(text: str) -> str:
+    """Replace what UTF-8 cannot carry: a file name may hold lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return the companion file, for example `journal.db-wal`."""
+    return path.with_name(path.name + ending)
+
+
+def lock(path: Path) -> int:
+    """Make this process the only daemon on the journal; return what to close when it ends.
+
+    Raises ConfigError when there is one already, OSError when the folder refuses.
+    """
+    fd = os.open(beside(path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.pread(fd, 32, 0).decode(errors="replace").strip() or "?"
+        os.close(fd)
+        raise ConfigError(
+            f"journal.path {str(path)!r} is in use by another linewatch (process {owner}); "
+            "stop that one or give each station its own"
+        ) from error
+    os.truncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def set_aside(path: Path) -> Path:
+    """Rename the damaged file and its companions, so that a new one can start; return its new name."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    for ending in ("", "-wal", "-shm"):
+        source = beside(path, ending)
+        if source.exists():
+            source.rename(beside(path, f".damaged-{stamp}{ending}"))
+    return beside(path, f".damaged-{stamp}")
+
+
+def read_boot(path: Path) -> int:
+    """Return the boot number kept beside the journal, 0 if there is none."""
+    try:
+        return int(beside(path, ".boot").read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):  # A torn file: the journal knows it too.
+        return 0
+
+
+def write_boot(path: Path, boot: int) -> None:
+    """Keep the boot number so that it survives a power cut and a lost journal. Raises OSError."""
+    target, new = beside(path, ".boot"), beside(path, ".boot.new")
+    with new.open("w", encoding="ascii") as file:
+        file.write(f"{boot}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(target)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _stored(value: object) -> object:
+    """Turn a field into what SQLite keeps: numbers, text, and a box as "x,y,w,h"."""
+    if isinstance(value, str):
+        return utf8(str(value))
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value
+
+
+assert sqlite3.threadsafety == 3, "connections are shared between threads under a lock"
