@@ -61,3 +61,4 @@ class StorageFull(LinewatchError):
 
     def __init__(self, path: str | Path, problem: str) -> None:
         super().__init__(f"storage {str(path)!r}: {problem}")
+        self.problem = problem

@@ -1,0 +1,90 @@
+"""An MQTT broker of our own for the demo: in a child process, reachable on this machine only."""
+
+import signal
+import socket
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from iotcore import Broker
+
+from linewatch.errors import LinewatchError
+
+HOST = "127.0.0.1"
+TRIES = 3  # Another program may take a free port before the broker does.
+
+# rumqttd has one listener for each protocol version; both share their topics.
+_CONFIG = """
+id = 0
+[router]
+id = 0
+max_connections = 100
+max_outgoing_packet_count = 200
+max_segment_size = 10485760
+max_segment_count = 10
+"""
+_LISTENER = """
+[{version}.1]
+name = "{version}"
+listen = "{host}:{port}"
+next_connection_delay_ms = 1
+[{version}.1.connections]
+connection_timeout_ms = 5000
+max_payload_size = 65536
+max_inflight_count = 100
+dynamic_filters = true
+"""
+
+
+class EmbeddedBroker:
+    """A broker for as long as the `with` block lasts, without any access control.
+
+    `port` speaks MQTT 3.1.1, which every client tries or can; `port_v5` speaks MQTT 5.
+    Entering raises LinewatchError when it cannot start.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self.port = port  # 0 becomes any free one on entering.
+        self.port_v5 = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="linewatch-broker-")))
+            stack.enter_context(self._start(folder / "broker.toml"))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _start(self, config: Path) -> Broker:
+        wanted = self.port
+        problem: Exception | None = None
+        for _ in range(TRIES):
+            self.port, self.port_v5 = wanted or _free_port(), _free_port()
+            listeners = (
+                _LISTENER.format(version=version, host=HOST, port=port)
+                for version, port in (("v4", self.port), ("v5", self.port_v5))
+            )
+            config.write_text(_CONFIG + "".join(listeners), encoding="utf-8")
+            # Ctrl+C at the terminal reaches children too; the broker must outlive the last verdict.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                return Broker(config_path=str(config)).start()
+            except (OSError, RuntimeError) as error:  # A port is taken, or the child ended.
+                problem = error
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise LinewatchError(f"the built-in MQTT broker does not start: {problem}") from problem
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

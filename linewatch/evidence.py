@@ -1,0 +1,257 @@
+"""Pictures on disk: which are kept, whole or not at all, and which go first when room is short."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import cv2
+
+from linewatch.domain import Image, Result, Verdict
+from linewatch.errors import StorageFull
+from linewatch.settings import EvidenceSettings
+
+SIDE_MAX_PX = 640  # A heatmap is for the eye and must be there before the verdict is.
+JPEG_QUALITY = 85
+PNG_LEVEL = 1  # Higher levels take five times as long for a tenth less.
+SWEEP_FILES = 50  # Removed in one step.
+RETRY_S = 5.0  # After the disk refused, how long until it is asked again.
+FIRST_TO_GO = (Result.PASS, Result.ERROR, Result.UNSURE, Result.FAIL)
+
+COUNT_S = 0.02  # Spent counting old pictures in one step.
+HALF_AGE_S = 60.0  # An unfinished file this old has nobody who finishes it.
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_NAME = re.compile(r"(\d{4}-\d\d-\d\d)/(pass|fail|unsure|error)/(\d+)-(\d+)\.(png|jpg)")
+
+Shelf = tuple[str, Result]
+"""Day as YYYY-MM-DD and result: the pictures of one folder."""
+
+
+class Evidence:
+    """The evidence folder, `YYYY-MM-DD/result/BOOT-SEQ.png` (frame) and `.jpg` (heatmap).
+
+    `names` and `write` belong to the record stage; `sweep` to whoever keeps house. What lies in
+    the folder from before is counted by the first sweeps, not at start. Files with other names
+    are never counted, served or removed.
+    """
+
+    def __init__(
+        self,
+        settings: EvidenceSettings,
+        *,
+        utc_s: Callable[[], float] = time.time,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root = settings.path
+        self._settings = settings
+        self._utc_s = utc_s
+        self._clock_s = clock_s
+        self._lock = threading.Lock()
+        self._shelves: dict[Shelf, int] = {}  # Bytes of each.
+        self._uncounted: list[Shelf] | None = None  # None before the first sweep.
+        self._leaving: tuple[Shelf | None, list[Path]] = (None, [])
+        self._passes = 0
+        self._refusal = ""
+        self._refused_until_s = -1.0
+
+    @property
+    def bytes_kept(self) -> int:
+        """Return how much room the counted pictures take."""
+        with self._lock:
+            return sum(self._shelves.values())
+
+    def free_bytes(self) -> int:
+        """Return the free room on the disk. Raises StorageFull when it cannot be asked."""
+        with self._storing(self._root):
+            self._root.mkdir(parents=True, exist_ok=True)
+            disk = os.statvfs(self._root)
+        return disk.f_bavail * disk.f_frsize
+
+    def names(self, verdict: Verdict) -> tuple[str, str]:
+        """Return the paths for frame and heatmap, "" for what will not be kept; call once per verdict.
+
+        While the disk refuses, no frame is promised.
+        """
+        heatmap = verdict.result in (Result.FAIL, Result.UNSURE)
+        if verdict.result is Result.PASS:
+            self._passes += 1
+            every = self._settings.pass_every
+            if not every or self._passes % every:
+                return "", ""
+        day = datetime.fromtimestamp(verdict.captured_ms / 1000, UTC).date()
+        stem = f"{day}/{verdict.result.value.lower()}/{verdict.boot}-{verdict.seq}"
+        return "" if self._refuses() else f"{stem}.png", f"{stem}.jpg" if heatmap else ""
+
+    def write(self, name: str, image: Image) -> None:
+        """Keep one picture under a name that `names` gave, whole or not at all. Raises StorageFull.
+
+        After a refusal the disk is left alone for 5 s; until then this raises at once.
+        """
+        assert _NAME.fullmatch(name), name
+        if self._refuses():
+            raise StorageFull(self._root, self._refusal)
+        try:
+            size = self._write(self._root / name, image)
+        except StorageFull as trouble:
+            self._refusal, self._refused_until_s = trouble.problem, self._clock_s() + RETRY_S
+            raise
+        self._account(_shelf(name), size)
+
+    def _write(self, target: Path, image: Image) -> int:
+        if self.free_bytes() < self._settings.free_bytes_min:
+            raise StorageFull(
+                self._root, f"less than {self._settings.free_bytes_min} bytes are free; free some"
+            )
+        data = _encoded(target.name, image)
+        new = target.with_name(f".{target.name}")
+        with self._storing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                new.write_bytes(data)
+                new.replace(target)
+            except OSError:
+                new.unlink(missing_ok=True)
+                raise
+        return len(data)
+
+    def resolve(self, name: str) -> Path | None:
+        """Return the file for a name from outside; None if it is no picture of ours."""
+        if _NAME.fullmatch(name) is None:
+            return None
+        path = self._root / name
+        return path if path.is_file() and not path.is_symlink() else None
+
+    def sweep(self) -> int:
+        """Do a small step of housekeeping; call it about once a second. Returns how many files went.
+
+        Pictures go when they are too old, take too much room, or leave the disk too little:
+        passes first, then errors, unsure ones and fails last, each from the oldest on.
+        Raises StorageFull when the disk fails.
+        """
+        with self._storing(self._root):
+            if self._count_some():
+                return 0
+            removed = 0
+            while removed < SWEEP_FILES and (shelf := self._first_to_go()) is not None:
+                self._remove_oldest(shelf)
+                removed += 1
+            return removed
+
+    def _refuses(self) -> bool:
+        return self._clock_s() < self._refused_until_s
+
+    def _first_to_go(self) -> Shelf | None:
+        oldest = str(self._today() - timedelta(days=self._settings.retention_days))
+        with self._lock:
+            shelves = sorted(self._shelves, key=lambda shelf: (FIRST_TO_GO.index(shelf[1]), shelf[0]))
+        expired = next((shelf for shelf in shelves if shelf[0] < oldest), None)
+        if expired is not None:
+            return expired
+        short = (
+            self.bytes_kept > self._settings.bytes_max or self.free_bytes() < self._settings.free_bytes_min
+        )
+        return next(iter(shelves), None) if short else None
+
+    def _remove_oldest(self, shelf: Shelf) -> None:
+        """Remove one part's oldest picture; forget the shelf when nothing is left on it."""
+        if self._leaving[0] != shelf or not self._leaving[1]:
+            pictures = sorted(self._pictures(shelf), key=_by_part, reverse=True)  # Taken from the end.
+            self._leaving = shelf, pictures
+        path = self._leaving[1].pop() if self._leaving[1] else None
+        if path is not None:
+            self._account(shelf, -_size(path))
+            path.unlink(missing_ok=True)
+        if not self._leaving[1] and next(self._pictures(shelf), None) is None:
+            with self._lock:
+                self._shelves.pop(shelf, None)
+            if shelf[0] < str(self._today()):  # Somebody may be writing into today's.
+                folder = self._folder(shelf)
+                for empty in (folder, folder.parent):
+                    if empty.is_dir() and not any(empty.iterdir()):
+                        empty.rmdir()
+
+    def _count_some(self) -> bool:
+        """Count for a moment what lies there from before; return whether there is more to count."""
+        if self._uncounted is None:
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._uncounted = [
+                (day.name, result)
+                for day in self._root.iterdir()
+                if _DAY.fullmatch(day.name)
+                for result in Result
+                if (day / result.value.lower()).is_dir()
+            ]
+        until = time.monotonic() + COUNT_S
+        while self._uncounted and time.monotonic() < until:
+            shelf = self._uncounted.pop()
+            self._remove_halves(shelf)
+            total = sum(map(_size, self._pictures(shelf)))
+            with self._lock:
+                self._shelves[shelf] = total
+        return bool(self._uncounted)
+
+    def _remove_halves(self, shelf: Shelf) -> None:
+        """Remove what a killed process had not finished writing."""
+        for path in self._folder(shelf).glob(".*-*.*"):
+            if self._utc_s() - path.stat().st_mtime > HALF_AGE_S:
+                path.unlink(missing_ok=True)
+
+    def _pictures(self, shelf: Shelf) -> Iterator[Path]:
+        folder = self._folder(shelf)
+        if folder.is_dir():
+            day, result = folder.parent.name, folder.name
+            yield from (path for path in folder.iterdir() if _NAME.fullmatch(f"{day}/{result}/{path.name}"))
+
+    def _folder(self, shelf: Shelf) -> Path:
+        return self._root / shelf[0] / shelf[1].value.lower()
+
+    def _account(self, shelf: Shelf, size: int) -> None:
+        with self._lock:
+            self._shelves[shelf] = max(0, self._shelves.get(shelf, 0) + size)
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._utc_s(), UTC).date()
+
+    @contextmanager
+    def _storing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            problem = error.strerror or str(error)
+            raise StorageFull(path, f"{problem}; free some room or check the disk") from error
+
+
+def _encoded(name: str, image: Image) -> bytes:
+    """Return PNG for a frame, a JPEG of at most 640 pixels a side for a heatmap."""
+    if name.endswith(".png"):
+        done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    else:
+        height, width = image.shape[:2]
+        shrink = min(1.0, SIDE_MAX_PX / max(height, width))
+        size = max(1, round(width * shrink)), max(1, round(height * shrink))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done, name
+    return data.tobytes()
+
+
+def _shelf(name: str) -> Shelf:
+    day, result, _ = name.split("/")
+    return day, Result(result.upper())
+
+
+def _by_part(path: Path) -> tuple[int, int]:
+    boot, seq = path.stem.split("-")
+    return int(boot), int(seq)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
