@@ -2,7 +2,6 @@
 
 import logging
 import time
-from pathlib import Path
 
 from linewatch.bundle import Bundle
 from linewatch.domain import State
@@ -20,24 +19,40 @@ from linewatch.station import Station
 log = logging.getLogger(__name__)
 
 
-def prepare(product: str, models: ModelsSettings) -> tuple[Prepared, Bundle]:
-    """Load a product's recipe and model and prove them on the golden samples. Raises RecipeError."""
+def prepare(product: str, models: ModelsSettings, *, live: bool = False) -> tuple[Prepared, Bundle]:
+    """Load a product's recipe and model and prove them on the golden samples. Raises RecipeError.
+
+    `live` says whether frames come from a camera, which can freeze.
+    """
     recipe, bundle = load_recipe(models.recipes, product, models.path)
     scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=models.threads))
     self_test(scorer, recipe, bundle)
-    return Prepared(recipe, scorer, Gate(bundle.pictures)), bundle
+    return Prepared(recipe, scorer, Gate(bundle.pictures, live=live)), bundle
 
 
 class Changeover:
     """Brings products into use; called from one thread at a time."""
 
     def __init__(
-        self, models: ModelsSettings, inspector: Inspector, station: Station, metrics: Metrics
+        self,
+        models: ModelsSettings,
+        inspector: Inspector,
+        station: Station,
+        metrics: Metrics,
+        *,
+        live: bool,
     ) -> None:
         self._models = models
+        self._live = live
         self._inspector = inspector
         self._station = station
         self._metrics = metrics
+
+    def begin(self, product: str) -> None:
+        """Take up the first product. Raises RecipeError and leaves the station in FAULT if it is unfit."""
+        self._station.intend(State.SELFTEST, "self-test before the first part")
+        self._take_up(product)
+        self._station.intend(State.READY)
 
     def change(self, product: str) -> None:
         """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
@@ -68,7 +83,7 @@ class Changeover:
         station = self._station.snapshot().station
         self._metrics.know_product(product)
         try:
-            prepared, bundle = prepare(product, self._models)
+            prepared, bundle = prepare(product, self._models, live=self._live)
         except RecipeError as trouble:
             self._inspector.use(None)
             self._station.use(product, 0, "")  # Not the old one: a verdict must not name what did not judge.
@@ -84,8 +99,3 @@ class Changeover:
         self._metrics.selftest_success.labels(station, product).set(1)
         self._metrics.use_model(product, bundle.version, bundle.checksum[:16])
         self._metrics.model_load.set(time.monotonic() - started)
-
-
-def recipe_names(recipes: Path) -> list[str]:
-    """Return the products that have a recipe."""
-    return sorted(path.stem for path in recipes.glob("*.toml"))

@@ -114,6 +114,12 @@ class Commands:
 
     def request(self, command: Command, done: Callable[[Answer], None]) -> None:
         """Queue what takes time; `done` is called once, with the truth."""
+        try:
+            self._request(command, done)
+        except RecipeError as trouble:  # A broken recipe file: nobody can be sure which product is which.
+            done(Answer(Code.UNKNOWN, str(trouble)))
+
+    def _request(self, command: Command, done: Callable[[Answer], None]) -> None:
         if command.name == "product" and not self._product(command):
             wanted = command.product or command.index
             known = ", ".join(f"{name} ({index})" for name, index in sorted(self._products().items()))
@@ -123,6 +129,10 @@ class Commands:
         elif command.name == "product":
             # From here no part passes, whatever still waits before this errand.
             self._station.intend(State.CHANGEOVER, f"changing to product {self._product(command)}")
+
+    def reload(self) -> None:
+        """Read the recipe and the model of the product in use again, and prove them."""
+        self.request(Command("selftest", 0), lambda _: None)
 
     def serve(self, stage: Stage) -> None:
         """Run errands until closed."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from linewatch.domain import Frame, Inspection, Reason, Result, Scored, State
+from linewatch.domain import Frame, Image, Inspection, Reason, Result, Scored, State
 from linewatch.errors import NotRegistered
 from linewatch.health import Gate
 from linewatch.metrics import Metrics
@@ -62,7 +62,7 @@ class Inspector:
             result, reason = Result.ERROR, Reason.NOT_READY
         elif age_ms > self._frame_age_ms_max:
             result, reason = Result.ERROR, Reason.STALE
-        elif (fault := prepared.gate.check(frame.image)) is not Reason.NONE:
+        elif (fault := self._examine(prepared, frame.image)) is not Reason.NONE:
             result, reason = Result.ERROR, fault
         else:
             try:
@@ -84,3 +84,11 @@ class Inspector:
             age_ms=age_ms,
             scored=scored,
         )
+
+    def _examine(self, prepared: Prepared, image: Image) -> Reason:
+        """Return why a picture cannot be judged, and show how it compares with training."""
+        health = prepared.gate.examine(image)
+        labels = (self._metrics.station, prepared.recipe.product)
+        self._metrics.brightness_ratio.labels(*labels).set(health.brightness_ratio)
+        self._metrics.sharpness_ratio.labels(*labels).set(health.sharpness_ratio)
+        return health.reason

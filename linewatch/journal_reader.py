@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from linewatch.domain import Result, Verdict
+from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import StorageFull
 from linewatch.journal_file import COLUMNS, Damaged, connect, translating, verdict_of
 
 LOOK_BACK_ROWS = 500_000  # How far a filtered page searches.
+HOUR_MS = 3_600_000
+HOURS_MAX = 24 * 31  # Counts of past hours that are remembered.
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class JournalReader:
         self._lock = threading.Lock()
         self._generation = -1
         self._db: sqlite3.Connection | None = None
+        self._hours: dict[int, dict[Result, int]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -112,29 +115,74 @@ class JournalReader:
         limit: int,
         *,
         before: tuple[int, int] | None = None,
-        result: Result | None = None,
+        results: frozenset[Result] = frozenset(),
         product: str = "",
+        reason: Reason | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        reviewed: bool | None = None,
+        pictured: bool = False,
     ) -> list[Verdict]:
-        """Return verdicts, newest first; `before` is the (boot, seq) that the last page ended with.
+        """Return verdicts that meet all conditions, newest first; an empty set means every result.
 
-        Filters search the newest 500,000 before that.
+        `before` is the (boot, seq) that the last page ended with, `since_ms` (included) and `until_ms`
+        bound the time of journaling, `pictured` asks for a kept frame. Searches the newest 500,000 rows
+        of those.
         """
         last = self._rows(
             "SELECT id FROM verdicts WHERE (boot, seq) < (?, ?) ORDER BY boot DESC, seq DESC LIMIT 1",
             before or (2**62, 0),
         )
         upper = last[0][0] if last else 0
+        if until_ms is not None:
+            upper = min(upper, self._first_since(until_ms) - 1)
+        lower = upper - LOOK_BACK_ROWS if since_ms is None else self._first_since(since_ms) - 1
         conditions = ["id <= ?", "id > ?"]
-        values: list[object] = [upper, upper - LOOK_BACK_ROWS]
-        if result is not None:
-            # The second half lets SQLite use the small index of everything but PASS.
-            conditions.append("result = ?" if result is Result.PASS else "result = ? AND result <> 'PASS'")
-            values.append(result.value)
-        if product:
-            conditions.append("product = ?")
-            values.append(product)
+        values: list[object] = [upper, lower]
+        if results:
+            conditions.append(f"result IN ({', '.join('?' * len(results))})")
+            values += sorted(result.value for result in results)
+            if Result.PASS not in results:  # So that SQLite may use the small index of these.
+                conditions.append("result <> 'PASS'")
+        for column, wanted in (("product", product or None), ("reason", reason)):
+            if wanted is not None:
+                conditions.append(f"{column} = ?")
+                values.append(wanted)
+        if reviewed is not None:
+            found = "EXISTS (SELECT 1 FROM reviews r WHERE (r.boot, r.seq) = (verdicts.boot, verdicts.seq))"
+            conditions.append(found if reviewed else f"NOT {found}")
+        if pictured:
+            conditions.append("image <> ''")
         query = f"SELECT {COLUMNS} FROM verdicts WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"
         return [verdict_of(row) for row in self._rows(query, (*values, limit))]
+
+    def hours(self, since_ms: int) -> list[tuple[int, dict[Result, int]]]:
+        """Return the start (UTC ms) and the counts by result of every hour since, oldest first.
+
+        Hours that are over are counted once and remembered.
+        """
+        now_ms = self._journal.clock_ms()
+        found = []
+        for start_ms in range(since_ms, now_ms, HOUR_MS):
+            counts = self._hours.get(start_ms)
+            if counts is None:
+                rows = self._rows(
+                    "SELECT result, count(*) FROM verdicts WHERE id >= ? AND id < ? GROUP BY result",
+                    (self._first_since(start_ms), self._first_since(start_ms + HOUR_MS)),
+                )
+                counts = {Result(result): count for result, count in rows}
+                if start_ms + 2 * HOUR_MS < now_ms:
+                    self._hours[start_ms] = counts
+                    while len(self._hours) > HOURS_MAX:
+                        del self._hours[min(self._hours)]
+            found.append((start_ms, counts))
+        return found
+
+    def review(self, boot: int, seq: int) -> Review | None:
+        """Return what was said last about one part."""
+        query = "SELECT at_ms, boot, seq, actual, note, who FROM reviews WHERE (boot, seq) = (?, ?)"
+        rows = self._rows(f"{query} ORDER BY id DESC LIMIT 1", (boot, seq))
+        return Review(*rows[0]) if rows else None
 
     def reviews(self, limit: int) -> list[Review]:
         """Return reviews, newest first; of several for one part the newest counts."""
@@ -145,6 +193,21 @@ class JournalReader:
         """Return audit entries, newest first."""
         rows = self._rows("SELECT at_ms, who, action, facts FROM audit ORDER BY id DESC LIMIT ?", (limit,))
         return [AuditEntry(at_ms, who, action, json.loads(facts)) for at_ms, who, action, facts in rows]
+
+    def _first_since(self, utc_ms: int) -> int:
+        """Return the id of the first row journaled at or after a time: ids grow with it, so bisect."""
+        bounds = self._rows("SELECT coalesce(min(id), 1), coalesce(max(id), 0) + 1 FROM verdicts")
+        low, high = bounds[0]
+        while low < high:
+            middle = (low + high) // 2
+            row = self._rows(
+                "SELECT id, journaled_ms FROM verdicts WHERE id >= ? ORDER BY id LIMIT 1", (middle,)
+            )
+            if row and row[0][1] < utc_ms:
+                low = row[0][0] + 1
+            else:
+                high = middle
+        return int(low)
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         path = self._journal.path

@@ -1,6 +1,6 @@
 """Every metric of the contract, in one class with its own registry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -8,7 +8,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from linewatch import __version__
 from linewatch.domain import Reason, Result, State
 
-STAGES = ("capture", "inspect", "record", "deliver", "announce", "prepare")
+STAGES = ("capture", "inspect", "record", "deliver", "announce", "prepare", "tidy")
 
 _LATENCY_S = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
 _SCORE_RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -22,7 +22,8 @@ class Metrics:
 
     def __init__(self, station: str) -> None:
         self.registry = CollectorRegistry()
-        self._station = station
+        self._beats: dict[str, int] = {}
+        self.station = station
         ProcessCollector(registry=self.registry)
 
         self.inspections = self._counter("inspections", "Verdicts by product and result", "product", "result")
@@ -94,24 +95,31 @@ class Metrics:
     def know_product(self, product: str) -> None:
         """Make every series of a product exist at 0, so that the first FAIL is an increase."""
         for result in Result:
-            self.inspections.labels(self._station, product, result)
-        self.score_ratio.labels(self._station, product)
-        self.shadow_disagreements.labels(self._station, product)
+            self.inspections.labels(self.station, product, result)
+        self.score_ratio.labels(self.station, product)
+        self.shadow_disagreements.labels(self.station, product)
 
     def set_state(self, state: State) -> None:
         """Show the state one-hot."""
         for other in State:
-            self.state.labels(self._station, other).set(other is state)
+            self.state.labels(self.station, other).set(other is state)
 
     def use_model(self, product: str, version: str, checksum: str) -> None:
         """Show which model judges now, and only that one."""
         self.model_info.clear()
-        self.model_info.labels(self._station, product, version, checksum).set(1)
+        self.model_info.labels(self.station, product, version, checksum).set(1)
 
     def watch_queue(self, name: str, capacity: int, depth: Callable[[], float]) -> None:
         """Read a lane's depth at every scrape."""
-        self.queue_capacity.labels(self._station, name).set(capacity)
-        self.queue_depth.labels(self._station, name).set_function(depth)
+        self.queue_capacity.labels(self.station, name).set(capacity)
+        self.queue_depth.labels(self.station, name).set_function(depth)
+
+    def show_beats(self, beats: Mapping[str, int]) -> None:
+        """Stamp every stage whose count of signs of life moved since the last call."""
+        for stage, count in beats.items():
+            if self._beats.get(stage) != count:
+                self._beats[stage] = count
+                self.heartbeat.labels(self.station, stage).set_to_current_time()
 
     def render(self) -> tuple[bytes, str]:
         """Return the exposition text and its content type."""

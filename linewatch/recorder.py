@@ -82,7 +82,7 @@ class Recorder:
 
     def record(self, inspection: Inspection) -> None:
         """Make one inspection's verdict durable, then public."""
-        verdict = self._verdict(inspection)
+        verdict = self._in_time(self._verdict(inspection), inspection)
         image_name, heatmap_name = self._pictures.names(verdict)
         if inspection.frame.image is None:
             image_name = ""

@@ -28,6 +28,13 @@ def _without_empty(values: Any, *names: str) -> Any:
     return values
 
 
+def _read_secret(key: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{key} {str(path)!r} cannot be read: {error}") from error
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -99,10 +106,7 @@ class MqttSettings(Section):
         """Return the broker password, from the environment or its file. Raises ConfigError."""
         if self.password_file is None:
             return self.password.get_secret_value()
-        try:
-            return self.password_file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"mqtt.password_file {str(self.password_file)!r}: {error.strerror}") from error
+        return _read_secret("mqtt.password_file", self.password_file)
 
 
 class JournalSettings(Section):
@@ -133,6 +137,17 @@ class HttpSettings(Section):
     @classmethod
     def _empty_path_is_none(cls, values: Any) -> Any:
         return _without_empty(values, "token_file")
+
+    def token(self) -> str:
+        """Return the token for changes, "" if there is none. Raises ConfigError."""
+        if self.token_file is None:
+            return ""
+        token = _read_secret("http.token_file", self.token_file)
+        if not token:
+            raise ConfigError(
+                f"http.token_file {str(self.token_file)!r} is empty; make one with: openssl rand -hex 24"
+            )
+        return token
 
     @model_validator(mode="after")
     def _open_address_needs_token(self) -> "HttpSettings":

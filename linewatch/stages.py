@@ -26,11 +26,15 @@ class Stage:
     """One named thread's work and its signs of life.
 
     `run` gets this stage, so that it can say `working()` around each item and `beat()` when idle.
+    `observe` hears how many seconds each item took.
     """
 
-    def __init__(self, name: str, run: Callable[["Stage"], None]) -> None:
+    def __init__(
+        self, name: str, run: Callable[["Stage"], None], observe: Callable[[float], None] = lambda _: None
+    ) -> None:
         self.name = name
         self.run = run
+        self._observe = observe
         self.beats = 0
         self._since: float | None = None  # Monotonic start of the item in hand.
 
@@ -41,12 +45,13 @@ class Stage:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Hold one item; the watchdog asks for how long."""
-        self._since = time.monotonic()
+        self._since = started = time.monotonic()
         try:
             yield
         finally:
             self._since = None
             self.beats += 1
+            self._observe(time.monotonic() - started)
 
     def busy_s(self) -> float:
         """Return for how many seconds the item in hand has been held; 0.0 when idle."""

@@ -6,14 +6,13 @@ import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from linewatch.domain import Reason, Result, State, Verdict
+from linewatch.domain import Result, State, Verdict
 from linewatch.metrics import Metrics
 from linewatch.wake import Wake
 
 log = logging.getLogger(__name__)
 
 EVENTS_MAX = 256  # Kept while the broker is away; the oldest go first, the log has them all.
-HEARTBEAT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +29,8 @@ class Snapshot:
     camera_trouble: str = "not opened yet"
     impairments: dict[str, str] = field(default_factory=dict)  # "journal", "evidence", "broker": why.
     selftest_passed: bool = False
-    outbox: int = 0
     last_seq: int = 0
     last_result: Result | None = None
-    busy: bool = False
-    beats: int = 0  # Grows with the judging stage's progress.
     started_s: float = 0.0  # Monotonic.
 
     @property
@@ -131,26 +127,11 @@ class Station:
         log.info("restored part=%s", part)
         self.event(f"{part}_restored")
 
-    def judging(self, busy: bool) -> None:
-        """Say whether a part is in hand between capture and verdict."""
-        with self._lock:
-            self._now = replace(self._now, busy=busy)
-
-    def beat(self) -> None:
-        """Show that the judging stage moves; it calls this for every item and when idle."""
-        with self._lock:
-            self._now = replace(self._now, beats=self._now.beats + 1)
-
     def delivered(self, verdict: Verdict) -> None:
         """Keep the last verdict, for the status word."""
         with self._lock:
-            self._now = replace(self._now, last_seq=verdict.seq, last_result=verdict.result, busy=False)
+            self._now = replace(self._now, last_seq=verdict.seq, last_result=verdict.result)
         self.changed.set()
-
-    def outbox(self, messages: int) -> None:
-        """Keep how many verdicts the history still misses."""
-        with self._lock:
-            self._now = replace(self._now, outbox=messages)
 
     def event(self, name: str, **facts: object) -> None:
         """Queue one event for `B/event`."""
@@ -175,8 +156,3 @@ class Station:
             self._metrics.set_state(after)
             log.info("state from=%s to=%s reason=%r", before, after, "; ".join(self._now.reasons))
         self.changed.set()
-
-
-def blocking_reason(snapshot: Snapshot) -> Reason:
-    """Return why no part may be judged now; NONE when it may."""
-    return Reason.NONE if snapshot.mode is State.READY else Reason.NOT_READY

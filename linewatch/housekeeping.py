@@ -1,0 +1,60 @@
+"""The chores: retention of journal and evidence, and the figures that cost a look at the disk."""
+
+import threading
+
+from linewatch.errors import StorageFull
+from linewatch.evidence import Evidence
+from linewatch.journal import Journal
+from linewatch.metrics import Metrics
+from linewatch.stages import Stage
+from linewatch.station import Station
+
+STEP_S = 1.0
+
+
+class Housekeeping:
+    """Does one small step of everything each second, off the verdict's way."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        evidence: Evidence,
+        station: Station,
+        metrics: Metrics,
+        *,
+        retention_days: float,
+        free_bytes_min: int,
+    ) -> None:
+        self._journal = journal
+        self._reader = journal.reader()
+        self._evidence = evidence
+        self._station = station
+        self._metrics = metrics
+        self._retention_days = retention_days
+        self._free_bytes_min = free_bytes_min
+
+    def run(self, stage: Stage, stop: threading.Event) -> None:
+        """Keep house until `stop`."""
+        while not stop.wait(STEP_S):
+            with stage.working():
+                self.step()
+
+    def step(self) -> None:
+        """Do what is due; a disk that refuses is reported and tried again."""
+        try:
+            self._journal.tidy(self._retention_days)
+            self._metrics.outbox_messages.set(self._journal.undelivered_count())
+            self._metrics.outbox_oldest_age.set(self._reader.oldest_undelivered_s())
+            if not self._journal.owed:
+                self._station.restored("journal")
+        except StorageFull as trouble:
+            self._station.impaired("journal", str(trouble))
+        try:
+            self._metrics.evidence_files_deleted.inc(self._evidence.sweep())
+            self._metrics.evidence_bytes.set(self._evidence.bytes_kept)
+            free_bytes = self._evidence.free_bytes()
+            self._metrics.disk_free.set(free_bytes)
+            if free_bytes >= self._free_bytes_min:
+                self._station.restored("evidence")  # Should writing fail all the same, it says so again.
+        except StorageFull as trouble:
+            self._station.impaired("evidence", str(trouble))

@@ -1,0 +1,108 @@
+"""The station's two lives on the broker: live verdicts for the PLC, and history for the record."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
+
+from linewatch.announcer import Announcer
+from linewatch.commands import Commands
+from linewatch.courier import Courier, Publisher
+from linewatch.domain import Verdict
+from linewatch.journal import Journal
+from linewatch.live import ACK_S, Announcement, LiveLink
+from linewatch.messages import Letter, Topics
+from linewatch.metrics import Metrics
+from linewatch.mqtt import Broker
+from linewatch.settings import Settings
+from linewatch.stages import StageAborted
+from linewatch.station import Station
+
+
+class Silence:
+    """Stands for both links with `mqtt.enabled = false`: nothing is sent, and history owes nothing."""
+
+    def publish_verdict(self, _verdict: Verdict) -> bool:
+        """Send nothing."""
+        return False
+
+    def publish_all(self, letters: Sequence[Letter]) -> None:
+        """Take a window of history as delivered: nobody waits for it."""
+
+    def rest(self, timeout_s: float) -> None:
+        """Wait."""
+        time.sleep(max(timeout_s, 0))
+
+    def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
+        """Say nothing until `stop`."""
+        while not stop.wait(0.5):
+            beat()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+def live_link(
+    settings: Settings,
+    station: Station,
+    commands: Commands,
+    announcer: Announcer,
+    metrics: Metrics,
+    *,
+    failed: Callable[[], bool],
+) -> LiveLink | Silence:
+    """Return what carries verdicts to the PLC. Raises ConfigError for unusable TLS or password files.
+
+    Once a stage has `failed`, the link leaves without a goodbye, so that the broker sends the will.
+    """
+    if not settings.mqtt.enabled:
+        return Silence()
+    topics = Topics(settings.mqtt.base_topic)
+    client_id = f"linewatch-{settings.station.name}-live"
+    broker = Broker(settings.mqtt, client_id, will=Letter(topics.online, "0"), ack_s=ACK_S)
+
+    def announce() -> Announcement:
+        if failed():
+            raise StageAborted
+        return announcer.announce()
+
+    def edge(trouble: str) -> None:
+        metrics.mqtt_connected.set(not trouble)
+        if trouble:
+            station.impaired("broker", trouble)
+        else:
+            station.restored("broker")
+
+    return LiveLink(
+        topics,
+        broker.connect,
+        deadline_ms=settings.limits.deadline_ms,
+        announce=announce,
+        on_command=commands.receive,
+        events=station.events,
+        changed=station.changed,
+        on_edge=edge,
+        count=lambda topic, outcome: metrics.mqtt_messages.labels(metrics.station, topic, outcome).inc(),
+    )
+
+
+def courier(settings: Settings, journal: Journal, metrics: Metrics) -> Courier:
+    """Return what carries the journal to the history topic."""
+    connect: Callable[[], AbstractContextManager[Publisher]] = Silence
+    if settings.mqtt.enabled:
+        connect = Broker(settings.mqtt, f"linewatch-{settings.station.name}-history").connect
+    return Courier(
+        journal.reader(),
+        journal.delivered,
+        connect,
+        Topics(settings.mqtt.base_topic).history,
+        grace_s=settings.limits.grace_s,
+        sent=metrics.mqtt_messages.labels(metrics.station, "history", "sent").inc,
+    )

@@ -1,0 +1,185 @@
+"""The picture of the daemon: build every part, join them with lanes, run until the end.
+
+    Source -> Capture -[frames]-> Inspector -[inspections]-> Recorder -> journal -> live verdict
+                                                                            |
+                                                                            +-> Courier -> history
+
+The end of the stream runs down the line: capture ends, the others drain and end after it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+
+from linewatch import links, systemd
+from linewatch.announcer import Announcer
+from linewatch.capture import Capture, FreeRun, Trigger, Triggered
+from linewatch.changeover import Changeover
+from linewatch.commands import Commands
+from linewatch.desk import StationDesk
+from linewatch.domain import Frame, Inspection, Reason
+from linewatch.errors import ConfigError, RecipeError
+from linewatch.evidence import Evidence
+from linewatch.housekeeping import Housekeeping
+from linewatch.inspector import Inspector
+from linewatch.journal import Journal
+from linewatch.lane import Lane
+from linewatch.metrics import Metrics
+from linewatch.recipe import products
+from linewatch.recorder import Recorder
+from linewatch.settings import Settings
+from linewatch.signals import Signals
+from linewatch.sources import open_source
+from linewatch.stages import Stage, StageGroup, consume, transform
+from linewatch.station import Station
+from linewatch.web.app import create_app
+from linewatch.web.server import WebServer
+
+log = logging.getLogger(__name__)
+
+GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for goodbyes, and for a broker that hangs.
+
+
+def run(
+    settings: Settings,
+    *,
+    duration_s: float | None = None,
+    started: Callable[[WebServer], None] = lambda _: None,
+) -> None:
+    """Inspect until the source ends, SIGTERM or SIGINT comes, or `duration_s` is over.
+
+    Returns when every captured frame has its journaled verdict. `started` is called once the page
+    answers and the line is about to run. Raises ConfigError when the settings cannot work, StorageFull
+    when there is no room to begin, and whatever bug ended a stage.
+    """
+    limits, source = settings.limits, settings.source
+    if settings.trigger.mode == "part":
+        raise ConfigError('trigger.mode "part" is not in this version; use "free" or "mqtt"')
+    live = open_source(source).live  # Built, not entered: a wrong address is found before anything starts.
+    token = settings.http.token()
+
+    with ExitStack() as parts:
+        metrics = Metrics(settings.station.name)
+        journal = parts.enter_context(Journal.open(settings.journal.path))
+        station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
+        evidence = Evidence(settings.evidence)
+
+        # What cannot wait sheds its oldest picture; a recording at full speed can wait, and must:
+        # frames that queue only grow old.
+        patient = not live and source.fps == 0
+        frames = Lane[Frame]("frames", 1 if patient else limits.frames_max, shed=None if patient else _shed)
+        inspections = Lane[Inspection]("inspections", limits.inspections_max)  # Full: judging waits.
+        triggers = Lane[Trigger]("triggers", 1)  # Full: the trigger is refused as busy.
+        for lane in (frames, inspections, triggers):
+            metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
+
+        triggered = settings.trigger.mode == "mqtt"
+        inspector = Inspector(station, metrics, frame_age_ms_max=limits.frame_age_ms_max)
+        changeover = Changeover(settings.models, inspector, station, metrics, live=live)
+        commands = Commands(
+            station,
+            changeover,
+            partial(products, settings.models.recipes),
+            triggers if triggered else None,
+            metrics,
+        )
+        announcer = Announcer(
+            station.snapshot,
+            outbox=journal.undelivered_count,
+            beats=lambda: inspect.beats,
+            busy=lambda: len(frames) + len(inspections) > 0 or inspect.busy_s() > 0,
+        )
+        live_link = links.live_link(
+            settings, station, commands, announcer, metrics, failed=lambda: group.failed
+        )
+        courier = links.courier(settings, journal, metrics)
+        recorder = Recorder(station, journal, live_link, evidence, metrics, deadline_ms=limits.deadline_ms)
+        stop, drained, hurry = threading.Event(), threading.Event(), threading.Event()
+        capture = Capture(
+            partial(open_source, source),
+            Triggered(triggers) if triggered else FreeRun(source.fps),
+            frames,
+            station,
+            metrics,
+            stop,
+        )
+        housekeeping = Housekeeping(
+            journal,
+            evidence,
+            station,
+            metrics,
+            retention_days=settings.journal.retention_days,
+            free_bytes_min=settings.evidence.free_bytes_min,
+        )
+
+        def stage(name: str, run: Callable[[Stage], None]) -> Stage:
+            return Stage(name, run, metrics.stage_duration.labels(metrics.station, name).observe)
+
+        inspect = stage("inspect", lambda me: transform(me, frames, inspector.inspect, inspections))
+        group = StageGroup(
+            line=[
+                stage("capture", capture.run),
+                inspect,
+                stage("record", lambda me: consume(me, inspections, recorder.record)),
+            ],
+            services=[
+                stage("deliver", lambda me: courier.run(stop, drained, me.beat)),
+                stage("announce", lambda me: live_link.run(drained, me.beat)),
+                stage("prepare", commands.serve),
+                stage("tidy", lambda me: housekeeping.run(me, drained)),
+            ],
+            stall_s=limits.stall_s,
+            grace_s=limits.grace_s + GRACE_EXTRA_S,
+        )
+
+        _first_product(changeover, settings.station.product)
+        desk = StationDesk(
+            station,
+            journal,
+            inspector,
+            commands,
+            settings.models,
+            latest=lambda: recorder.latest,
+            alive=lambda: not group.failed and group.stalled() is None,
+        )
+        page = parts.enter_context(
+            WebServer(
+                create_app(desk, metrics.render, token, settings.evidence.path),
+                settings.http.host,
+                settings.http.port,
+            )
+        )
+        log.info("page address=%s", page.address)
+        signals = parts.enter_context(Signals(stop, hurry, reload=commands.reload))
+        started(page)
+        ends_s = None if duration_s is None else time.monotonic() + duration_s
+
+        def alive() -> None:
+            systemd.notify("WATCHDOG=1")
+            metrics.show_beats({stage.name: stage.beats for stage in group.stages})
+            signals.act()
+            if stop.is_set():
+                commands.close()
+            elif ends_s is not None and time.monotonic() >= ends_s:
+                stop.set()
+
+        systemd.notify("READY=1")
+        group.run(stop, drained, hurry=hurry, alive=alive)
+        systemd.notify("STOPPING=1")
+        log.info("stopped boot=%d last_seq=%d", journal.boot, station.snapshot().last_seq)
+
+
+def _shed(frame: Frame) -> Frame:
+    """Keep the exposure and let its picture go: the part gets ERROR 31."""
+    return frame.without_image(Reason.QUEUE_FULL)
+
+
+def _first_product(changeover: Changeover, product: str) -> None:
+    """Take up the first product; without a fit model the station stands in FAULT and can be told another."""
+    try:
+        changeover.begin(product)
+    except RecipeError:
+        log.warning("every part is an ERROR until a product passes its self-test")

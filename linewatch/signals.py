@@ -1,0 +1,51 @@
+"""SIGTERM and SIGINT stop, a second one hurries, SIGHUP reads the recipes again."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Self
+
+log = logging.getLogger(__name__)
+
+
+class Signals:
+    """Turns signals into events while inside the `with` block; does nothing outside the main thread.
+
+    `reload` is not called in the handler, which may interrupt anything, but by `act`.
+    """
+
+    def __init__(self, stop: threading.Event, hurry: threading.Event, *, reload: Callable[[], None]) -> None:
+        self._stop = stop
+        self._hurry = hurry
+        self._reload = reload
+        self._reload_asked = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                self._before[number] = signal.signal(number, self._received)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() itself returned
+
+    def act(self) -> None:
+        """Do what a signal asked for."""
+        if self._reload_asked:
+            self._reload_asked = False
+            log.info("reload: SIGHUP")
+            self._reload()
+
+    def _received(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reload_asked = True
+        elif self._stop.is_set():
+            self._hurry.set()
+        else:
+            self._stop.set()
