@@ -1,1 +1,16 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
 import linewatch  # noqa: F401 - it sets what OpenCV reads when it is loaded, so it comes before any test's cv2
+from tests.mosquitto import Mosquitto
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Run a broker of the test's own; `stop()` and `start()` make an outage."""
+    broker = Mosquitto(tmp_path)
+    broker.start()
+    yield broker
+    broker.stop()
