@@ -6,7 +6,6 @@ from pathlib import Path
 from flask import Flask, Response, abort, jsonify, render_template, request, send_file
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
-from werkzeug.security import safe_join
 from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import State
@@ -78,14 +77,21 @@ def _add_machine_addresses(app: Flask, desk: Desk, metrics_text: MetricsText) ->
 def _add_evidence(app: Flask, folder: Path, language: Language) -> None:
     @app.get("/evidence/<path:path>")
     def evidence(path: str) -> AnyResponse:
-        joined = safe_join(str(folder), path) if path.isprintable() else None
-        file = Path(joined) if joined else folder
-        mimetype = PICTURES.get(file.suffix)
-        if mimetype is None or not file.is_file() or not file.resolve().is_relative_to(folder):
+        file = _kept(folder, path)
+        if file is None:
             abort(404, language.texts["error_no_picture"])
-        response = send_file(file, mimetype=mimetype, conditional=True)
+        response = send_file(file, mimetype=PICTURES[file.suffix], conditional=True)
         response.headers["Cache-Control"] = "private, max-age=86400"  # Evidence never changes.
         return response
+
+
+def _kept(folder: Path, path: str) -> Path | None:
+    """Return the picture at `path` below `folder`; None for anything else, wherever links lead."""
+    try:
+        file = (folder / path).resolve(strict=True)
+    except (OSError, ValueError, RuntimeError):  # Absent, too long, a NUL in it, a circle of links.
+        return None
+    return file if file.is_relative_to(folder) and file.suffix in PICTURES and file.is_file() else None
 
 
 def _add_errors(app: Flask, language: Language) -> None:

@@ -38,9 +38,10 @@ class WebServer:
     `port` is the real one after entering, also when 0 asked for any free port.
     """
 
-    def __init__(self, app: Flask, host: str, port: int) -> None:
+    def __init__(self, app: Flask, host: str, port: int, *, request_s: int = REQUEST_S) -> None:
         self._app = app
         self._host = host
+        self._request_s = request_s
         self.port = port
         self._channels: dict[int, socket.socket] = {}  # What waitress watches, by file descriptor.
         self._stopping = threading.Event()
@@ -74,8 +75,8 @@ class WebServer:
             sockets=[listener],
             threads=THREADS,
             connection_limit=CONNECTIONS_MAX,
-            channel_timeout=REQUEST_S,
-            cleanup_interval=10,
+            channel_timeout=self._request_s,
+            cleanup_interval=min(10, self._request_s),
             max_request_body_size=BODY_BYTES_MAX,
             max_request_header_size=HEADER_BYTES_MAX,
             ident="linewatch",

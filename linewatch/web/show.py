@@ -18,7 +18,7 @@ class Show:
     def register(self, app: Flask) -> None:
         """Make every filter known to the app's templates."""
         for name in (
-            *("clock", "stamp", "iso", "ago", "number", "percent", "decimal"),
+            *("clock", "stamp", "day", "iso", "ago", "number", "percent", "decimal"),
             *("part", "key", "result_word", "reason_word", "state_word"),
         ):
             app.jinja_env.filters[name] = getattr(self, name)
@@ -31,6 +31,10 @@ class Show:
         """Return local date and time; only the time if it was today."""
         when = _local(ms)
         return f"{when:%H:%M:%S}" if when.date() == _now().date() else f"{when:%Y-%m-%d %H:%M:%S}"
+
+    def day(self, ms: int) -> str:
+        """Return the local date."""
+        return f"{_local(ms):%Y-%m-%d}"
 
     def iso(self, ms: int) -> str:
         """Return the time for machines."""

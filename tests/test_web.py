@@ -1,0 +1,470 @@
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from werkzeug.test import TestResponse
+
+from linewatch.domain import Result, State
+from linewatch.errors import RecipeError
+from linewatch.web import Actual, Hour, LivePicture, ModelInfo, ProductInfo, Row, create_app
+from tests.fakes import FakeDesk, verdict
+
+TOKEN = "a-long-random-token"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def png(height: int = 64, width: int = 64) -> bytes:
+    """Return a grey picture as PNG."""
+    return cv2.imencode(".png", np.full((height, width, 3), 90, np.uint8))[1].tobytes()
+
+
+def upload(data: bytes, product: str = "bottle", name: str = "part.png") -> dict[str, Any]:
+    """Return the form that browsers and programs send."""
+    return {"data": {"image": (BytesIO(data), name), "product": product}}
+
+
+@pytest.fixture
+def desk() -> FakeDesk:
+    """Five parts: 1 PASS, 2 FAIL, 3 UNSURE, 4 ERROR, 5 PASS of another product."""
+    return FakeDesk(
+        Row(verdict(1, captured_ms=1_790_000_001_000)),
+        Row(verdict(2, Result.FAIL, image="2.png", heatmap="2.jpg", defects=1, box=(4, 8, 6, 7))),
+        Row(verdict(3, Result.UNSURE)),
+        Row(verdict(4, Result.ERROR)),
+        Row(verdict(5, product="screw", part="A<b>5")),
+    )
+
+
+@pytest.fixture
+def make_app(desk: FakeDesk, tmp_path: Path) -> Callable[..., Flask]:
+    """Build the app over `desk`, with evidence in tmp_path/evidence."""
+    registry = CollectorRegistry()
+    Counter("parts", "Parts", registry=registry).inc(3)
+    (tmp_path / "evidence").mkdir()
+
+    def make(token: str = TOKEN) -> Flask:
+        metrics = lambda: (generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)  # noqa: E731
+        return create_app(desk, metrics, token, tmp_path / "evidence")
+
+    return make
+
+
+@pytest.fixture
+def client(make_app: Callable[..., Flask]) -> Iterator[FlaskClient]:
+    """Ask the app without a network; bugs surface as exceptions."""
+    app = make_app()
+    app.testing = True
+    with app.test_client() as client:
+        yield client
+
+
+def signed_in(client: FlaskClient) -> FlaskClient:
+    """Sign in by the form, as a browser does."""
+    assert client.post("/sign-in", data={"token": TOKEN, "then": "/review"}).status_code == 303
+    return client
+
+
+def error(response: TestResponse) -> str:
+    """Return the one sentence of an API error."""
+    body = response.get_json()
+    assert list(body) == ["error"], body
+    return str(body["error"])
+
+
+# Pages
+
+
+@pytest.mark.parametrize("page", ["/", "/inspect", "/history", "/history/41/2", "/review", "/products"])
+def test_every_page_has_its_own_scripts_and_styles_only(client: FlaskClient, page: str) -> None:
+    """A page needs nothing from elsewhere and nothing inline, so the policy can forbid both."""
+    response = client.get(page)
+
+    assert response.status_code == 200
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cache-Control"] == "no-store"
+    assert "http://" not in response.text.replace("http://www.w3.org", "") and "https://" not in response.text
+    assert not re.search(r"\sstyle=|\son[a-z]+=|<style|<script>|javascript:", response.text)
+
+
+def test_live_view_says_the_last_verdict_in_word_and_shape(client: FlaskClient, desk: FakeDesk) -> None:
+    """The newest part is the tile, the last ones are the strip, the day is the figures."""
+    desk.rows[41, 6] = Row(verdict(6, Result.FAIL))
+    midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    counts = {Result.PASS: 1190, Result.FAIL: 12, Result.UNSURE: 8, Result.ERROR: 3}
+    desk.counted = [Hour(int(midnight.timestamp() * 1000), counts)]
+
+    page = client.get("/").text
+
+    tile = page[page.index('data-part="verdict"') : page.index('data-part="figures"')]
+    assert 'data-result="FAIL"' in tile and "Fail" in tile and "Score 1,155, limit 1,000" in tile
+    assert "1,213" in page, "parts today"
+    assert "1.0\N{NARROW NO-BREAK SPACE}%" in page, "12 of 1210 judged parts"
+    assert page.count('<li><a href="/history/41/') == 6
+    assert "A&lt;b&gt;5" in page and "A<b>5" not in page
+
+
+@pytest.mark.parametrize("state", [state for state in State if not state.judging])
+def test_a_station_that_does_not_judge_shows_no_old_pass(
+    client: FlaskClient, desk: FakeDesk, state: State
+) -> None:
+    """In FAULT the tile tells the fault and its reason, never the last PASS."""
+    desk.now["state"] = state
+    desk.why_not = ["camera 'x': no frame for 4.2 s; check cable, power and address"]
+
+    page = client.get("/").text
+
+    tile = page[page.index('data-part="verdict"') : page.index('data-part="figures"')]
+    assert "data-result" not in tile and f'data-state="{state}"' in tile
+    assert "no frame for 4.2 s" in tile
+
+
+def test_an_impaired_station_says_why(client: FlaskClient, desk: FakeDesk) -> None:
+    """DEGRADED goes on judging and names its trouble."""
+    desk.now |= {"state": State.DEGRADED, "reason": "storage 'var': no room"}
+
+    assert "storage &#39;var&#39;: no room" in client.get("/").text
+
+
+def test_live_view_without_any_part(client: FlaskClient, desk: FakeDesk) -> None:
+    """A fresh station has a page, too."""
+    desk.rows.clear()
+
+    page = client.get("/").text
+
+    assert "No picture yet" in page and "No parts yet" in page
+    assert client.get("/live.jpg").status_code == 404
+
+
+def test_twenty_tablets_cost_one_rendering(client: FlaskClient, desk: FakeDesk) -> None:
+    """The live view is made at most twice a second, however many look at it."""
+    first = client.get("/").text
+    desk.rows[41, 7] = Row(verdict(7, Result.FAIL))
+
+    assert all(client.get("/").text == first for _ in range(19))
+
+
+def test_live_picture_is_sent_again_only_when_it_changed(client: FlaskClient, desk: FakeDesk) -> None:
+    """Polling with the ETag costs nothing while no new part came."""
+    desk.picture = LivePicture(b"\xff\xd8one", verdict(5))
+    first = client.get("/live.jpg")
+
+    same = client.get("/live.jpg", headers={"If-None-Match": first.headers["ETag"]})
+    desk.picture = LivePicture(b"\xff\xd8two", verdict(6))
+    other = client.get("/live.jpg", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (first.status_code, first.data, first.mimetype) == (200, b"\xff\xd8one", "image/jpeg")
+    assert (same.status_code, same.data) == (304, b"")
+    assert (other.status_code, other.data) == (200, b"\xff\xd8two")
+
+
+def test_live_picture_is_the_one_the_page_speaks_of(client: FlaskClient, desk: FakeDesk) -> None:
+    """A picture that comes between page and image does not get the wrong caption."""
+    desk.picture = LivePicture(b"\xff\xd8five", verdict(5))
+    source = re.search(r'src="(/live\.jpg[^"]+)"', client.get("/").text)
+    assert source is not None
+    desk.picture = LivePicture(b"\xff\xd8six", verdict(6))
+
+    assert client.get(source[1]).data == b"\xff\xd8five"
+
+
+def test_history_filters_by_what_the_form_asks(client: FlaskClient, desk: FakeDesk) -> None:
+    """Time, product, result and reason narrow the list; words of the reason stand in it."""
+
+    def parts(query: str) -> list[int]:
+        return [
+            int(seq)
+            for seq in re.findall(r'class="c-part"><a href="/history/41/(\d+)"', client.get(query).text)
+        ]
+
+    assert parts("/history") == [5, 4, 3, 2, 1]
+    assert parts("/history?result=FAIL%2CUNSURE%2CERROR&product=bottle") == [4, 3, 2]
+    assert parts("/history?reason=11&result=&product=&from=&to=") == [3]
+    assert parts("/history?to=2026-10-01T00:00") == [1]
+    assert parts("/history?from=2026-10-01T00:00&product=screw") == [5]
+    assert "Widen the time" in client.get("/history?product=nothing").text
+
+
+def test_history_pages_through_everything_once(client: FlaskClient, desk: FakeDesk) -> None:
+    """Following "older" visits every part once and keeps the filter."""
+    for seq in range(6, 100):
+        desk.rows[41, seq] = Row(verdict(seq, Result.FAIL))
+    seen: list[str] = []
+    address: str | None = "/history?result=FAIL"
+
+    while address:
+        page = client.get(address).text
+        seen += re.findall(r'class="c-part"><a href="/history/41/(\d+)"', page)
+        link = re.search(r'rel="next" href="([^"]+)"', page)
+        address = link[1].replace("&amp;", "&") if link else None
+
+    assert [int(seq) for seq in seen] == [*range(99, 5, -1), 2]
+
+
+def test_a_part_is_shown_beside_its_heatmap_and_a_good_one(client: FlaskClient, desk: FakeDesk) -> None:
+    """Frame, heatmap and a good part stand side by side, with the facts."""
+    desk.good = "1.png"
+
+    page = client.get("/history/41/2").text
+
+    for path in ("2.png", "2.jpg", "1.png"):
+        assert f'<img src="/evidence/{path}"' in page
+    assert "6 \N{MULTIPLICATION SIGN} 7 px at 4, 8" in page
+    assert client.get("/history/41/99").status_code == 404
+
+
+def test_review_queue_leads_from_reject_to_reject(client: FlaskClient, desk: FakeDesk) -> None:
+    """Marking one shows the next; skipping one leaves it for later; the end is said."""
+    signed_in(client)
+    assert "Part #3" in client.get("/review").text
+    assert "Part #2" in client.get("/review?before=41-3").text, "skipped"
+
+    marked = client.post(
+        "/history/41/3", data={"actual": "good", "note": " reflection ", "then": "review", "before": ""}
+    )
+    next_one = client.get(marked.headers["Location"]).text
+    client.post("/history/41/2", data={"actual": "defect", "note": "", "then": "part"})
+
+    assert marked.status_code == 303
+    assert "Saved: part #3 is good." in next_one and "Part #2" in next_one
+    assert "Nothing waits for review" in client.get("/review").text
+    reviews = [desk.rows[41, seq].review for seq in (3, 2)]
+    assert [(r.actual, r.note) for r in reviews if r] == [(Actual.GOOD, "reflection"), (Actual.DEFECT, "")]
+
+
+def test_marking_needs_somebody_signed_in(client: FlaskClient, desk: FakeDesk) -> None:
+    """Without a session nothing changes and the page asks to sign in."""
+    assert 'name="actual"' not in client.get("/review").text
+
+    refused = client.post("/history/41/3", data={"actual": "good"})
+
+    assert refused.status_code == 401 and 'action="/sign-in"' in refused.text
+    assert 'name="then" value="/history/41/3"' in refused.text
+    assert desk.rows[41, 3].review is None
+
+
+def test_the_session_is_out_of_reach_of_scripts_and_other_sites(client: FlaskClient) -> None:
+    """The cookie holds no token, is HttpOnly and SameSite=Strict, and sign-out ends it."""
+    response = client.post("/sign-in", data={"token": TOKEN, "then": "/products"})
+    cookie = response.headers["Set-Cookie"]
+
+    assert response.headers["Location"] == "/products"
+    assert cookie.startswith("linewatch_station1=") and TOKEN not in cookie
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    assert "Sign out" in client.get("/products").text
+    client.post("/sign-out", data={"then": "/products"})
+    assert 'action="/sign-in"' in client.get("/products").text
+
+
+def test_a_wrong_token_gets_no_session_and_is_not_logged(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The refusal names the path and the address, never what was sent."""
+    response = client.post("/sign-in", data={"token": "guessed-secret", "then": "/review"})
+
+    assert response.status_code == 401 and "Set-Cookie" not in response.headers
+    assert 'name="then" value="/review"' in response.text
+    assert "token refused path=/sign-in" in caplog.text and "guessed-secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "then", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nX: y", ""]
+)
+def test_signing_in_never_leads_elsewhere(client: FlaskClient, then: str) -> None:
+    """The way back is one of our own addresses."""
+    response = client.post("/sign-in", data={"token": TOKEN, "then": then})
+
+    assert response.headers["Location"] == "/"
+
+
+def test_products_show_models_and_change_over_in_two_steps(client: FlaskClient, desk: FakeDesk) -> None:
+    """Signed in, any other product can be put on the line; failure is one sentence."""
+    desk.known[0] = ProductInfo(
+        "bottle",
+        3,
+        "7f3a91c2",
+        2.0,
+        1.8,
+        True,
+        "",
+        (ModelInfo("7f3a91c2", 1_790_000_000_000, 2.0, 1.8, 209, 0.01),),
+    )
+    assert 'name="product"' not in client.get("/products").text
+    page = signed_in(client).get("/products").text
+
+    done = client.post("/products", data={"product": "screw"})
+    desk.trouble = RecipeError("product 'bottle': the golden self-test failed; activate another version")
+    failed = client.post("/products", data={"product": "bottle"})
+    unknown = client.post("/products", data={"product": "../etc"})
+
+    assert "7f3a91c2" in page and "209" in page and "<details" in page and 'value="screw"' in page
+    assert (done.status_code, desk.switched) == (303, ["screw"])
+    assert failed.status_code == 409 and "golden self-test failed" in failed.text
+    assert unknown.status_code == 404
+
+
+def test_a_report_may_style_itself_and_nothing_else(client: FlaskClient, desk: FakeDesk) -> None:
+    """A report is served sandboxed, and only one that the product list names."""
+    model = ModelInfo("7f3a91c2", 0, 2.0, 1.8, report=True)
+    desk.known[0] = ProductInfo("bottle", 3, "7f3a91c2", 2.0, 1.8, models=(model,))
+    desk.reports = {("bottle", "7f3a91c2"): b"<h1>Report</h1>", ("..", "etc"): b"secret"}
+
+    report = client.get("/products/bottle/7f3a91c2/report")
+
+    assert report.data == b"<h1>Report</h1>"
+    assert "sandbox" in report.headers["Content-Security-Policy"]
+    assert "script-src" not in report.headers["Content-Security-Policy"]
+    assert client.get("/products/../etc/report").status_code == 404
+
+
+def test_uploading_works_without_javascript(client: FlaskClient, desk: FakeDesk) -> None:
+    """The plain form answers with verdict and heatmap on a page, and keeps the chosen product."""
+    page = client.post("/inspect", **upload(png(), "screw")).text
+
+    heatmap = re.search(r'<img src="(/heatmap/[^"]+\.jpg)"', page)
+    assert heatmap is not None
+    assert client.get(heatmap[1]).data == b"\xff\xd8heatmap"
+    assert 'data-result="FAIL"' in page and "<option selected>screw" in page
+    assert client.get("/heatmap/guessed.jpg").status_code == 404
+    assert desk.judged[0][0] == "screw" and desk.judged[0][1].shape == (64, 64, 3)
+
+
+# API
+
+
+def test_api_gives_state_and_health(client: FlaskClient, desk: FakeDesk) -> None:
+    """State is the topic's JSON; readiness has reasons; life is the stages'."""
+    assert client.get("/api/state").get_json() == desk.now
+    assert client.get("/readyz").get_json() == {"ready": True, "state": "READY", "reasons": []}
+    assert client.get("/healthz").status_code == 200
+
+    desk.now["state"], desk.why_not, desk.moving = State.PAUSED, ["paused by command"], False
+
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.get_json()["reasons"]) == (503, ["paused by command"])
+    assert client.get("/healthz").status_code == 503
+
+
+def test_metrics_are_the_registry_s(client: FlaskClient) -> None:
+    """Prometheus gets the exposition with its content type."""
+    response = client.get("/metrics")
+
+    assert response.headers["Content-Type"] == CONTENT_TYPE_PLAIN_0_0_4
+    assert b"parts_total 3.0" in response.data
+
+
+def test_api_verdicts_are_the_wire_s_newest_first(client: FlaskClient, desk: FakeDesk) -> None:
+    """Each row has every key of the topic, and the review if there is one."""
+    desk.review(41, 2, Actual.GOOD, "dust")
+
+    rows = client.get("/api/verdicts").get_json()
+
+    assert [row["seq"] for row in rows] == [5, 4, 3, 2, 1]
+    assert rows[3] | {"captured_ms": 0} == {
+        "v": 1, "station": "station1", "boot": 41, "seq": 2, "trigger": 0, "part": "", "product": "bottle",
+        "product_index": 3, "model": "7f3a91c2", "result": "FAIL", "code": 2, "reason": 10, "score": 1155,
+        "raw": 2.31, "threshold": 2.0, "captured_ms": 0, "age_ms": 0, "latency_ms": 0, "late": 0,
+        "simulated": 0, "history": 0, "defects": 1, "box": [4, 8, 6, 7], "image": "2.png", "heatmap": "2.jpg",
+        "actual": "good", "note": "dust",
+    }  # fmt: skip
+    assert list(rows[0])[:4] == ["v", "station", "boot", "seq"], "the wire's order"
+
+
+def test_api_verdicts_filter_and_page(client: FlaskClient) -> None:
+    """Limit, before, result and product; the Link header leads to the next page."""
+    first = client.get("/api/verdicts?limit=2&product=bottle")
+    link = re.fullmatch(r'<(.+)>; rel="next"', first.headers["Link"])
+    assert link is not None
+
+    assert [row["seq"] for row in first.get_json()] == [4, 3]
+    assert [row["seq"] for row in client.get(link[1]).get_json()] == [2, 1]
+    assert [row["seq"] for row in client.get("/api/verdicts?result=fail&before=41-3").get_json()] == [2]
+    assert "Link" not in client.get("/api/verdicts").headers
+
+
+def test_api_inspect_is_a_verdict_with_a_heatmap(client: FlaskClient) -> None:
+    """The JSON has the wire's keys and an address that nobody could guess."""
+    answer = client.post("/api/inspect", **upload(png())).get_json()
+
+    assert (answer["result"], answer["score"], answer["boot"], answer["seq"]) == ("FAIL", 1155, 0, 0)
+    assert re.fullmatch(r"/heatmap/[\w-]{32}\.jpg", answer["heatmap_url"])
+    assert client.get(answer["heatmap_url"]).mimetype == "image/jpeg"
+
+
+def test_only_recent_heatmaps_are_kept(client: FlaskClient) -> None:
+    """Memory is bounded: the oldest heatmap goes first."""
+    urls = [client.post("/api/inspect", **upload(png())).get_json()["heatmap_url"] for _ in range(33)]
+
+    assert client.get(urls[0]).status_code == 404
+    assert client.get(urls[1]).status_code == 200
+
+
+def test_api_review_and_product_need_the_token(client: FlaskClient, desk: FakeDesk) -> None:
+    """The bearer may change; nobody else, and a browser's session is no bearer."""
+    signed_in(client)
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}):
+        refused = client.post("/api/verdicts/41/2/review", json={"actual": "good"}, headers=headers)
+        assert refused.status_code == 401 and "token" in error(refused)
+        assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+        assert client.post("/api/product", json={"product": "screw"}, headers=headers).status_code == 401
+    assert desk.rows[41, 2].review is None and desk.switched == []
+
+    reviewed = client.post(
+        "/api/verdicts/41/2/review", json={"actual": "good", "note": "dust"}, headers=BEARER
+    )
+    switched = client.post("/api/product", json={"product": "screw"}, headers=BEARER)
+
+    assert reviewed.get_json() == {"boot": 41, "seq": 2, "actual": "good", "note": "dust"}
+    assert (switched.status_code, desk.switched) == (200, ["screw"])
+
+
+def test_without_a_token_nothing_can_be_changed(make_app: Callable[..., Flask], desk: FakeDesk) -> None:
+    """No token configured is a clear refusal, not an open door, not even for an empty one."""
+    client = make_app(token="").test_client()
+
+    for headers in ({}, {"Authorization": "Bearer "}, BEARER):
+        refused = client.post("/api/product", json={"product": "screw"}, headers=headers)
+        assert refused.status_code == 403 and "http.token_file" in error(refused)
+    assert client.post("/sign-in", data={"token": ""}).status_code == 403
+    assert "http.token_file" in client.get("/review").text
+    assert desk.switched == []
+
+
+def test_api_says_what_failed(client: FlaskClient, desk: FakeDesk) -> None:
+    """Unknown things are 404, a refused changeover is 409, both with the reason."""
+
+    def post(path: str, body: dict[str, str]) -> TestResponse:
+        return client.post(path, json=body, headers=BEARER)
+
+    assert post("/api/verdicts/41/99/review", {"actual": "good"}).status_code == 404
+    assert post("/api/product", {"product": "unknown"}).status_code == 404
+
+    desk.trouble = RecipeError("product 'screw' has no model; train it")
+
+    refused = post("/api/product", {"product": "screw"})
+    assert (refused.status_code, error(refused)) == (409, "product 'screw' has no model; train it")
+    assert client.post("/api/inspect", **upload(png(), "screw")).status_code == 409
+
+
+def test_evidence_is_served_as_kept(client: FlaskClient, tmp_path: Path) -> None:
+    """A kept picture comes with its type and may be cached."""
+    (tmp_path / "evidence" / "a").mkdir()
+    (tmp_path / "evidence" / "a" / "2.png").write_bytes(png())
+
+    response = client.get("/evidence/a/2.png")
+
+    assert (response.data, response.mimetype) == (png(), "image/png")
+    assert "max-age" in response.headers["Cache-Control"]
+    response.close()

@@ -1,0 +1,206 @@
+import http.client
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from flask import Flask
+
+from linewatch.errors import ConfigError
+from linewatch.web import WebServer, create_app
+from tests.fakes import FakeDesk
+
+WAIT_S = 10
+
+
+@pytest.fixture
+def desk() -> FakeDesk:
+    """Give a station without parts."""
+    return FakeDesk()
+
+
+@pytest.fixture
+def app(desk: FakeDesk, tmp_path: Path) -> Flask:
+    """Build the app over `desk`."""
+    return create_app(desk, lambda: (b"", "text/plain"), "a-long-random-token", tmp_path)
+
+
+@pytest.fixture
+def server(app: Flask) -> Iterator[WebServer]:
+    """Serve on a free port."""
+    with WebServer(app, "127.0.0.1", 0) as server:
+        yield server
+
+
+def get(server: WebServer, path: str) -> int:
+    """Ask once and return the status."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    finally:
+        connection.close()
+
+
+def post_picture(server: WebServer) -> int:
+    """Upload a small picture and return the status."""
+    picture = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
+    body = (
+        b'--frontier\r\nContent-Disposition: form-data; name="product"\r\n\r\nbottle\r\n--frontier\r\n'
+        b'Content-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+        + picture
+        + b"\r\n--frontier--"
+    )
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
+    try:
+        headers = {"Content-Type": "multipart/form-data; boundary=frontier"}
+        connection.request("POST", "/api/inspect", body, headers)
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    finally:
+        connection.close()
+
+
+def test_it_serves_on_a_free_port_until_the_block_ends(app: Flask) -> None:
+    """Port 0 is any free port, readable as `port` and `address`; afterwards nobody listens."""
+    with WebServer(app, "127.0.0.1", 0) as server:
+        assert server.address == f"http://127.0.0.1:{server.port}/"
+        assert get(server, "/healthz") == 200
+        was_running = server.running
+
+    assert (was_running, server.running) == (True, False)
+    with pytest.raises(ConnectionRefusedError):
+        get(server, "/healthz")
+
+
+def test_a_taken_port_is_one_sentence(server: WebServer, app: Flask) -> None:
+    """The installer learns which address is taken and what to do."""
+    with (
+        pytest.raises(
+            ConfigError, match=rf"cannot listen on 127\.0\.0\.1:{server.port} .* set another http\.host"
+        ),
+        WebServer(app, "127.0.0.1", server.port),
+    ):
+        pass
+
+
+def test_a_request_in_hand_is_answered_before_the_end(desk: FakeDesk, app: Flask) -> None:
+    """Stopping lets the last answer out."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        started.set()
+        assert go_on.wait(WAIT_S)
+
+    desk.judging = slow
+    with ThreadPoolExecutor(1) as pool:
+        with WebServer(app, "127.0.0.1", 0) as server:
+            answer = pool.submit(post_picture, server)
+            assert started.wait(WAIT_S)
+            threading.Timer(0.2, go_on.set).start()  # While the block is ending.
+        assert answer.result(WAIT_S) == 200
+
+
+def test_uploads_are_judged_one_at_a_time_and_only_a_few_wait(desk: FakeDesk, server: WebServer) -> None:
+    """Many uploads at once neither run side by side nor keep the others from their pages."""
+    lock, go_on, full = threading.Lock(), threading.Event(), threading.Event()
+    answers: list[int] = []
+
+    def slow() -> None:
+        assert lock.acquire(blocking=False), "two at a time"
+        assert go_on.wait(WAIT_S)
+        lock.release()
+
+    def upload() -> None:
+        answers.append(post_picture(server))
+        if len(answers) == 6:
+            full.set()
+
+    desk.judging = slow
+    clients = [threading.Thread(target=upload) for _ in range(10)]
+    for client in clients:
+        client.start()
+    assert full.wait(WAIT_S), "six of ten are sent away at once"
+    assert get(server, "/healthz") == 200
+    go_on.set()
+    for client in clients:
+        client.join(WAIT_S)
+
+    assert sorted(answers) == [200] * 4 + [503] * 6
+
+
+def test_a_request_that_drips_in_is_cut_off(app: Flask) -> None:
+    """A client that sends a byte now and then does not hold its connection for ever."""
+    with (
+        WebServer(app, "127.0.0.1", 0, request_s=1) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.settimeout(0.1)
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+
+        assert drip_until_closed(connection) < 60
+
+
+def drip_until_closed(connection: socket.socket) -> int:
+    """Send a byte every 0.1 s; return how many went before the other side closed."""
+    for sent in range(WAIT_S * 10):
+        try:
+            connection.sendall(b"a")
+            if connection.recv(100) == b"":
+                return sent
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return sent
+    return WAIT_S * 10
+
+
+def test_too_much_is_refused_before_it_is_sent(server: WebServer) -> None:
+    """200 MB are answered by their header; so are endless headers."""
+    with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as connection:
+        connection.sendall(
+            b"POST /api/inspect HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+    with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000 + b"\r\n\r\n")
+        assert connection.recv(100).split(b" ")[1] == b"431"
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        b"\0\0\0\0",
+        b"GET",
+        b"GET /../../etc/passwd HTTP/1.1",
+        b"GET http://evil/ HTTP/1.1",
+        b"\xff\xfe / HTTP/1.1",
+    ],
+)
+def test_garbage_gets_an_answer_and_the_server_lives_on(server: WebServer, request_line: bytes) -> None:
+    """What is no HTTP is refused without a fault, and the next request is served."""
+    with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as connection:
+        connection.sendall(request_line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = connection.recv(1000)
+
+    assert b" 500 " not in answer and b"root:" not in answer
+    assert get(server, "/healthz") == 200
+
+
+def test_many_clients_do_not_fill_the_log(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:
+    """Twenty tablets are normal, not a warning each."""
+    with caplog.at_level(logging.WARNING), ThreadPoolExecutor(20) as pool:
+        statuses = list(pool.map(lambda _: get(server, "/"), range(100)))
+
+    assert statuses == [http.client.OK] * 100
+    assert caplog.records == []
