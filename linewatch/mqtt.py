@@ -53,11 +53,13 @@ class Session:
         *,
         on_message: Callable[[Incoming], None],
         ack_s: float,
+        connect_s: float,
     ) -> None:
         self._address = address
         self._client = client
         self._on_message = on_message
         self._ack_s = ack_s
+        self._connect_s = connect_s
         self._wake = Wake()
         self._sock: socket.socket | None = None
         self._connected = False
@@ -97,15 +99,15 @@ class Session:
 
     def open(self, host: str, port: int, keepalive_s: int) -> None:
         """Connect and wait for the broker's answer. Raises BrokerLost."""
-        _resolve(host, port, self._address)
+        _resolve(host, port, self._address, self._connect_s)
         v5 = _properties(PacketTypes.CONNECT, MaximumPacketSize=PACKET_BYTES_MAX) if self.mqtt5 else None
         try:
             self._client.connect(
                 host, port, keepalive_s, clean_start=True if self.mqtt5 else 3, properties=v5
             )
         except OSError as error:
-            raise BrokerLost(self._address, _network_problem(error)) from error
-        self._pump_until(lambda: self._connected, CONNECT_S, "does not answer; is it an MQTT broker?")
+            raise BrokerLost(self._address, _network_problem(error, self._connect_s)) from error
+        self._pump_until(lambda: self._connected, self._connect_s, "does not answer; is it an MQTT broker?")
         self._trouble = _unfit(self._connack)
         self._raise_trouble()
 
@@ -162,7 +164,7 @@ class Session:
         else:
             self._client.subscribe(topic_filter, qos=1)
         self._pump_until(
-            lambda: self._subscribed, CONNECT_S, f"does not answer the subscription {topic_filter}"
+            lambda: self._subscribed, self._connect_s, f"does not answer the subscription {topic_filter}"
         )
 
     def pump(self, timeout_s: float, *others: Wake) -> None:
@@ -216,7 +218,7 @@ class Session:
         while not done():
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise BrokerLost(self._address, f"{otherwise} within {timeout_s:.0f} s")
+                raise BrokerLost(self._address, f"{otherwise} within {timeout_s:.1f} s")
             self.pump(left_s)
 
     def _raise_trouble(self) -> None:
@@ -301,13 +303,20 @@ class Broker:
     """
 
     def __init__(
-        self, settings: MqttSettings, client_id: str, *, will: Letter | None = None, ack_s: float = WINDOW_S
+        self,
+        settings: MqttSettings,
+        client_id: str,
+        *,
+        will: Letter | None = None,
+        ack_s: float = WINDOW_S,
+        connect_s: float = CONNECT_S,
     ) -> None:
         self.address = f"{settings.host}:{settings.port}"
         self._settings = settings
         self._client_id = client_id
         self._will = will
         self._ack_s = ack_s
+        self._connect_s = connect_s
         self._versions: list[MQTTProtocolVersion] = [
             MQTTProtocolVersion.MQTTv5,
             MQTTProtocolVersion.MQTTv311,
@@ -347,7 +356,7 @@ class Broker:
             protocol=version,
             reconnect_on_failure=False,
         )
-        client.connect_timeout = CONNECT_S
+        client.connect_timeout = self._connect_s
         client.max_inflight_messages_set(self._inflight_max)
         if self._settings.username:
             try:
@@ -362,7 +371,9 @@ class Broker:
             client.tls_set_context(context)
         if self._will is not None:
             client.will_set(self._will.topic, self._will.payload.encode(), qos=1, retain=True)
-        return Session(self.address, client, on_message=on_message, ack_s=self._ack_s)
+        return Session(
+            self.address, client, on_message=on_message, ack_s=self._ack_s, connect_s=self._connect_s
+        )
 
 
 def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
@@ -387,7 +398,7 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
     return context
 
 
-def _resolve(host: str, port: int, address: str) -> None:
+def _resolve(host: str, port: int, address: str, timeout_s: float) -> None:
     """Look the name up with a time-out, which the system's resolver does not have. Raises BrokerLost."""
     answers: list[OSError | None] = []
 
@@ -402,14 +413,14 @@ def _resolve(host: str, port: int, address: str) -> None:
 
     helper = threading.Thread(target=look_up, name="resolve", daemon=True)
     helper.start()
-    helper.join(CONNECT_S)
+    helper.join(timeout_s)
     if not answers or answers[0] is not None:
         raise BrokerLost(
             address, f"the name {host!r} cannot be resolved; check mqtt.host and the name server"
         ) from (answers[0] if answers else None)
 
 
-def _network_problem(error: OSError) -> str:
+def _network_problem(error: OSError, timeout_s: float) -> str:
     """Turn what connecting raised into words with a next step."""
     match error:
         case ssl.SSLCertVerificationError():
@@ -419,7 +430,7 @@ def _network_problem(error: OSError) -> str:
         case ssl.SSLError():
             return f"TLS failed ({_tls_words(error)}); check mqtt.port and the mqtt.tls_ settings"
         case TimeoutError():
-            return f"cannot be reached within {CONNECT_S:.0f} s; check mqtt.host, cable and firewall"
+            return f"cannot be reached within {timeout_s:.1f} s; check mqtt.host, cable and firewall"
         case ConnectionRefusedError():
             return "refuses connections; is it running on this port?"
         case _:
