@@ -20,7 +20,7 @@ from linewatch.capture import Capture, FreeRun, Trigger, Triggered
 from linewatch.changeover import Changeover
 from linewatch.commands import Commands
 from linewatch.desk import StationDesk
-from linewatch.domain import Frame, Inspection, Reason
+from linewatch.domain import Frame, Inspection, Reason, State
 from linewatch.errors import ConfigError, RecipeError
 from linewatch.evidence import Evidence
 from linewatch.housekeeping import Housekeeping
@@ -118,12 +118,16 @@ def run(
         def stage(name: str, run: Callable[[Stage], None]) -> Stage:
             return Stage(name, run, metrics.stage_duration.labels(metrics.station, name).observe)
 
+        def record(me: Stage) -> None:
+            consume(me, inspections, recorder.record)
+            station.intend(State.STOPPED, "stopped")
+
         inspect = stage("inspect", lambda me: transform(me, frames, inspector.inspect, inspections))
         group = StageGroup(
             line=[
                 stage("capture", capture.run),
                 inspect,
-                stage("record", lambda me: consume(me, inspections, recorder.record)),
+                stage("record", record),
             ],
             services=[
                 stage("deliver", lambda me: courier.run(stop, drained, me.beat)),

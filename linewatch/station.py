@@ -12,6 +12,7 @@ from linewatch.wake import Wake
 
 log = logging.getLogger(__name__)
 
+NOT_OPENED = "the source is not opened yet"
 EVENTS_MAX = 256  # Kept while the broker is away; the oldest go first, the log has them all.
 
 
@@ -26,7 +27,7 @@ class Snapshot:
     model: str = ""
     mode: State = State.STARTING  # What the daemon intends: the state without troubles.
     mode_reason: str = ""
-    camera_trouble: str = "not opened yet"
+    camera_trouble: str = NOT_OPENED
     impairments: dict[str, str] = field(default_factory=dict)  # "journal", "evidence", "broker": why.
     selftest_passed: bool = False
     last_seq: int = 0
@@ -39,7 +40,7 @@ class Snapshot:
         if self.mode is not State.READY:
             return self.mode
         if self.camera_trouble:
-            return State.FAULT
+            return State.STARTING if self.camera_trouble == NOT_OPENED else State.FAULT
         return State.DEGRADED if self.impairments else State.READY
 
     @property
@@ -90,7 +91,7 @@ class Station:
     def camera_lost(self, why: str) -> None:
         """Nothing can be judged until `camera_back`."""
         with self._lock:
-            first = not self._now.camera_trouble or self._now.camera_trouble == "not opened yet"
+            first = self._now.camera_trouble in ("", NOT_OPENED)
             self._replace(camera_trouble=why)
         self._metrics.camera_up.set(0)
         if first:
@@ -100,7 +101,7 @@ class Station:
     def camera_back(self, silent_s: float) -> None:
         """Frames come again, or for the first time."""
         with self._lock:
-            was_lost = self._now.camera_trouble not in ("", "not opened yet")
+            was_lost = self._now.camera_trouble not in ("", NOT_OPENED)
             self._replace(camera_trouble="")
         self._metrics.camera_up.set(1)
         if was_lost:

@@ -1,0 +1,5 @@
+"""`python -m linewatch` is the program."""
+
+from linewatch.cli import main
+
+main()

@@ -1,0 +1,112 @@
+"""Try everything the daemon will need, before a shift depends on it."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from linewatch.bundle import ACTIVE
+from linewatch.changeover import prepare
+from linewatch.errors import LinewatchError, StorageFull
+from linewatch.mqtt import Broker
+from linewatch.recipe import products
+from linewatch.settings import Settings
+from linewatch.sources import open_source
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried."""
+
+    what: str
+    ok: bool
+    text: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return asdict(self)
+
+
+def check(settings: Settings) -> list[Finding]:
+    """Try models, source, broker, disk and page; never changes anything that the daemon uses."""
+    return [_try(what, attempt) for what, attempt in _attempts(settings)]
+
+
+def _attempts(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "settings", lambda: f"station {settings.station.name}, product {settings.station.product}"
+    yield "recipes", lambda: _recipes(settings)
+    for product in _products(settings):
+        yield f"product {product}", lambda product=product: _product(settings, product)  # type: ignore[misc]  # bound now
+    yield "source", lambda: _source(settings)
+    yield "broker", lambda: _broker(settings)
+    for name, path in (("journal", settings.journal.path.parent), ("evidence", settings.evidence.path)):
+        yield name, lambda path=path: _disk(path, settings.evidence.free_bytes_min)  # type: ignore[misc]
+    yield "page", lambda: _page(settings)
+
+
+def _try(what: str, attempt: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, attempt())
+    except LinewatchError as trouble:
+        return Finding(what, False, str(trouble))
+
+
+def _products(settings: Settings) -> list[str]:
+    """Return every product with a recipe, and the one that is inspected after start."""
+    known = [path.stem for path in sorted(settings.models.recipes.glob("*.toml"))]
+    return known if settings.station.product in known else [*known, settings.station.product]
+
+
+def _recipes(settings: Settings) -> str:
+    return (
+        ", ".join(f"{name} ({index})" for name, index in products(settings.models.recipes).items()) or "none"
+    )
+
+
+def _product(settings: Settings, product: str) -> str:
+    prepared, bundle = prepare(product, settings.models)
+    return (
+        f"model {bundle.version} ({ACTIVE}), {len(bundle.files)} files intact, "
+        f"{len(bundle.golden)} golden samples as recorded, threshold {prepared.recipe.threshold:.4g}"
+    )
+
+
+def _source(settings: Settings) -> str:
+    with open_source(settings.source) as source:
+        frame = source.read()
+        if frame is None or frame.image is None:
+            raise LinewatchError(f"source {source.name!r} gives no picture; check source.uri")
+        height, width = frame.image.shape[:2]
+        return f"{source.name} gives {width}x{height} pixels"
+
+
+def _broker(settings: Settings) -> str:
+    if not settings.mqtt.enabled:
+        return "switched off"
+    broker = Broker(settings.mqtt, f"linewatch-{settings.station.name}-check")
+    with broker.connect() as session:
+        return f"{broker.address} speaks MQTT {'5' if session.mqtt5 else '3.1.1'}"
+
+
+def _disk(folder: Path, free_bytes_min: int) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder) as probe:
+            probe.write(b"linewatch")
+            probe.flush()
+            os.fsync(probe.fileno())
+        disk = os.statvfs(folder)
+    except OSError as error:
+        raise StorageFull(folder, f"{error.strerror}; check permissions and room") from error
+    free_bytes = disk.f_bavail * disk.f_frsize
+    if free_bytes < free_bytes_min:
+        raise StorageFull(
+            folder, f"only {free_bytes / 1e9:.1f} GB free; evidence.free_bytes_min asks for more"
+        )
+    return f"{folder} can be written, {free_bytes / 1e9:.1f} GB free"
+
+
+def _page(settings: Settings) -> str:
+    token = "with a token for changes" if settings.http.token() else "without a token: nothing can be changed"
+    return f"{settings.http.host}:{settings.http.port}, {token}"
