@@ -1,9 +1,22 @@
 """Where frames come from: one module per kind, all with one protocol."""
 
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from linewatch.domain import Frame
+from linewatch.errors import ConfigError
+from linewatch.settings import SourceSettings
+from linewatch.sources.folder import FolderSource
+from linewatch.sources.opencv import VideoFile, open_camera, open_rtsp
+from linewatch.sources.simulator import Simulator
+
+_MEANING = {
+    "folder": "name a folder with pictures",
+    "video": "name a video file",
+    "camera": "write its index, such as 0, or its path, such as /dev/video0",
+    "rtsp": "write rtsp://host:554/path",
+}
 
 
 class Source(Protocol):
@@ -29,3 +42,25 @@ class Source(Protocol):
         Raises CameraLost when the device stays silent longer than its read time-out.
         A picture that cannot be decoded is a Frame with fault BAD_PICTURE, never an exception.
         """
+
+
+def open_source(settings: SourceSettings) -> Source:
+    """Return the source that the settings ask for, not entered yet. Raises ConfigError."""
+    timeouts = {"open_timeout_s": settings.open_timeout_s, "read_timeout_s": settings.read_timeout_s}
+    if not settings.uri and settings.kind in _MEANING:
+        raise ConfigError(f"source.uri is empty; {_MEANING[settings.kind]}")
+    match settings.kind:
+        case "simulator":
+            return Simulator(settings.uri)
+        case "folder":
+            return FolderSource(Path(settings.uri), loop=settings.loop)
+        case "video":
+            return VideoFile(Path(settings.uri), loop=settings.loop)
+        case "camera":
+            return open_camera(settings.uri, **timeouts)
+        case "rtsp":
+            return open_rtsp(settings.uri, **timeouts)
+        case "gige":
+            raise ConfigError(
+                "source.kind 'gige' is not in this build; use camera, rtsp, folder, video or simulator"
+            )

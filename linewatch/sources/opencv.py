@@ -1,0 +1,281 @@
+"""Cameras, RTSP streams and video files through OpenCV."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+
+from linewatch.domain import Frame
+from linewatch.errors import CameraLost, ConfigError
+
+READERS_MAX = 4  # So many may hang in a driver before it is not tried any more.
+JOIN_S = 0.5  # A camera that works delivers within this, and its reader ends.
+# Without these, FFmpeg keeps 20 to 28 frames from before the first read.
+_RTSP_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay|analyzeduration;0|probesize;32"
+_OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+
+log = logging.getLogger(__name__)
+
+
+class VideoCapture(Protocol):
+    """The part of cv2.VideoCapture that is used here; every call may block."""
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        """Whether there is something to read from."""
+
+    def read(self) -> tuple[bool, Any]:
+        """Wait for the next picture; False when there is none."""
+
+    def release(self) -> None:
+        """Let go."""
+
+
+class VideoFile:
+    """A recorded video: every frame of it is an exposure."""
+
+    def __init__(self, path: Path, *, loop: bool = False) -> None:
+        self.name = str(path)
+        self.live = False
+        self._path = path
+        self._loop = loop
+        self._capture: cv2.VideoCapture | None = None
+        self._frames_read = 0
+
+    def __enter__(self) -> Self:
+        """Open the file. Raises ConfigError when it cannot be played."""
+        if not self._path.is_file():
+            raise ConfigError(f"source.uri {self.name!r} is not there; name a video file")
+        self._capture = self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def read(self) -> Frame | None:
+        """Return the next frame, None after the last. Raises ConfigError when there is not even one."""
+        assert self._capture is not None, "read outside of the with block"
+        done, image = self._capture.read()
+        if not done:
+            self._check_complete()
+            if not self._loop:
+                return None
+            self._capture.release()
+            self._capture = self._open()
+            done, image = self._capture.read()
+            if not done:
+                raise ConfigError(f"source.uri {self.name!r} went away; put the video file back")
+        self._frames_read += 1
+        return _frame(image)
+
+    def _open(self) -> cv2.VideoCapture:
+        self._frames_read = 0
+        # An absolute path cannot be mistaken for one of FFmpeg's protocols.
+        capture = cv2.VideoCapture(str(self._path.absolute()), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            capture.release()
+            raise ConfigError(f"source.uri {self.name!r} is not a video that can be played; use MP4 or AVI")
+        return capture
+
+    def _check_complete(self) -> None:
+        assert self._capture is not None
+        expected = round(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        if self._frames_read == 0:
+            raise ConfigError(f"source.uri {self.name!r} holds no frame that can be decoded; record it again")
+        if self._frames_read < expected:
+            log.warning("video_cut_off path=%r frames=%d expected=%d", self.name, self._frames_read, expected)
+
+
+class LiveSource:
+    """A camera: a thread of its own reads it, so nothing grows old in a buffer and no driver can hang us."""
+
+    def __init__(
+        self,
+        name: str,
+        open_capture: Callable[[], VideoCapture],
+        *,
+        open_timeout_s: float,
+        read_timeout_s: float,
+    ) -> None:
+        """Name it for messages; `open_capture` is called in the reading thread and may block."""
+        self.name = name
+        self.live = True
+        self._open_capture = open_capture
+        self._open_timeout_s = open_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._wait_s = open_timeout_s
+        self._reader: _Reader | None = None
+
+    def __enter__(self) -> Self:
+        """Open it. Raises CameraLost when it does not answer in time."""
+        thread_name = f"reader {self.name}"
+        hung = sum(thread.name == thread_name for thread in threading.enumerate())
+        if hung >= READERS_MAX:
+            raise CameraLost(self.name, f"its driver hangs in {hung} calls; restart linewatch or the machine")
+        self._wait_s = self._open_timeout_s  # The first frame belongs to the opening.
+        self._reader = _Reader(thread_name, self._open_capture)
+        self._reader.start()
+        try:
+            self._reader.wait_opened(self.name, self._open_timeout_s)
+        except CameraLost:
+            self._reader.finish()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the device; a reader that hangs in the driver is left behind."""
+        if self._reader is not None:
+            self._reader.finish()
+            self._reader = None
+
+    def read(self) -> Frame | None:
+        """Return the newest frame that was not returned yet. Raises CameraLost; never None."""
+        assert self._reader is not None, "read outside of the with block"
+        frame = self._reader.take(self.name, self._wait_s)
+        self._wait_s = self._read_timeout_s
+        return frame
+
+
+class _Reader(threading.Thread):
+    """Reads a capture as fast as it delivers and keeps the newest frame only."""
+
+    def __init__(self, name: str, open_capture: Callable[[], VideoCapture]) -> None:
+        super().__init__(name=name, daemon=True)  # A hung driver must not keep the process alive.
+        self._open_capture = open_capture
+        self._changed = threading.Condition()
+        self._opened = False
+        self._ended = False
+        self._finished = False
+        self._newest: Frame | None = None
+
+    def run(self) -> None:
+        """Open, read until the capture ends or `finish` is called, release."""
+        try:
+            capture = self._open_capture()
+            try:
+                self._pump(capture)
+            finally:
+                capture.release()
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def wait_opened(self, device: str, timeout_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._opened or self._ended, timeout_s)
+            if not self._opened:
+                problem = "cannot be opened" if self._ended else f"did not open within {timeout_s:g} s"
+                raise CameraLost(device, problem)
+
+    def take(self, device: str, timeout_s: float) -> Frame:
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest is not None or self._ended, timeout_s)
+            frame, self._newest = self._newest, None
+            if frame is None:
+                problem = "the stream ended" if self._ended else f"no frame for {timeout_s:g} s"
+                raise CameraLost(device, problem)
+            return frame
+
+    def finish(self) -> None:
+        with self._changed:
+            self._finished = True
+        self.join(JOIN_S)
+
+    def _pump(self, capture: VideoCapture) -> None:
+        if not capture.isOpened():
+            return
+        with self._changed:
+            self._opened = True
+            self._changed.notify_all()
+        while True:
+            done, image = capture.read()
+            frame = _frame(image) if done else None  # Its time is now, before anything else can wait.
+            with self._changed:
+                if frame is None or self._finished:
+                    return
+                self._newest = frame
+                self._changed.notify_all()
+
+
+def open_camera(uri: str, *, open_timeout_s: float, read_timeout_s: float) -> LiveSource:
+    """Return a camera on this machine: `uri` is an index such as 0, or a path such as /dev/video0."""
+    device: int | str = int(uri) if uri.isdecimal() else uri
+
+    def open_capture() -> VideoCapture:
+        return cv2.VideoCapture(device, cv2.CAP_V4L2)
+
+    return LiveSource(uri, open_capture, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
+
+
+def open_rtsp(uri: str, *, open_timeout_s: float, read_timeout_s: float) -> LiveSource:
+    """Return a network camera; what its address holds of user and password is shown to nobody.
+
+    Raises ConfigError when `uri` is no RTSP address.
+    """
+    name = without_secrets(uri)
+    options = (
+        cv2.CAP_PROP_N_THREADS,
+        1,  # Each further decoding thread holds back one more frame.
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+        round(1000 * open_timeout_s),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+        round(1000 * (open_timeout_s + read_timeout_s)),  # `read` gives up before; this ends the thread.
+    )
+
+    def open_capture() -> VideoCapture:
+        return _open_stream(uri, options)
+
+    return LiveSource(name, open_capture, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
+
+
+def without_secrets(uri: str) -> str:
+    """Return an RTSP address with neither user, password nor query. Raises ConfigError if it is none."""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.scheme not in ("rtsp", "rtsps"):
+        raise ConfigError("source.uri is not an RTSP address; write rtsp://host:554/path")
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
+
+
+def _open_stream(uri: str, options: Sequence[int]) -> VideoCapture:
+    with _ffmpeg_options(_RTSP_OPTIONS):
+        return cv2.VideoCapture(uri, cv2.CAP_FFMPEG, options)
+
+
+@contextmanager
+def _ffmpeg_options(options: str) -> Iterator[None]:
+    """Set what OpenCV reads from the environment at each open; video files must not get it."""
+    if _OPTIONS_VARIABLE in os.environ:  # The installer knows better.
+        yield
+        return
+    os.environ[_OPTIONS_VARIABLE] = options
+    try:
+        yield
+    finally:
+        del os.environ[_OPTIONS_VARIABLE]
+
+
+def _frame(image: Any) -> Frame:
+    return Frame(
+        np.asarray(image, np.uint8), captured_ns=time.monotonic_ns(), captured_ms=time.time_ns() // 1_000_000
+    )
