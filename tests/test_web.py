@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from werkzeug.test import TestResponse
 
-from linewatch.domain import Result, State
+from linewatch.domain import Reason, Result, State
 from linewatch.errors import RecipeError
 from linewatch.web import Actual, Hour, LivePicture, ModelInfo, ProductInfo, Row, create_app
 from tests.fakes import FakeDesk, verdict
@@ -129,6 +129,15 @@ def test_a_station_that_does_not_judge_shows_no_old_pass(
     tile = page[page.index('data-part="verdict"') : page.index('data-part="figures"')]
     assert "data-result" not in tile and f'data-state="{state}"' in tile
     assert "no frame for 4.2 s" in tile
+
+
+def test_a_part_without_a_score_shows_its_reason(client: FlaskClient, desk: FakeDesk) -> None:
+    """A part that was not found in the picture has no score, rather than a perfect one of 0."""
+    lost = verdict(6, Result.UNSURE, raw=0.0, reason=Reason.NOT_REGISTERED)
+    desk.rows[41, 6] = Row(lost)
+
+    for page in (client.get("/").text, client.get("/review").text):
+        assert "Part not found in the picture" in page and "Score 0" not in page
 
 
 def test_an_impaired_station_says_why(client: FlaskClient, desk: FakeDesk) -> None:

@@ -22,6 +22,7 @@ class Show:
             *("part", "key", "result_word", "reason_word", "state_word"),
         ):
             app.jinja_env.filters[name] = getattr(self, name)
+        app.jinja_env.tests["scored"] = is_scored
 
     def clock(self, ms: int) -> str:
         """Return the local time of the day."""
@@ -80,6 +81,11 @@ class Show:
     def state_word(self, state: State) -> str:
         """Return the words for a state."""
         return self._language.states[state]
+
+
+def is_scored(verdict: Verdict) -> bool:
+    """Whether there is a score to show: an unreadable or unplaced part has none, not a perfect one."""
+    return verdict.threshold > 0 and verdict.raw != 0
 
 
 def midnight_ms() -> int:

@@ -1,0 +1,185 @@
+"""The page in a real browser; skipped where there is none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from linewatch.domain import Image, Result, State
+from linewatch.web import Actual, InspectResult, LivePicture, Row, WebServer, create_app
+from tests.browser import CHROMIUM, Browser
+from tests.fakes import FakeDesk, verdict
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
+
+TOKEN = "a-long-random-token"
+PAGES = ("/", "/inspect", "/history", "/history/41/2", "/review", "/products", "/nowhere")
+
+
+def jpeg(level: int) -> bytes:
+    """Return a plain picture."""
+    return cv2.imencode(".jpg", np.full((240, 320, 3), level, np.uint8))[1].tobytes()
+
+
+class PictureDesk(FakeDesk):
+    """Answers uploads with a heatmap that a browser can show."""
+
+    def inspect(self, product: str, image: Image) -> InspectResult:
+        """Fail every picture."""
+        return InspectResult(verdict(0, Result.FAIL, boot=0), jpeg(200))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start one browser for all tests."""
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> FakeDesk:
+    """Ten parts, the newest with a picture."""
+    results = [Result.PASS, Result.FAIL, Result.UNSURE, Result.ERROR]
+    desk = PictureDesk(
+        *(Row(verdict(i, results[(i - 1) % 4], image="a.png", heatmap="a.jpg")) for i in range(1, 11))
+    )
+    desk.picture = LivePicture(jpeg(10), verdict(10, Result.FAIL))
+    (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes())
+    (tmp_path / "a.jpg").write_bytes(jpeg(90))
+    return desk
+
+
+@pytest.fixture
+def address(browser: Browser, desk: FakeDesk, tmp_path: Path) -> Iterator[str]:
+    """Serve the page; afterwards nothing may have been complained about."""
+    browser.complaints.clear()
+    browser.look(1280, 800)
+    app = create_app(desk, lambda: (b"", "text/plain"), TOKEN, tmp_path)
+    with WebServer(app, "127.0.0.1", 0) as server:
+        yield server.address.rstrip("/")
+        browser.open("about:blank")  # Nobody polls while the server goes.
+    browser.call("Network.clearBrowserCookies")
+
+
+def test_the_live_view_follows_the_line(browser: Browser, address: str, desk: FakeDesk) -> None:
+    """A new part appears by itself: tile, picture, strip and state, without a reload."""
+    browser.open(address + "/")
+    browser.ask("window.stays = true")
+
+    desk.picture = LivePicture(jpeg(60), verdict(11))
+    desk.rows[41, 11] = Row(verdict(11))
+    browser.wait_for("document.querySelector('.tile').dataset.result === 'PASS'")
+    browser.wait_for("document.querySelector('.screen img').getAttribute('src').endsWith('41-11')")
+    assert browser.ask("document.querySelector('.screen img').naturalWidth") == 320
+    assert "#11" in browser.ask("document.querySelector('.strip li').innerText")
+
+    desk.now["state"], desk.why_not = State.FAULT, ["camera lost; check the cable"]
+    browser.wait_for("document.querySelector('.tile').dataset.state === 'FAULT'")
+    assert "heck the cable" in browser.ask("document.querySelector('.tile').innerText")
+    assert browser.ask("document.querySelector('.pill').innerText.trim()") == "Fault"
+    assert browser.ask("window.stays") is True
+    assert browser.complaints == []
+
+
+def test_a_part_under_the_keyboard_s_focus_does_not_move_away(
+    browser: Browser, address: str, desk: FakeDesk
+) -> None:
+    """Who is about to open a part still finds it there after the next update."""
+    browser.open(address + "/")
+    browser.ask("document.querySelector('.strip a').focus()")
+
+    desk.rows[41, 11] = Row(verdict(11))
+    browser.wait_for("document.querySelector('.tile').innerText.includes('#11')")
+
+    assert browser.ask("document.activeElement.innerText.includes('#10')")
+
+
+def test_a_silent_station_is_said_to_be_silent(browser: Browser, address: str, desk: FakeDesk) -> None:
+    """When the answers stop, an old PASS does not stay bright."""
+    browser.open(address + "/")
+    assert browser.ask("getComputedStyle(document.querySelector('.stale')).display") == "none"
+
+    browser.call(
+        "Network.emulateNetworkConditions",
+        offline=True,
+        latency=0,
+        downloadThroughput=-1,
+        uploadThroughput=-1,
+    )
+    browser.wait_for("document.documentElement.hasAttribute('data-stale')")
+    shown = browser.ask("getComputedStyle(document.querySelector('.stale')).display")
+    browser.call(
+        "Network.emulateNetworkConditions",
+        offline=False,
+        latency=0,
+        downloadThroughput=-1,
+        uploadThroughput=-1,
+    )
+
+    assert shown == "block"
+    browser.wait_for("!document.documentElement.hasAttribute('data-stale')")
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without"])
+def test_an_upload_gets_verdict_and_heatmap(
+    browser: Browser, address: str, tmp_path: Path, scripts: bool
+) -> None:
+    """Choosing a file and pressing the button is all, with scripts or without."""
+    browser.open(address + "/inspect")
+    browser.call("Emulation.setScriptExecutionDisabled", value=not scripts)
+    browser.choose_file("#image", tmp_path / "a.png")
+
+    browser.submit("button[type=submit]")
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+    assert browser.ask("document.querySelector('.tile .word').innerText").upper() == "FAIL"
+    assert browser.ask("document.querySelector('.result img').naturalWidth") == 320
+    assert browser.complaints == []
+
+
+def test_an_operator_signs_in_marks_a_reject_and_changes_over(
+    browser: Browser, address: str, desk: FakeDesk
+) -> None:
+    """One sign-in, then a press for each part, and two for another product."""
+    browser.open(address + "/review")
+    browser.ask(f"document.querySelector('#token').value = {TOKEN!r}")
+    browser.submit(".sign-in button")
+    browser.ask("document.querySelector('#note').value = 'reflection'")
+    browser.submit("button.good")
+
+    assert "Saved: part #10 is good." in browser.ask("document.body.innerText")
+    review = desk.rows[41, 10].review
+    assert review is not None and (review.actual, review.note) == (Actual.GOOD, "reflection")
+
+    browser.open(address + "/products")
+    browser.ask("document.querySelector('.switch summary').click()")
+    browser.submit(".switch button")
+    assert desk.switched == ["screw"]
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_fits_a_phone_and_a_thumb(browser: Browser, address: str, page: str) -> None:
+    """Nothing is cut off at 360 pixels, and what is pressed is at least 44 high."""
+    browser.look(360, 740, dark=True, phone=True)
+    browser.open(address + page)
+
+    assert browser.ask("document.documentElement.scrollWidth") <= 360
+    small = browser.ask(
+        "[...document.querySelectorAll('button, .button, nav a, input:not([type=hidden]), select, .strip a')]"
+        ".filter((e) => e.offsetParent && e.getBoundingClientRect().height < 44).map((e) => e.outerHTML)"
+    )
+    assert small == []
+    if page != "/nowhere":  # A 404 is an entry of its own in the browser's log.
+        assert browser.complaints == []
+
+
+def test_the_first_view_is_small(browser: Browser, address: str) -> None:
+    """Without the camera's picture, everything together is under 60 kB."""
+    browser.call("Network.setCacheDisabled", cacheDisabled=True)
+    browser.open(address + "/")
+    browser.call("Network.setCacheDisabled", cacheDisabled=False)
+
+    assert 5_000 < browser.bytes_loaded < 60_000
