@@ -23,6 +23,8 @@ class Registration:
     turn: bool  # Whether it has a long axis to be turned by; a round part is only centred.
     length: float  # Of the standard crop: along the part's long axis, or across if it is not turned.
     width: float
+    ahead: float  # From the part's centroid to the crop's middle, along the crop's columns,
+    aside: float  # and along its rows.
     area_min: float  # Fraction of the picture that the part covers.
     area_max: float
 
@@ -34,12 +36,12 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a part lies: centre in pixels, unit vector of its long axis, extents in pixels."""
+    """Where a part lies. Lengths in pixels, from the centroid; across is a quarter turn from along."""
 
     centre: tuple[float, float]
-    axis: tuple[float, float]
-    length_px: float
-    width_px: float
+    axis: tuple[float, float]  # Unit vector of the long axis, towards the light end.
+    along: tuple[float, float]  # Where the part begins and ends.
+    across: tuple[float, float]
     area_px: int
     elongation: float  # Spread along the long axis over the spread across it, from 1.
 
@@ -67,18 +69,20 @@ def find_pose(mask: NDArray[np.uint8]) -> Pose:
     centred = points - centre
     spreads, vectors = np.linalg.eigh(centred.T @ centred)
     axis = vectors[:, 1]
-    along = centred @ axis
-    if float((along**3).sum()) < 0:  # The heavy end decides which way the part points.
-        axis, along = -axis, -along
-    across = centred @ np.array([-axis[1], axis[0]])
+    if float(((centred @ axis) ** 3).sum()) < 0:  # The heavy end decides which way the part points.
+        axis = -axis
     return Pose(
         centre=(float(centre[0]), float(centre[1])),
         axis=(float(axis[0]), float(axis[1])),
-        length_px=float(np.ptp(along)) + 1,
-        width_px=float(np.ptp(across)) + 1,
+        along=_span(centred @ axis),
+        across=_span(centred @ np.array([-axis[1], axis[0]])),
         area_px=rows.size,
         elongation=float(np.sqrt(spreads[1] / max(spreads[0], 1e-9))),
     )
+
+
+def _span(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(values.min()) - 0.5, float(values.max()) + 0.5
 
 
 def reduced(image: Image) -> tuple[Image, float]:
@@ -119,6 +123,7 @@ def pose_matrix(
     column_step = columns * (across * side_px / width)
     row_step = rows * (down * side_px / height)
     centre = (np.array(pose.centre) + 0.5) * factor - 0.5
+    centre = centre + (columns * registration.ahead + rows * registration.aside) * side_px
     origin = centre - column_step * (width - 1) / 2 - row_step * (height - 1) / 2
     matrix: NDArray[np.float64] = np.column_stack((column_step, row_step, origin))
     return matrix

@@ -34,11 +34,10 @@ class Scorer:
         threshold but smaller than `min_defect_px`. Raises ImageError when `mask` does not fit.
         """
         area, corner = cut_roi(image, recipe.roi)
-        crop, to_area = standard_crop(area, self._registration, self._engine.input_shape)
-        raw, anomaly_map = self._engine.run(crop)
-        placement_in_frame = _map_to_frame(to_area, corner, crop.shape, anomaly_map.shape)
+        raw, anomaly_map, placement_in_frame = run_engine(area, self._registration, self._engine)
+        placement_in_frame[:, 2] += corner
         if recipe.mask is not None:
-            seen = self._looked_at(recipe.mask, image.shape, placement_in_frame, anomaly_map.shape)
+            seen = cells_seen(self._mask(recipe.mask, image), placement_in_frame, anomaly_map.shape)
             anomaly_map = np.where(seen, anomaly_map, np.float32(0))
             raw = float(anomaly_map.max())
         defects: tuple[Defect, ...] = ()
@@ -48,22 +47,37 @@ class Scorer:
                 anomaly_map, raw = rest, float(rest.max())
         return Scored(raw, anomaly_map, placement_in_frame, defects)
 
-    def _looked_at(
-        self, path: Path, shape: tuple[int, ...], matrix: Matrix, cells: tuple[int, ...]
-    ) -> NDArray[np.bool_]:
+    def _mask(self, path: Path, image: Image) -> NDArray[np.bool_]:
         mask = self._masks.get(path)
         if mask is None:
             mask = self._masks[path] = read_mask(path)
-        if mask.shape != shape[:2]:
+        height, width = image.shape[:2]
+        if mask.shape != (height, width):
             raise ImageError(
                 path,
-                f"is {mask.shape[1]}x{mask.shape[0]} pixels but frames are {shape[1]}x{shape[0]}; "
+                f"is {mask.shape[1]}x{mask.shape[0]} pixels but frames are {width}x{height}; "
                 "draw the mask on a captured frame",
             )
-        # A cell counts when its centre is looked at.
-        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(mask.astype(np.uint8), matrix, (cells[1], cells[0]), flags=flags)
-        return np.asarray(warped > 0)
+        return mask
+
+
+def run_engine(
+    area: Image, registration: Registration | None, engine: Engine
+) -> tuple[float, AnomalyMap, Matrix]:
+    """Score what is looked at: the score, the map, and the 2x3 matrix from map cells to area pixels.
+
+    Raises NotRegistered when the part must be found and is not.
+    """
+    crop, to_area = standard_crop(area, registration, engine.input_shape)
+    raw, anomaly_map = engine.run(crop)
+    return raw, anomaly_map, map_placement(to_area, engine.input_shape, anomaly_map.shape)
+
+
+def cells_seen(mask: NDArray[np.bool_], placement: Matrix, cells: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return (rows, columns) = `cells`, True where the centre of a map cell is looked at."""
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(mask.astype(np.uint8), placement, (cells[1], cells[0]), flags=flags)
+    return np.asarray(warped > 0)
 
 
 def cut_roi(image: Image, roi: Box | None) -> tuple[Image, tuple[int, int]]:
@@ -119,13 +133,11 @@ def _warp(area: Image, matrix: Matrix, shape: tuple[int, int]) -> Image:
     return crop
 
 
-def _map_to_frame(
-    to_area: Matrix, corner: tuple[int, int], crop: tuple[int, ...], cells: tuple[int, ...]
-) -> Matrix:
-    """Chain: map cell -> crop pixel -> area pixel -> frame pixel; centres lie on whole numbers."""
+def map_placement(to_area: Matrix, crop: tuple[int, ...], cells: tuple[int, ...]) -> Matrix:
+    """Chain map cell -> crop pixel -> area pixel; centres lie on whole numbers."""
     across, down = crop[1] / cells[1], crop[0] / cells[0]
     linear = to_area[:, :2] * np.array([across, down])
-    offset = to_area[:, :2] @ np.array([(across - 1) / 2, (down - 1) / 2]) + to_area[:, 2] + np.array(corner)
+    offset = to_area[:, :2] @ np.array([(across - 1) / 2, (down - 1) / 2]) + to_area[:, 2]
     return np.column_stack((linear, offset))
 
 

@@ -1,0 +1,1 @@
+"""Learning one product from good pictures; the only part that needs the [train] extra."""

@@ -1,0 +1,119 @@
+"""The whole scorer as one graph: uint8 crop in, anomaly map and score out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from linewatch.domain import Image
+from linewatch.engine import OpenVinoEngine
+from linewatch.errors import LinewatchError
+from linewatch.training.backbone import STRIDE
+from linewatch.training.backend import keras, ops
+from linewatch.training.compiling import convert
+from linewatch.training.features import Features
+from linewatch.training.statistics import CELL, Statistics
+
+PARITY = 0.01  # Of the score: half-precision weights move it by a few thousandths.
+
+_BLUR = np.outer((1, 2, 1), (1, 2, 1)).astype(np.float32) / 16
+
+
+class NotAlike(LinewatchError):
+    """The compiled graph scores differently from the network that was trained."""
+
+
+class Residual(keras.layers.Layer):  # type: ignore[misc]
+    """Standardised features minus what the autoencoder makes of them."""
+
+    def __init__(self, mean: Any, spread: Any, autoencoder: keras.Model | None) -> None:
+        super().__init__()
+        self.mean, self.spread, self.autoencoder = mean, spread, autoencoder
+
+    def call(self, features: Any) -> Any:
+        """Return the residual, of the features' shape."""
+        x = (features - self.mean) / self.spread
+        return x if self.autoencoder is None else self.autoencoder(x, training=False) - x
+
+
+class Distance(keras.layers.Layer):  # type: ignore[misc]
+    """The anomaly map of a residual: (1, rows, columns, channels) -> (1, rows, columns)."""
+
+    def __init__(self, statistics: Statistics) -> None:
+        super().__init__()
+        self.statistics = statistics
+
+    def call(self, residual: Any) -> Any:
+        """Return the map."""
+        known = self.statistics
+        rows, columns = known.rest.shape
+        channels, rank = known.directions.shape[-2:]
+        y = ops.matmul(residual, known.whitening) - known.mean
+        squared = ops.sum(y * y, -1) * np.repeat(np.repeat(known.rest, CELL, 0), CELL, 1)
+        if rank:
+            cells = ops.reshape(y, (rows, CELL, columns, CELL, channels))
+            cells = ops.reshape(ops.transpose(cells, (0, 2, 1, 3, 4)), (rows * columns, -1, channels))
+            z = ops.matmul(cells, known.directions.reshape(rows * columns, channels, rank))
+            usual = ops.reshape(ops.sum(z * z, -1), (rows, columns, CELL, CELL))
+            squared = squared - ops.reshape(
+                ops.transpose(usual, (0, 2, 1, 3)), (1, rows * CELL, columns * CELL)
+            )
+        distance = ops.sqrt(ops.maximum(squared, 0.0) / channels)
+        # One position is noise, its neighbourhood is a defect.
+        edged = ops.pad(distance[..., None], ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+        return ops.conv(edged, _BLUR[:, :, None, None], padding="valid")[..., 0] * known.part
+
+
+def fold(residuals: Features) -> Features:
+    """Turn the finer positions of (n, height, width, c) into channels: (n, height / 8, width / 8, c * 64)."""
+    n, height, width, channels = residuals.shape
+    finer = residuals.reshape(n, height // STRIDE, STRIDE, width // STRIDE, STRIDE, channels)
+    finer = finer.transpose(0, 1, 3, 2, 4, 5)
+    return finer.reshape(n, height // STRIDE, width // STRIDE, -1)
+
+
+def build_scorer(front: keras.Model, residual: Residual, statistics: Statistics) -> keras.Model:
+    """Return the network (1, height, width, 3) uint8 -> score (1,), map (1, rows, columns)."""
+    inlet = keras.Input(front.input_shape[1:], batch_size=1, dtype="uint8")
+    difference = residual(front(ops.cast(inlet, "float32")))
+    if difference.shape[1] != statistics.part.shape[0]:
+        difference = _Fold()(difference)
+    anomaly_map = Distance(statistics)(difference)
+    return keras.Model(inlet, [ops.max(anomaly_map, axis=(1, 2)), anomaly_map])
+
+
+class _Fold(keras.layers.Layer):  # type: ignore[misc]
+    """`fold` as a layer."""
+
+    def call(self, x: Any) -> Any:
+        _, height, width, channels = x.shape
+        x = ops.reshape(x, (1, height // STRIDE, STRIDE, width // STRIDE, STRIDE, channels))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        return ops.reshape(x, (1, height // STRIDE, width // STRIDE, STRIDE * STRIDE * channels))
+
+
+def export(model: keras.Model, folder: Path) -> Path:
+    """Write `scorer.xml` and `scorer.bin`, weights in half precision; return the XML's path."""
+    graph = convert(model, np.uint8)
+    for outlet in graph.outputs:
+        outlet.set_names({"score" if len(outlet.partial_shape) == 1 else "map"})
+    path = folder / "scorer.xml"
+    ov.save_model(graph, path, compress_to_fp16=True)
+    return path
+
+
+def prove(model: keras.Model, engine: OpenVinoEngine, crops: list[Image]) -> float:
+    """Return the largest relative difference of scores between network and graph. Raises NotAlike."""
+    worst = 0.0
+    for crop in crops:
+        wanted = float(model(crop[None], training=False)[0][0])
+        score, anomaly_map = engine.run(crop)
+        assert score == float(anomaly_map.max())
+        worst = max(worst, abs(score - wanted) / max(wanted, 1e-3))
+    if not worst <= PARITY:
+        raise NotAlike(
+            f"the compiled graph scores {worst:.1%} off the trained network; "
+            "report this with your CPU model and the version of openvino"
+        )
+    return worst

@@ -1,0 +1,219 @@
+"""Self-contained HTML reports: how well a product can be told apart, with pictures to look at."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import jinja2
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from linewatch.bundle import Calibration
+from linewatch.domain import AnomalyMap, Image
+from linewatch.training.calibrate import images_to_state
+
+mpl.use("Agg")
+SHOWN = 6  # Pictures in each row.
+LEARNABLE_RECALL = 0.5  # Fewer made-up defects found than this: the product is not learnt yet.
+_COLOURS = {"good": "#2a9d8f", "defect": "#c1121f", "line": "#222222"}
+
+
+class Limits(Protocol):
+    """A recipe or a calibration: what has both thresholds."""
+
+    @property
+    def threshold(self) -> float:
+        """Above it a part fails."""
+
+    @property
+    def unsure_threshold(self) -> float:
+        """Above it a part is unsure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One picture of a report, as the scorer saw it."""
+
+    name: str
+    score: float
+    crop: Image
+    anomaly_map: AnomalyMap
+    truth: NDArray[np.bool_] | None = None  # The marked defect, of the crop's size.
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points of a curve, and what to call it."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    label: str
+
+
+def training_report(
+    product: str, calibration: Calibration, facts: Mapping[str, Any], shown: Sequence[Shown]
+) -> str:
+    """Return the HTML of what was learnt from good pictures, most unusual ones first."""
+    ordered = sorted(shown, key=lambda one: -one.score)
+    scores = [one.score for one in shown]
+    return _page(
+        title=f"Training {product}",
+        lead=_verdict(facts),
+        rows=_calibration_rows(calibration) + _facts_rows(facts),
+        figures=[
+            (
+                "Scores of good pictures, each left out of the statistics",
+                _histogram({"good": scores}, calibration),
+            )
+        ],
+        galleries=[
+            (
+                "Most unusual good pictures: is every one of them really good?",
+                _gallery(ordered[:SHOWN], calibration),
+            ),
+            ("Most usual good pictures", _gallery(ordered[::-1][:SHOWN], calibration)),
+        ],
+    )
+
+
+def evaluation_report(
+    product: str,
+    limits: Limits,
+    rows: Sequence[tuple[str, str]],
+    scores: Mapping[str, Sequence[float]],
+    curves: Sequence[tuple[str, str, str, Curve]],
+    galleries: Sequence[tuple[str, Sequence[Shown]]],
+) -> str:
+    """Return the HTML of how labelled pictures score.
+
+    `curves` are (title, x axis, y axis, curve), `scores` the raw scores by "good" and "defect".
+    """
+    figures = [("Scores of good and defective pictures", _histogram(scores, limits))]
+    figures += [(title, _line(curve, x, y)) for title, x, y, curve in curves]
+    return _page(
+        title=f"Evaluation of {product}",
+        lead="",
+        rows=list(rows),
+        figures=figures,
+        galleries=[(title, _gallery(shown, limits)) for title, shown in galleries],
+    )
+
+
+def _verdict(facts: Mapping[str, Any]) -> str:
+    recall = facts["made_up_recall"]
+    mean = float(np.mean(list(recall.values())))
+    found = ", ".join(f"{kind} {share:.0%}" for kind, share in recall.items())
+    if mean < LEARNABLE_RECALL:
+        return (
+            f"This product is not learnt well enough: only {mean:.0%} of made-up defects are found "
+            f"({found}). Its good pictures differ too much: fix light and position, set a roi, "
+            "or capture more good pictures."
+        )
+    return (
+        f"This product can be learnt: {mean:.0%} of made-up defects are found ({found}). "
+        "Made-up defects are a first idea only; evaluate with real ones when there are some."
+    )
+
+
+def _calibration_rows(calibration: Calibration) -> list[tuple[str, str]]:
+    count, needed = len(calibration.scores), images_to_state(calibration.false_reject)
+    bound = "" if calibration.bound is None else f"at most {calibration.bound:.1%} with 95 % confidence"
+    if count < needed:
+        bound += (
+            f"; {needed} good pictures are needed to state {calibration.false_reject:.1%}, these are {count}"
+        )
+    return [
+        ("Threshold", f"{calibration.threshold:.3f} ({calibration.method})"),
+        ("Unsure from", f"{calibration.unsure_threshold:.3f}"),
+        ("Wanted false rejects", f"{calibration.false_reject:.1%}"),
+        ("What these pictures prove", bound),
+    ]
+
+
+def _facts_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    overlap = facts["overlap"]
+    aligned = (
+        "not asked for"
+        if overlap is None
+        else (f"parts overlap {overlap['raw']:.0%} as they lie, {overlap['registered']:.0%} when registered")
+    )
+    return [
+        ("Good pictures", str(facts["images"])),
+        ("Left out, part not found", ", ".join(facts["images_left_out"]) or "none"),
+        ("Registration", f"{'on' if facts['registered'] else 'off'}; {aligned}"),
+        ("Architecture", f"{facts['architecture']}, seed {facts['seed']}"),
+        ("Graph against network", f"scores differ by {facts['parity']:.2%} at most"),
+    ]
+
+
+def _histogram(scores: Mapping[str, Sequence[float]], limits: Limits) -> str:
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    everything = np.concatenate([np.asarray(values) for values in scores.values()])
+    bins = np.linspace(0.9 * everything.min(), 1.05 * max(everything.max(), limits.threshold), 40)
+    for label, values in scores.items():
+        axes.hist(values, bins.tolist(), alpha=0.7, color=_COLOURS[label], label=label)
+    axes.axvline(limits.threshold, color=_COLOURS["line"], label="threshold")
+    axes.axvline(limits.unsure_threshold, color=_COLOURS["line"], linestyle=":", label="unsure from")
+    axes.set_xlabel("raw score")
+    axes.set_ylabel("pictures")
+    axes.legend()
+    return _png(figure)
+
+
+def _line(curve: Curve, x: str, y: str) -> str:
+    figure = Figure(figsize=(4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(curve.x, curve.y, color=_COLOURS["line"], label=curve.label)
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(loc="lower center")
+    return _png(figure)
+
+
+def _png(figure: Figure) -> str:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _gallery(shown: Sequence[Shown], limits: Limits) -> list[dict[str, str]]:
+    return [
+        {
+            "name": one.name,
+            "ratio": f"{one.score / limits.threshold:.2f}",
+            "failed": "failed" if one.score > limits.threshold else "",
+            "picture": _jpeg(_beside(one, limits.threshold)),
+        }
+        for one in shown
+    ]
+
+
+def _beside(one: Shown, threshold: float) -> Image:
+    """Return the crop, and the crop under its heat; the truth as an outline."""
+    height, width = one.crop.shape[:2]
+    level = np.clip((one.anomaly_map / threshold - 0.5) * 255, 0, 255).astype(np.uint8)
+    level = cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+    weight = (level.astype(np.float32) * (0.6 / 255))[:, :, None]
+    hot = (one.crop * (1 - weight) + cv2.applyColorMap(level, cv2.COLORMAP_TURBO) * weight).astype(np.uint8)
+    if one.truth is not None:
+        outline, _ = cv2.findContours(one.truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(hot, outline, -1, (255, 255, 255), 1)
+    return np.concatenate([one.crop, hot], axis=1 if height >= width else 0)
+
+
+def _jpeg(picture: Image) -> str:
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def _page(**content: Any) -> str:
+    loader = jinja2.PackageLoader("linewatch.training")
+    template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template(
+        "report.html"
+    )
+    return template.render(**content)

@@ -1,0 +1,129 @@
+"""Learn one product: from a folder of good pictures to a model version that may be used."""
+
+import datetime
+import platform
+import tempfile
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from linewatch.bundle import Bundle, activate, active_version, write_bundle
+from linewatch.engine import OpenVinoEngine
+from linewatch.errors import RecipeError, UsageError
+from linewatch.recipe import load_recipe, looked_at, write_recipe
+from linewatch.training.calibrate import calibrate
+from linewatch.training.graph import export, prove
+from linewatch.training.images import open_folder
+from linewatch.training.model import ARCHITECTURES, Design, learn
+from linewatch.training.prepare import ALIGN, measure, prepare
+from linewatch.training.progress import Report, silent
+from linewatch.training.report import Shown, training_report
+from linewatch.training.samples import Bench, golden_samples, made_up_recall
+
+PIXELS_MIN, PIXELS_MAX = 64 * 64, 1024 * 1024
+PIXEL = Design("pixel", whitening="none", iterations=600)
+_PACKAGES = ("linewatch", "tensorflow", "keras", "openvino", "numpy", "opencv-python-headless")
+
+
+def train(
+    product: str,
+    images: Path,
+    models: Path,
+    recipes: Path,
+    *,
+    false_reject: float = 0.01,
+    pixels: int = 65536,
+    align: str = "auto",
+    architecture: str = "feature",
+    seed: int = 0,
+    design: Design | None = None,
+    progress: Report = silent,
+) -> Bundle:
+    """Learn `product` from the good pictures in `images` and return the new version.
+
+    Writes `MODELS/PRODUCT/VERSION/` with `report.html`, a recipe if there is none, and makes the
+    first version active. Raises UsageError, ImageError and RecipeError.
+    """
+    _check(false_reject, pixels, align, architecture)
+    if design is None:
+        design = PIXEL if architecture == "pixel" else Design()
+    roi, mask = looked_at(recipes, product)
+    progress("reading pictures", 0.0)
+    folder = open_folder(images, roi=roi, mask=mask)
+    pictures = measure(folder)
+    progress("finding the part", 0.04)
+    prepared = prepare(folder, pixels, align)
+    learnt = learn(
+        prepared.crops,
+        prepared.part,
+        design,
+        seed,
+        lambda done: progress("learning what is usual", 0.1 + 0.65 * done),
+    )
+    maps = learnt.maps * prepared.seen
+    scores = tuple(float(score) for score in maps.max(axis=(1, 2)))
+    calibration = calibrate(scores, false_reject)
+    with tempfile.TemporaryDirectory(prefix="linewatch-train-") as temporary:
+        content = Path(temporary)
+        progress("compiling the scorer", 0.78)
+        engine = OpenVinoEngine(export(learnt.network, content))
+        worst = prove(learnt.network, engine, list(prepared.crops[:3]))
+        progress("choosing golden samples", 0.88)
+        bench = Bench(engine, prepared.registration)
+        golden = golden_samples(content, folder, calibration, bench, seed)
+        facts: dict[str, Any] = {
+            "architecture": design.architecture,
+            "design": asdict(design),
+            "images": len(folder),
+            "images_digest": folder.digest(),
+            "images_left_out": list(prepared.left_out),
+            "seed": seed,
+            "pixels": pixels,
+            "align": align,
+            "registered": prepared.registration is not None,
+            "overlap": prepared.overlap and asdict(prepared.overlap),
+            "loss": learnt.loss,
+            "parity": worst,
+            "made_up_recall": made_up_recall(folder, calibration, bench, seed),
+            "python": platform.python_version(),
+            "packages": {name: version(name) for name in _PACKAGES},
+        }
+        progress("writing the report", 0.95)
+        shown = [
+            Shown(name, score, crop, one)
+            for name, score, crop, one in zip(prepared.names, scores, prepared.crops, maps, strict=True)
+        ]
+        text = training_report(product, calibration, facts, shown)
+        (content / "report.html").write_text(text, encoding="utf-8")
+        bundle = write_bundle(
+            models,
+            product,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            input_shape=engine.input_shape,
+            registration=prepared.registration,
+            calibration=calibration,
+            pictures=pictures,
+            golden=golden,
+            training=facts,
+            content=content,
+        )
+    write_recipe(recipes, product)
+    try:
+        active_version(models, product)
+    except RecipeError:
+        activate(models, product, bundle.version)
+    load_recipe(recipes, product, models)
+    progress("done", 1.0)
+    return bundle
+
+
+def _check(false_reject: float, pixels: int, align: str, architecture: str) -> None:
+    if not 0 < false_reject <= 0.5:
+        raise UsageError(f"false-reject {false_reject:g} is not a share of good parts; use 0.01 for 1 %")
+    if not PIXELS_MIN <= pixels <= PIXELS_MAX:
+        raise UsageError(f"pixels {pixels} is out of range; use {PIXELS_MIN} to {PIXELS_MAX}")
+    if align not in ALIGN:
+        raise UsageError(f"align {align!r} is unknown; use one of {', '.join(ALIGN)}")
+    if architecture not in ARCHITECTURES:
+        raise UsageError(f"architecture {architecture!r} is unknown; use one of {', '.join(ARCHITECTURES)}")
