@@ -7,7 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from linewatch.backoff import Backoff
 from linewatch.domain import Verdict
@@ -49,23 +50,24 @@ class Announcement:
 class LiveSession(Protocol):
     """One connection to the broker; the MQTT adapter's Session."""
 
-    def __enter__(self) -> "LiveSession": ...
+    def __enter__(self) -> Self: ...
 
-    def __exit__(self, *failure: object) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
     def inflight(self) -> tuple[int, float]:
         """Return how many messages are unacknowledged, and the oldest one's age in seconds."""
 
     def publish(
         self,
-        letter: Letter,
-        *,
+        *letters: Letter,
         qos: int = 1,
         retain: bool = False,
         expiry_s: int = 0,
         correlation: bytes = b"",
     ) -> None:
-        """Hand one message to the connection, from any thread; never waits."""
+        """Hand messages to the connection, from any thread; never waits."""
 
     def subscribe(self, topic_filter: str) -> None:
         """Subscribe and wait for the answer. Raises BrokerLost."""
@@ -96,6 +98,7 @@ class LiveLink:
         changed: Wake,
         on_edge: Callable[[str], None] = lambda _: None,
         count: Callable[[str, str], None] = lambda _topic, _outcome: None,
+        backoff_first_s: float = BACKOFF_FIRST_S,
     ) -> None:
         self._topics = topics
         self._connect = connect
@@ -107,6 +110,7 @@ class LiveLink:
         self._changed = changed
         self._on_edge = on_edge
         self._count = count
+        self._backoff = Backoff(backoff_first_s, BACKOFF_MAX_S)
         self._session: LiveSession | None = None
         self.trouble = "not connected yet"  # Why there is no connection, "" while there is one.
 
@@ -124,15 +128,15 @@ class LiveLink:
         session = self._open_session()
         if session is None:
             return False
-        line = Letter(self._topics.plc_verdict, plc_line(verdict))
-        session.publish(line, expiry_s=self._expiry_s)  # First: the PLC is the one in a hurry.
-        text = Letter(self._topics.verdict, verdict_json(verdict, history=False))
-        session.publish(text, expiry_s=self._expiry_s)
+        session.publish(
+            Letter(self._topics.plc_verdict, plc_line(verdict)),  # First: the PLC is the one in a hurry.
+            Letter(self._topics.verdict, verdict_json(verdict, history=False)),
+            expiry_s=self._expiry_s,
+        )
         return True
 
     def run(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Be connected until `stop`, trying for ever; then say goodbye with `online` = "0"."""
-        backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_MAX_S)
         while not stop.is_set():
             started = time.monotonic()
             try:
@@ -141,8 +145,8 @@ class LiveLink:
             except BrokerLost as trouble:
                 self._edge(str(trouble))
                 if time.monotonic() - started > STEADY_S:
-                    backoff.reset()
-                self._wait(backoff.next_s(), stop, beat)
+                    self._backoff.reset()
+                self._wait(self._backoff.next_s(), stop, beat)
 
     def _serve(self, session: LiveSession, stop: threading.Event, beat: Callable[[], None]) -> None:
         self._session = session

@@ -26,6 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from linewatch.errors import BrokerLost, ConfigError
 from linewatch.messages import Incoming, Letter
+from linewatch.network import connect_problem, resolve, tls_context
 from linewatch.settings import MqttSettings
 from linewatch.wake import Wake
 
@@ -99,14 +100,14 @@ class Session:
 
     def open(self, host: str, port: int, keepalive_s: int) -> None:
         """Connect and wait for the broker's answer. Raises BrokerLost."""
-        _resolve(host, port, self._address, self._connect_s)
+        resolve(host, port, self._address, self._connect_s)
         v5 = _properties(PacketTypes.CONNECT, MaximumPacketSize=PACKET_BYTES_MAX) if self.mqtt5 else None
         try:
             self._client.connect(
                 host, port, keepalive_s, clean_start=True if self.mqtt5 else 3, properties=v5
             )
         except OSError as error:
-            raise BrokerLost(self._address, _network_problem(error, self._connect_s)) from error
+            raise BrokerLost(self._address, connect_problem(error, self._connect_s)) from error
         self._pump_until(lambda: self._connected, self._connect_s, "does not answer; is it an MQTT broker?")
         self._trouble = _unfit(self._connack)
         self._raise_trouble()
@@ -122,29 +123,27 @@ class Session:
 
     def publish(
         self,
-        letter: Letter,
-        *,
+        *letters: Letter,
         qos: int = 1,
         retain: bool = False,
         expiry_s: int = 0,
         correlation: bytes = b"",
     ) -> None:
-        """Hand one message to the connection; never waits. Expiry and correlation need MQTT 5.
+        """Hand messages to the connection; never waits. Expiry and correlation need MQTT 5.
 
-        Whether it arrived shows in `inflight`; a refusal ends the session.
+        Whether they arrived shows in `inflight`; a refusal ends the session.
         """
-        info = self._client.publish(
-            letter.topic, letter.payload.encode(), qos, retain, self._extras(expiry_s, correlation)
-        )
-        if qos and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
-            with self._lock:
-                self._inflight.append((time.monotonic(), info))
-        self._wake.set()
+        extras = self._extras(expiry_s, correlation)
+        for letter in letters:
+            info = self._client.publish(letter.topic, letter.payload.encode(), qos, retain, extras)
+            if qos and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                with self._lock:
+                    self._inflight.append((time.monotonic(), info))
+        self._wake.set()  # Once: the network's thread would compete with this one.
 
     def publish_all(self, letters: Sequence[Letter]) -> None:
         """Send one window and wait until the broker has acknowledged all of it. Raises BrokerLost."""
-        for letter in letters:
-            self.publish(letter)
+        self.publish(*letters)
         self.flush(WINDOW_S)
 
     def flush(self, timeout_s: float) -> None:
@@ -261,7 +260,10 @@ class Session:
         elif flags.is_disconnect_packet_from_server:
             self._trouble = f"disconnected us ({_words(reason)}); see the broker's log"
         elif self._connected:
-            self._trouble = f"connection lost ({_words(reason)})"
+            self._trouble = (
+                f"connection lost ({_words(reason)}); "
+                "if this repeats, look for a second station with the same station.name"
+            )
         else:
             self.version_refused = True  # Some brokers only hang up on a version they do not know.
             self._trouble = (
@@ -322,7 +324,7 @@ class Broker:
             MQTTProtocolVersion.MQTTv311,
         ]  # What worked last comes first.
         self._inflight_max = INFLIGHT_MAX
-        _tls(settings)
+        tls_context(settings)
         settings.secret()
 
     def connect(self, on_message: Callable[[Incoming], None] = lambda _: None) -> Session:
@@ -358,15 +360,12 @@ class Broker:
         )
         client.connect_timeout = self._connect_s
         client.max_inflight_messages_set(self._inflight_max)
-        if self._settings.username:
-            try:
-                client.username_pw_set(self._settings.username, self._settings.secret() or None)
-            except ConfigError as error:  # The file was there at start.
-                raise BrokerLost(self.address, str(error)) from error
         try:
-            context = _tls(self._settings)
-        except ConfigError as error:  # So was the certificate; it is being renewed.
+            password, context = self._settings.secret(), tls_context(self._settings)
+        except ConfigError as error:  # The files were there at start; perhaps they are being renewed.
             raise BrokerLost(self.address, str(error)) from error
+        if self._settings.username:
+            client.username_pw_set(self._settings.username, password or None)
         if context is not None:
             client.tls_set_context(context)
         if self._will is not None:
@@ -374,67 +373,6 @@ class Broker:
         return Session(
             self.address, client, on_message=on_message, ack_s=self._ack_s, connect_s=self._connect_s
         )
-
-
-def _tls(settings: MqttSettings) -> ssl.SSLContext | None:
-    """Return how to encrypt; None without mqtt.tls_ca. Host names are checked. Raises ConfigError."""
-    if settings.tls_ca is None:
-        if settings.tls_cert is not None or settings.tls_key is not None:
-            raise ConfigError(
-                "mqtt.tls_cert and mqtt.tls_key need mqtt.tls_ca; name the broker's CA file there"
-            )
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.tls_ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"mqtt.tls_ca {str(settings.tls_ca)!r}: {_tls_words(error)}") from error
-    if settings.tls_cert is not None:
-        try:
-            context.load_cert_chain(settings.tls_cert, settings.tls_key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"mqtt.tls_cert {str(settings.tls_cert)!r} with its key: {_tls_words(error)}"
-            ) from error
-    return context
-
-
-def _resolve(host: str, port: int, address: str, timeout_s: float) -> None:
-    """Look the name up with a time-out, which the system's resolver does not have. Raises BrokerLost."""
-    answers: list[OSError | None] = []
-
-    def look_up() -> None:
-        try:
-            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            answers.append(None)
-        except OSError as error:
-            answers.append(error)
-        except UnicodeError as error:
-            answers.append(OSError(str(error)))
-
-    helper = threading.Thread(target=look_up, name="resolve", daemon=True)
-    helper.start()
-    helper.join(timeout_s)
-    if not answers or answers[0] is not None:
-        raise BrokerLost(
-            address, f"the name {host!r} cannot be resolved; check mqtt.host and the name server"
-        ) from (answers[0] if answers else None)
-
-
-def _network_problem(error: OSError, timeout_s: float) -> str:
-    """Turn what connecting raised into words with a next step."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return (
-                f"its certificate is not accepted ({error.verify_message}); check mqtt.tls_ca and mqtt.host"
-            )
-        case ssl.SSLError():
-            return f"TLS failed ({_tls_words(error)}); check mqtt.port and the mqtt.tls_ settings"
-        case TimeoutError():
-            return f"cannot be reached within {timeout_s:.1f} s; check mqtt.host, cable and firewall"
-        case ConnectionRefusedError():
-            return "refuses connections; is it running on this port?"
-        case _:
-            return f"cannot be reached ({error.strerror or error}); check mqtt.host and the network"
 
 
 def _unfit(connack: Properties | None) -> str:
@@ -450,11 +388,8 @@ def _unfit(connack: Properties | None) -> str:
 
 
 def _words(reason: ReasonCode) -> str:
-    return str(reason).lower()
-
-
-def _tls_words(error: OSError) -> str:
-    return (getattr(error, "reason", "") or error.strerror or str(error)).replace("_", " ").lower()
+    words = str(reason).lower()
+    return "no reason given" if words == "unspecified error" else words
 
 
 def _properties(packet: int, **values: object) -> Properties:

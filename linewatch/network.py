@@ -1,0 +1,88 @@
+"""The way to the broker: names, encryption, and words for what goes wrong on it."""
+
+import socket
+import ssl
+import threading
+
+from linewatch.errors import BrokerLost, ConfigError
+from linewatch.settings import MqttSettings
+
+
+def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
+    """Return how to encrypt; None without mqtt.tls_ca. Host names are checked. Raises ConfigError."""
+    if settings.tls_ca is None:
+        if settings.tls_cert is not None or settings.tls_key is not None:
+            raise ConfigError(
+                "mqtt.tls_cert and mqtt.tls_key need mqtt.tls_ca; name the broker's CA file there"
+            )
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"mqtt.tls_ca {str(settings.tls_ca)!r}: {_tls_words(error)}") from error
+    context.sslsocket_class = _ClosingSocket
+    if settings.tls_cert is not None:
+        try:
+            context.load_cert_chain(settings.tls_cert, settings.tls_key, password=_NO_PASSWORD)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"mqtt.tls_cert {str(settings.tls_cert)!r} with its key: {_tls_words(error)}"
+            ) from error
+    return context
+
+
+_NO_PASSWORD = ""  # Else an encrypted key would ask on the terminal.
+
+
+class _ClosingSocket(ssl.SSLSocket):
+    """Closes when the handshake fails; paho leaves it open, one more with every try."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
+def resolve(host: str, port: int, address: str, timeout_s: float) -> None:
+    """Look the name up with a time-out, which the system's resolver does not have. Raises BrokerLost."""
+    answers: list[OSError | None] = []
+
+    def look_up() -> None:
+        try:
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers.append(None)
+        except OSError as error:
+            answers.append(error)
+        except UnicodeError as error:
+            answers.append(OSError(str(error)))
+
+    helper = threading.Thread(target=look_up, name="resolve", daemon=True)
+    helper.start()
+    helper.join(timeout_s)
+    if not answers or answers[0] is not None:
+        raise BrokerLost(
+            address, f"the name {host!r} cannot be resolved; check mqtt.host and the name server"
+        ) from (answers[0] if answers else None)
+
+
+def connect_problem(error: OSError, timeout_s: float) -> str:
+    """Turn what connecting raised into words with a next step."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return (
+                f"its certificate is not accepted ({error.verify_message}); check mqtt.tls_ca and mqtt.host"
+            )
+        case ssl.SSLError():
+            return f"TLS failed ({_tls_words(error)}); check mqtt.port and the mqtt.tls_ settings"
+        case TimeoutError():
+            return f"cannot be reached within {timeout_s:.1f} s; check mqtt.host, cable and firewall"
+        case ConnectionRefusedError():
+            return "refuses connections; is it running on this port?"
+        case _:
+            return f"cannot be reached ({error.strerror or error}); check mqtt.host and the network"
+
+
+def _tls_words(error: OSError) -> str:
+    return (getattr(error, "reason", "") or error.strerror or str(error)).replace("_", " ").lower()
