@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -409,6 +410,34 @@ def test_rtsp_notices_a_camera_that_hangs(server: Server) -> None:
     os.kill(server.process.pid, signal.SIGCONT)
     with server.source() as source:
         assert true_age_ms(source.read()) < 200
+
+
+HANG_AND_EXIT = """
+import os, signal, sys, threading
+import linewatch
+from linewatch.errors import CameraLost
+from linewatch.sources.opencv import open_rtsp
+
+server = int(sys.argv[2])
+try:
+    with open_rtsp(sys.argv[1], open_timeout_s=4.0, read_timeout_s=0.3) as source:
+        source.read()
+        os.kill(server, signal.SIGSTOP)
+        while True:
+            source.read()
+except CameraLost:
+    os.kill(server, signal.SIGKILL)  # The hung read returns while this process ends.
+"""
+
+
+def test_a_process_ends_cleanly_under_a_hung_camera(server: Server) -> None:
+    """A reader that comes back from OpenCV during the shutdown does not abort the process."""
+    uri = f"rtsp://127.0.0.1:{server.port}/line1"
+    command = [sys.executable, "-c", HANG_AND_EXIT, uri, str(server.process.pid)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # --- the factory

@@ -1,5 +1,6 @@
 """Cameras, RTSP streams and video files through OpenCV."""
 
+import atexit
 import logging
 import os
 import threading
@@ -126,7 +127,8 @@ class LiveSource:
         if hung >= READERS_MAX:
             raise CameraLost(self.name, f"its driver hangs in {hung} calls; restart linewatch or the machine")
         self._wait_s = self._open_timeout_s  # The first frame belongs to the opening.
-        self._reader = _Reader(thread_name, self._open_capture)
+        patience_s = max(self._open_timeout_s, self._read_timeout_s) + 1.0
+        self._reader = _Reader(thread_name, self._open_capture, patience_s)
         self._reader.start()
         try:
             self._reader.wait_opened(self.name, self._open_timeout_s)
@@ -154,14 +156,21 @@ class LiveSource:
 class _Reader(threading.Thread):
     """Reads a capture as fast as it delivers and keeps the newest frame only."""
 
-    def __init__(self, name: str, open_capture: Callable[[], VideoCapture]) -> None:
+    def __init__(self, name: str, open_capture: Callable[[], VideoCapture], patience_s: float) -> None:
         super().__init__(name=name, daemon=True)  # A hung driver must not keep the process alive.
         self._open_capture = open_capture
+        self._patience_s = patience_s
         self._changed = threading.Condition()
         self._opened = False
         self._ended = False
         self._finished = False
         self._newest: Frame | None = None
+
+    def start(self) -> None:
+        """Begin; the process will not end under a call into OpenCV unless that hangs past all time-outs."""
+        # Python ends a daemon thread that comes back from C++ during its shutdown, and that aborts.
+        atexit.register(self._end_with_process)
+        super().start()
 
     def run(self) -> None:
         """Open, read until the capture ends or `finish` is called, release."""
@@ -175,6 +184,7 @@ class _Reader(threading.Thread):
             with self._changed:
                 self._ended = True
                 self._changed.notify_all()
+            atexit.unregister(self._end_with_process)
 
     def wait_opened(self, device: str, timeout_s: float) -> None:
         with self._changed:
@@ -195,7 +205,13 @@ class _Reader(threading.Thread):
     def finish(self) -> None:
         with self._changed:
             self._finished = True
+            self._newest = None  # A reader that is left behind holds no picture.
         self.join(JOIN_S)
+
+    def _end_with_process(self) -> None:
+        with self._changed:
+            self._finished = True
+        self.join(self._patience_s)
 
     def _pump(self, capture: VideoCapture) -> None:
         if not capture.isOpened():
@@ -235,7 +251,7 @@ def open_rtsp(uri: str, *, open_timeout_s: float, read_timeout_s: float) -> Live
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
         round(1000 * open_timeout_s),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-        round(1000 * (open_timeout_s + read_timeout_s)),  # `read` gives up before; this ends the thread.
+        round(1000 * max(open_timeout_s, read_timeout_s)),  # `read` gives up before; this ends the thread.
     )
 
     def open_capture() -> VideoCapture:
