@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,6 +6,13 @@ import pytest
 
 import linewatch  # noqa: F401 - it sets what OpenCV reads when it is loaded, so it comes before any test's cv2
 from tests.mosquitto import Mosquitto
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_this_machine_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.upper().startswith("LINEWATCH_"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -1,0 +1,48 @@
+"""Small disks of the test's own: full, read-only and back at will."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class SmallDisk:
+    """A tmpfs of 1 MB; mounting it needs root."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._ballast = folder / "ballast"
+
+    def mount(self) -> bool:
+        """Mount it; return whether that is allowed here."""
+        self.folder.mkdir()
+        return not self._run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", self.folder)
+
+    def unmount(self) -> None:
+        """Take it away."""
+        self._run("umount", "--lazy", self.folder)
+
+    def fill(self) -> None:
+        """Leave not a byte."""
+        with self._ballast.open("ab", buffering=0) as file:
+            for size in (65536, 4096, 1):
+                try:
+                    while True:
+                        file.write(b"\0" * size)
+                except OSError:
+                    continue
+
+    def empty(self) -> None:
+        """Make room again."""
+        self._ballast.unlink()
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Refuse every write for a while; nothing may be open for writing when it begins."""
+        subprocess.run(["mount", "-o", "remount,ro", self.folder], check=True)
+        yield
+        subprocess.run(["mount", "-o", "remount,rw", self.folder], check=True)
+
+    @staticmethod
+    def _run(*command: str | Path) -> int:
+        return subprocess.run(command, capture_output=True, check=False).returncode
