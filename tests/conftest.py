@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import linewatch  # noqa: F401 - it sets what OpenCV reads when it is loaded, so it comes before any test's cv2
+from tests.disks import SmallDisk
 from tests.mosquitto import Mosquitto
 
 
@@ -22,3 +23,13 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     broker.start()
     yield broker
     broker.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """Mount a disk of 1 MB that can be filled and emptied."""
+    disk = SmallDisk(tmp_path / "disk")
+    if not disk.mount():
+        pytest.skip("mounting a tmpfs needs root")
+    yield disk
+    disk.unmount()
