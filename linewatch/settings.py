@@ -17,7 +17,9 @@ DEFAULT_FILE = Path("config/linewatch.toml")
 ENV_PREFIX = "LINEWATCH_"
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
-Positive = Annotated[float, Field(gt=0)]
+# Bounded, because dates and timers cannot take every number: infinity would end the daemon hours later.
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Days = Annotated[float, Field(gt=0, le=36_500)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -64,8 +66,8 @@ class SourceSettings(Section):
     uri: str = ""
     fps: Annotated[float, Field(ge=0, le=1000)] = 10.0
     loop: bool = False
-    open_timeout_s: Positive = 5.0
-    read_timeout_s: Positive = 2.0
+    open_timeout_s: Seconds = 5.0
+    read_timeout_s: Seconds = 2.0
 
 
 class TriggerSettings(Section):
@@ -113,7 +115,7 @@ class JournalSettings(Section):
     """The SQLite file that owns every verdict."""
 
     path: Path = Path("var/journal.db")
-    retention_days: Positive = 90
+    retention_days: Days = 90
 
 
 class EvidenceSettings(Section):
@@ -123,7 +125,7 @@ class EvidenceSettings(Section):
     pass_every: Annotated[int, Field(ge=0)] = 100  # 0 keeps no PASS at all.
     bytes_max: Count = 10_000_000_000
     free_bytes_min: Annotated[int, Field(ge=0)] = 1_000_000_000
-    retention_days: Positive = 30
+    retention_days: Days = 30
 
 
 class HttpSettings(Section):
@@ -166,8 +168,8 @@ class LimitsSettings(Section):
     frame_age_ms_max: Annotated[int, Field(ge=1, le=60_000)] = 500
     frames_max: Annotated[int, Field(ge=1, le=1000)] = 4
     inspections_max: Annotated[int, Field(ge=1, le=1000)] = 4
-    stall_s: Positive = 10.0  # One item in one stage for longer than this: the process ends.
-    grace_s: Positive = 5.0  # How long a stop waits for history to reach the broker.
+    stall_s: Seconds = 10.0  # One item in one stage for longer than this: the process ends.
+    grace_s: Seconds = 5.0  # How long a stop waits for history to reach the broker.
 
 
 class Settings(BaseSettings):
@@ -190,6 +192,14 @@ class Settings(BaseSettings):
     evidence: EvidenceSettings = EvidenceSettings()
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> "Settings":
+        """A camera may be silent for its time-out without being taken for a hung stage."""
+        for key in ("open_timeout_s", "read_timeout_s"):
+            if getattr(self.source, key) >= self.limits.stall_s:
+                raise ValueError(f"source.{key} must be below limits.stall_s ({self.limits.stall_s:g})")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -257,7 +267,9 @@ def _sentence(error: ValidationError, path: Path | None) -> str:
     where = ".".join(str(part) for part in first["loc"]) or "settings"
     variable = ENV_PREFIX + where.upper().replace(".", "__")
     origin = (
-        f"environment variable {variable}" if variable in os.environ else f"{path or 'defaults'}: {where}"
+        f"environment variable {variable}"
+        if variable in map(str.upper, os.environ)
+        else f"{path or 'defaults'}: {where}"
     )
     if first["type"] == "extra_forbidden":
         section = where.rpartition(".")[0]
