@@ -1,0 +1,79 @@
+"""Judge picture files as the line would, without a line: what `linewatch inspect` does."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from linewatch.domain import NO_BOX, Reason, Result, Scored, Verdict
+from linewatch.engine import OpenVinoEngine
+from linewatch.errors import NotRegistered, StorageFull
+from linewatch.messages import verdict_json
+from linewatch.pictures import read_image
+from linewatch.recipe import judge, load_recipe
+from linewatch.scoring import Scorer, heatmap
+
+
+def inspect_files(
+    product: str,
+    images: Sequence[Path],
+    models: Path,
+    recipes: Path,
+    *,
+    out: Path | None = None,
+    station: str = "",
+    threads: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Yield for every file the keys of a verdict; heatmaps go into `out`.
+
+    `boot` is 0 and `seq` counts the files. Light and sharpness are not examined: somebody chose
+    these pictures. Raises RecipeError before the first, ImageError at a file that is no picture,
+    and StorageFull when `out` takes nothing.
+    """
+    recipe, bundle = load_recipe(recipes, product, models)
+    scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
+    for number, path in enumerate(images, 1):
+        image = read_image(path)
+        started_ns = time.monotonic_ns()
+        scored: Scored | None = None
+        try:
+            scored = scorer.score(image, recipe)
+            result, reason = judge(scored.raw, recipe)
+        except NotRegistered:
+            result, reason = Result.UNSURE, Reason.NOT_REGISTERED
+        took_ms = (time.monotonic_ns() - started_ns) // 1_000_000
+        drawn = ""
+        if out is not None and scored is not None:
+            drawn = _write(out / f"{path.stem}_heatmap.jpg", heatmap(image, scored, recipe.threshold))
+        verdict = Verdict(
+            station=station,
+            boot=0,
+            seq=number,
+            product=recipe.product,
+            product_index=recipe.index,
+            model=recipe.model,
+            result=result,
+            reason=reason,
+            raw=scored.raw if scored else 0.0,
+            threshold=recipe.threshold,
+            captured_ms=time.time_ns() // 1_000_000,
+            latency_ms=took_ms,
+            defects=len(scored.defects) if scored else 0,
+            box=scored.defects[0].box if scored and scored.defects else NO_BOX,
+        )
+        # On the wire long paths are left out; here there is room for them.
+        yield json.loads(verdict_json(verdict, history=False)) | {"image": str(path), "heatmap": drawn}
+
+
+def _write(path: Path, picture: Any) -> str:
+    encoded, data = cv2.imencode(path.suffix, picture)
+    assert encoded
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise StorageFull(path, f"heatmap not written: {error.strerror}") from error
+    return str(path)
