@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from threading import Lock
+from types import TracebackType
+from typing import Self
 
 from linewatch.capture import Trigger
 from linewatch.changeover import Changeover
@@ -138,7 +140,12 @@ class Commands:
         """Run errands until closed."""
         consume(stage, self._errands, self._run)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Take no more requests; `serve` ends after those that wait."""
         self._errands.close()
 

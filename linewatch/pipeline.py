@@ -9,7 +9,6 @@ The end of the stream runs down the line: capture ends, the others drain and end
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -119,8 +118,9 @@ def run(
             return Stage(name, run, metrics.stage_duration.labels(metrics.station, name).observe)
 
         def record(me: Stage) -> None:
-            consume(me, inspections, recorder.record)
-            station.intend(State.STOPPED, "stopped")
+            with commands:  # The last part recorded, nothing more can be asked.
+                consume(me, inspections, recorder.record)
+                station.intend(State.STOPPED, "stopped")
 
         inspect = stage("inspect", lambda me: transform(me, frames, inspector.inspect, inspections))
         group = StageGroup(
@@ -149,26 +149,16 @@ def run(
             latest=lambda: recorder.latest,
             alive=lambda: not group.failed and group.stalled() is None,
         )
-        page = parts.enter_context(
-            WebServer(
-                create_app(desk, metrics.render, token, settings.evidence.path),
-                settings.http.host,
-                settings.http.port,
-            )
-        )
+        app = create_app(desk, metrics.render, token, settings.evidence.path)
+        page = parts.enter_context(WebServer(app, settings.http.host, settings.http.port))
         log.info("page address=%s", page.address)
-        signals = parts.enter_context(Signals(stop, hurry, reload=commands.reload))
+        signals = parts.enter_context(Signals(stop, hurry, reload=commands.reload, duration_s=duration_s))
         started(page)
-        ends_s = None if duration_s is None else time.monotonic() + duration_s
 
         def alive() -> None:
             systemd.notify("WATCHDOG=1")
             metrics.show_beats({stage.name: stage.beats for stage in group.stages})
             signals.act()
-            if stop.is_set():
-                commands.close()
-            elif ends_s is not None and time.monotonic() >= ends_s:
-                stop.set()
 
         systemd.notify("READY=1")
         group.run(stop, drained, hurry=hurry, alive=alive)

@@ -195,7 +195,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _limits_fit(self) -> "Settings":
-        """A camera may be silent for its time-out without being taken for a hung stage."""
+        """Refuse time-outs that would make a silent camera look like a hung stage."""
         for key in ("open_timeout_s", "read_timeout_s"):
             if getattr(self.source, key) >= self.limits.stall_s:
                 raise ValueError(f"source.{key} must be below limits.stall_s ({self.limits.stall_s:g})")

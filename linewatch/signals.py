@@ -1,8 +1,10 @@
 """SIGTERM and SIGINT stop, a second one hurries, SIGHUP reads the recipes again."""
 
 import logging
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
@@ -11,16 +13,25 @@ log = logging.getLogger(__name__)
 
 
 class Signals:
-    """Turns signals into events while inside the `with` block; does nothing outside the main thread.
+    """Turns signals into events while inside the `with` block, and stops after `duration_s`.
 
-    `reload` is not called in the handler, which may interrupt anything, but by `act`.
+    Leaves signals alone outside the main thread. `reload` is not called in the handler, which may
+    interrupt anything, but by `act`.
     """
 
-    def __init__(self, stop: threading.Event, hurry: threading.Event, *, reload: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        stop: threading.Event,
+        hurry: threading.Event,
+        *,
+        reload: Callable[[], None],
+        duration_s: float | None = None,
+    ) -> None:
         self._stop = stop
         self._hurry = hurry
         self._reload = reload
         self._reload_asked = False
+        self._ends_s = math.inf if duration_s is None else time.monotonic() + duration_s
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -36,7 +47,9 @@ class Signals:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() itself returned
 
     def act(self) -> None:
-        """Do what a signal asked for."""
+        """Do what a signal or the clock asks for."""
+        if time.monotonic() >= self._ends_s:
+            self._stop.set()
         if self._reload_asked:
             self._reload_asked = False
             log.info("reload: SIGHUP")

@@ -16,7 +16,8 @@ def notify(*lines: str) -> bool:
         address = "\0" + address[1:]  # An abstract socket.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
         try:
-            link.sendto("\n".join(lines).encode(), address)
+            # A manager that is slow to read must not hold up the line.
+            link.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, address)
         except OSError:
-            return False  # The manager is restarting; the next line will do.
+            return False  # It is busy or restarting; the next line will do.
     return True

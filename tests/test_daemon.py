@@ -1,0 +1,311 @@
+"""End to end: the real daemon, the real broker, a real subscriber, real files."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from linewatch.sources.simulator import render
+from tests.daemon import ROOT, Daemon, verdicts
+from tests.mosquitto import Ear, Mosquitto
+
+KEYS = [
+    "v",
+    "station",
+    "boot",
+    "seq",
+    "trigger",
+    "part",
+    "product",
+    "product_index",
+    "model",
+    "result",
+    "code",
+    "reason",
+    "score",
+    "raw",
+    "threshold",
+    "captured_ms",
+    "age_ms",
+    "latency_ms",
+    "late",
+    "simulated",
+    "history",
+    "defects",
+    "box",
+    "image",
+    "heatmap",
+]
+
+
+def test_every_part_gets_one_verdict_on_every_channel(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Live JSON, PLC line, history, journal, metrics and page tell the same story of 60 parts."""
+    with (
+        Ear(mosquitto.port) as ear,
+        Daemon(tmp_path, mosquitto.port, {"source.uri": "defects=0.3&count=60"}) as daemon,
+    ):
+        ear.wait(lambda ear: len(ear.on("t/history")) >= 59, "59 verdicts in the history")
+        _, page = daemon.get("/")
+        _, metrics = daemon.get("/metrics")
+        assert daemon.end() == 0
+        rows = daemon.rows()
+    live, history = verdicts(ear.on("t/verdict")), verdicts(ear.on("t/history"))
+    lines = ear.on("t/plc/verdict")
+
+    assert [v["seq"] for v in live] == list(range(1, 61))
+    assert all(list(v) == KEYS for v in live)
+    assert {v["boot"] for v in live} == {1}
+    assert {v["result"] for v in live} == {"PASS", "FAIL"}
+    assert [v | {"history": 1} for v in live] == history
+    assert [(row["seq"], row["result"], row["heatmap"]) for row in rows] == [
+        (v["seq"], v["result"], v["heatmap"]) for v in live
+    ]
+    assert lines == [
+        f"{v['boot']:05d};{v['seq']:010d};{v['code']};{v['reason']:02d};{v['product_index']:03d};"
+        f"{v['latency_ms']:05d};#"
+        for v in live
+    ]
+    for fail in (v for v in live if v["result"] == "FAIL"):
+        assert cv2.imread(str(daemon.evidence / fail["heatmap"])) is not None
+    assert ear.on("t/online") == ["1", "0"]
+    assert verdicts(ear.on("t/state"))[-1]["state"] == "STOPPED"
+    assert b"PASS" in page
+    assert subprocess.run(["promtool", "check", "metrics"], input=metrics, check=False).returncode == 0
+    counted = re.findall(rb"inspections_total\{.*result=\"(?:PASS|FAIL)\".*\} ([0-9.]+)", metrics)
+    assert 50 <= sum(float(count) for count in counted) <= 60
+
+
+def test_a_stop_under_load_loses_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """SIGTERM at full speed: every captured frame has its journaled and published verdict, exit 0."""
+    with (
+        Ear(mosquitto.port, topic="t/verdict") as ear,
+        Daemon(tmp_path, mosquitto.port, {"source.fps": 0}) as daemon,
+    ):
+        ear.wait(lambda ear: len(ear.on("t/verdict")) > 30)
+        assert daemon.stop() == 0
+        seqs = [row["seq"] for row in daemon.rows()]
+        last = int(re.findall(r"stopped boot=1 last_seq=(\d+)", daemon.log)[0])
+        ear.wait(lambda ear: len(ear.on("t/verdict")) >= last)
+
+    assert seqs == list(range(1, last + 1))
+    assert [v["seq"] for v in verdicts(ear.on("t/verdict"))] == seqs
+
+
+def test_overload_turns_parts_into_errors_and_loses_none(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Faster than can be judged, the oldest frame gives up its picture; its part gets ERROR 31."""
+    slow = (
+        "import time; from linewatch import engine, cli\n"
+        "run = engine.OpenVinoEngine.run\n"
+        "def slow(self, crop):\n"
+        "    time.sleep(0.05)\n"
+        "    return run(self, crop)\n"
+        "engine.OpenVinoEngine.run = slow\n"
+        "cli.main()\n"
+    )
+    changes = {"source.fps": 100, "source.uri": "count=120&defects=0&pool=4"}
+    with Daemon(tmp_path, mosquitto.port, changes, slow) as daemon:
+        assert daemon.end() == 0
+        rows = daemon.rows()
+
+    assert [row["seq"] for row in rows] == list(range(1, 121))
+    assert {(row["result"], row["reason"]) for row in rows} == {("PASS", 0), ("ERROR", 31)}
+
+
+def test_a_bug_ends_the_process_and_the_will_is_delivered(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """A stage that raises ends everything: exit 1, no goodbye, the broker says offline for us."""
+    broken = (
+        "from linewatch import cli, inspector\n"
+        "inspect = inspector.Inspector.inspect\n"
+        "def fail(self, frame):\n"
+        "    assert frame.seq < 10, 'injected'\n"
+        "    return inspect(self, frame)\n"
+        "inspector.Inspector.inspect = fail\n"
+        "cli.main()\n"
+    )
+    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, program=broken) as daemon:
+        assert daemon.end() == 1
+        ear.wait_for("t/online", "0")
+        rows = daemon.rows()
+        log = daemon.log
+
+    assert "AssertionError: injected" in log
+    assert verdicts(ear.on("t/state"))[-1]["state"] != "STOPPED"
+    assert [row["seq"] for row in rows] == list(range(1, 10))
+
+
+def test_boot_grows_and_seq_starts_again(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """A restart is visible: the pair of boot and seq is never used twice."""
+    for _ in range(2):
+        with Daemon(tmp_path, mosquitto.port, {"source.uri": "count=3"}) as daemon:
+            assert daemon.end() == 0
+            rows = daemon.rows()
+
+    assert [(row["boot"], row["seq"]) for row in rows] == [(b, s) for b in (1, 2) for s in (1, 2, 3)]
+
+
+def test_history_waits_for_a_broker_that_is_away(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Without a broker the line goes on, DEGRADED; later every verdict is in the history, none live."""
+    mosquitto.stop()
+    with Daemon(tmp_path, mosquitto.port, {"source.uri": "count=40"}) as daemon:
+        while len(daemon.rows()) < 20:
+            time.sleep(0.02)
+        assert json.loads(daemon.get("/readyz")[1])["state"] == "DEGRADED"
+        before = len(daemon.rows())
+        mosquitto.start()
+        with Ear(mosquitto.port) as ear:
+            ear.wait(lambda ear: len({v["seq"] for v in verdicts(ear.on("t/history"))}) >= 30)
+        live = [v["seq"] for v in verdicts(ear.on("t/verdict"))]
+
+    assert all(seq > before for seq in live)
+    assert [v["seq"] for v in verdicts(ear.on("t/history"))][:20] == list(range(1, 21))
+
+
+def test_an_unreadable_picture_is_an_error_and_the_others_are_judged(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    """One exposure, one verdict: a broken file in the folder is one ERROR 22."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for number in (1, 3):
+        cv2.imwrite(str(parts / f"{number}.png"), render(3, number))
+    (parts / "2.png").write_bytes(b"no picture")
+    changes = {"source.kind": "folder", "source.uri": str(parts)}
+    with Daemon(tmp_path, mosquitto.port, changes) as daemon:
+        assert daemon.end() == 0
+        rows = daemon.rows()
+
+    assert [(row["result"], row["reason"]) for row in rows] == [("PASS", 0), ("ERROR", 22), ("PASS", 0)]
+
+
+def test_a_tampered_model_never_judges(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """One changed byte in the model: FAULT with the file's name, every part an ERROR 41, never a PASS."""
+    shutil.copytree(ROOT / "models/demo", tmp_path / "models/demo")
+    weights = next((tmp_path / "models/demo").glob("*/scorer.bin"))
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    changes = {"models.path": str(tmp_path / "models"), "source.uri": "count=3", "source.fps": 2}
+    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
+        ear.wait(lambda ear: "FAULT" in [s["state"] for s in verdicts(ear.on("t/state"))])
+        status, body = daemon.get("/readyz")
+        assert daemon.end() == 0
+        rows = daemon.rows()
+
+    assert status == 503
+    assert "scorer.bin" in json.loads(body)["reasons"][0]
+    assert {(row["result"], row["reason"]) for row in rows} == {("ERROR", 41)}
+
+
+def test_an_absent_camera_is_a_fault_and_not_the_end(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """The station says why in one sentence, stays alive and stops cleanly."""
+    changes = {"source.kind": "camera", "source.uri": "/dev/video97"}
+    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
+        ear.wait(lambda ear: "FAULT" in [s["state"] for s in verdicts(ear.on("t/state"))])
+        assert daemon.get("/healthz")[0] == 200
+        assert daemon.stop() == 0
+
+    fault = next(s for s in verdicts(ear.on("t/state")) if s["state"] == "FAULT")
+    assert "/dev/video97" in fault["reason"]
+    assert "camera_lost" in [event["event"] for event in verdicts(ear.on("t/event"))]
+
+
+def test_the_plc_triggers_parts_and_each_gets_its_own_verdict(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """A trigger is answered, exposed after it came, and its part id comes back in the verdict."""
+    with (
+        Ear(mosquitto.port) as ear,
+        Daemon(tmp_path, mosquitto.port, {"trigger.mode": "mqtt", "source.uri": "defects=0"}) as daemon,
+    ):
+        ear.wait(lambda ear: "READY" in [s["state"] for s in verdicts(ear.on("t/state"))])
+        for rid in range(1, 6):
+            ear.say("t/cmd/trigger", json.dumps({"rid": rid, "part": f"A{rid}"}))
+            ear.wait(lambda ear, rid=rid: len(ear.on("t/verdict")) >= rid)  # type: ignore[misc]  # bound now
+        ear.say("t/cmd/trigger", json.dumps({"rid": 5, "part": "A5"}))  # The PLC did not get the reply.
+        ear.wait(lambda ear: len(ear.on("t/cmd/trigger/res")) >= 6)
+        assert daemon.stop() == 0
+
+    assert [(v["trigger"], v["part"]) for v in verdicts(ear.on("t/verdict"))] == [
+        (rid, f"A{rid}") for rid in range(1, 6)
+    ]
+    replies = verdicts(ear.on("t/cmd/trigger/res"))
+    assert [(reply["rid"], reply["ok"]) for reply in replies] == [(rid, 1) for rid in (1, 2, 3, 4, 5, 5)]
+
+
+def test_an_unknown_product_is_refused_and_a_known_one_is_taken_up(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    """The reply comes when it is true; a product nobody knows changes nothing."""
+    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
+        ear.say("t/cmd/product", '{"rid":1,"product":"nonsense"}')
+        ear.say("t/cmd/product", '{"rid":2,"product":"demo"}')
+        ear.wait(lambda ear: len(ear.on("t/cmd/product/res")) >= 2)
+        seen = len(ear.on("t/verdict"))
+        ear.wait(lambda ear: "PASS" in [v["result"] for v in verdicts(ear.on("t/verdict")[seen:])])
+        assert daemon.stop() == 0
+
+    assert [(r["rid"], r["ok"], r["code"]) for r in verdicts(ear.on("t/cmd/product/res"))] == [
+        (1, 0, 5),
+        (2, 1, 0),
+    ]
+
+
+def test_a_second_signal_does_not_wait_for_the_history(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """With the broker away the grace is long; the operator who insists gets out, with all on disk."""
+    mosquitto.stop()
+    changes = {"limits.grace_s": 60}
+    with Daemon(tmp_path, mosquitto.port, changes) as daemon:
+        while len(daemon.rows()) < 5:
+            time.sleep(0.02)
+        assert daemon.stop(signal.SIGTERM, signal.SIGINT) in (0, 1)
+        rows = daemon.rows()
+
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[mqtt]\nprot = 1\n", "mqtt.prot is not a setting; did you mean mqtt.port?"),
+        ('[http]\nhost = "0.0.0.0"\n', "needs http.token_file"),
+        ('[source]\nkind = "folder"\nuri = "nowhere/"\n', "nowhere"),
+        ("[station\n", "not valid TOML"),
+    ],
+)
+def test_settings_that_cannot_work_end_with_78_and_one_sentence(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    """Systemd must not restart what a restart cannot mend."""
+    config = tmp_path / "linewatch.toml"
+    config.write_text(f'{text}\n[journal]\npath = "{tmp_path}/j.db"\n' if text[1] != "s" else text)
+    done = subprocess.run(
+        [sys.executable, "-m", "linewatch", "run", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+    assert done.returncode == 78
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_demonstration_shows_passes_fails_and_its_page() -> None:
+    """What a newcomer runs first ends by itself with status 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "linewatch", "demo", "--duration", "8"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert {"result=PASS", "result=FAIL"} <= set(re.findall(r"result=\w+", done.stdout))
+    assert re.search(r"page: http://127\.0\.0\.1:\d+/", done.stdout)
