@@ -26,7 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from linewatch.errors import BrokerLost, ConfigError
 from linewatch.messages import Incoming, Letter
-from linewatch.network import connect_problem, resolve, tls_context
+from linewatch.network import connect_problem, resolve, tls_context, unfit
 from linewatch.settings import MqttSettings
 from linewatch.wake import Wake
 
@@ -34,7 +34,6 @@ CONNECT_S = 3.0  # For each of: name, connection with TLS, the broker's answer.
 GOODBYE_S = 1.0
 INFLIGHT_MAX = 20
 WINDOW_S = 10.0  # For one window of history to be acknowledged.
-PACKET_BYTES_MIN = 1024  # The largest of our packets, with room.
 PACKET_BYTES_MAX = 64 * 1024  # More than any command.
 UNSUPPORTED_VERSION, TAKEN_OVER = 0x84, 0x8E
 
@@ -109,7 +108,7 @@ class Session:
         except OSError as error:
             raise BrokerLost(self._address, connect_problem(error, self._connect_s)) from error
         self._pump_until(lambda: self._connected, self._connect_s, "does not answer; is it an MQTT broker?")
-        self._trouble = _unfit(self._connack)
+        self._trouble = unfit(self._connack)
         self._raise_trouble()
 
     def inflight(self) -> tuple[int, float]:
@@ -373,18 +372,6 @@ class Broker:
         return Session(
             self.address, client, on_message=on_message, ack_s=self._ack_s, connect_s=self._connect_s
         )
-
-
-def _unfit(connack: Properties | None) -> str:
-    """Return what the broker cannot do though we need it, "" if it is fit."""
-    if getattr(connack, "MaximumQoS", 2) < 1:
-        return "does not take QoS 1; allow it there"
-    if not getattr(connack, "RetainAvailable", 1):
-        return "does not keep retained messages; allow them there"
-    size = getattr(connack, "MaximumPacketSize", PACKET_BYTES_MIN)
-    if size < PACKET_BYTES_MIN:
-        return f"takes packets of at most {size} bytes; allow {PACKET_BYTES_MIN} there"
-    return ""
 
 
 def _words(reason: ReasonCode) -> str:

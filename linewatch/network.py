@@ -7,6 +7,8 @@ import threading
 from linewatch.errors import BrokerLost, ConfigError
 from linewatch.settings import MqttSettings
 
+PACKET_BYTES_MIN = 1024  # The largest of our packets, with room.
+
 
 def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     """Return how to encrypt; None without mqtt.tls_ca. Host names are checked. Raises ConfigError."""
@@ -82,6 +84,18 @@ def connect_problem(error: OSError, timeout_s: float) -> str:
             return "refuses connections; is it running on this port?"
         case _:
             return f"cannot be reached ({error.strerror or error}); check mqtt.host and the network"
+
+
+def unfit(connack: object) -> str:
+    """Return what the broker cannot do though we need it, "" if it is fit."""
+    if getattr(connack, "MaximumQoS", 2) < 1:
+        return "does not take QoS 1; allow it there"
+    if not getattr(connack, "RetainAvailable", 1):
+        return "does not keep retained messages; allow them there"
+    size = getattr(connack, "MaximumPacketSize", PACKET_BYTES_MIN)
+    if size < PACKET_BYTES_MIN:
+        return f"takes packets of at most {size} bytes; allow {PACKET_BYTES_MIN} there"
+    return ""
 
 
 def _tls_words(error: OSError) -> str:

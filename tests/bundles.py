@@ -1,0 +1,110 @@
+"""Tiny models for tests: real graphs in real bundles, made in a moment, whose scores anyone can tell."""
+
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from linewatch.bundle import (
+    GRAPH,
+    WEIGHTS,
+    Bundle,
+    Calibration,
+    Golden,
+    PictureStatistics,
+    activate,
+    write_bundle,
+)
+from linewatch.domain import Image, Result
+from linewatch.recipe import write_recipe
+from linewatch.settings import ModelsSettings
+
+SIDE_PX = 64
+CELL_PX = 8
+LEVEL = 100
+"""The grey of a good part. A cell scores a tenth of how far its mean differs from it."""
+
+
+def part(blob: int = 0) -> Image:
+    """Return a picture of a part; a `blob` covers one cell and scores a tenth of its strength."""
+    image = np.full((SIDE_PX, SIDE_PX, 3), LEVEL, np.uint8)
+    image[16:24, 32:40] += np.uint8(blob)
+    return image
+
+
+def teach(
+    models: ModelsSettings,
+    product: str = "demo",
+    *,
+    index: int = 0,
+    level: int = LEVEL,
+    golden: Sequence[tuple[Image, Result, float]] | None = None,
+    created: str = "2026-11-22T10:00:00+00:00",
+) -> Bundle:
+    """Write and activate a version of `product`, with a recipe; threshold 2.0, unsure from 1.5.
+
+    `level` is the grey of its good parts. `golden` are its samples with their recorded scores.
+    """
+    samples = golden if golden is not None else [(part(), Result.PASS, 0.0), (part(30), Result.FAIL, 3.0)]
+    with TemporaryDirectory() as scratch:
+        content = Path(scratch) / "content"
+        (content / "golden").mkdir(parents=True)
+        for name in (GRAPH, WEIGHTS):
+            shutil.copy(_graph(level) / name, content / name)
+        names = [f"golden/{number}.png" for number in range(len(samples))]
+        for name, (image, _, _) in zip(names, samples, strict=True):
+            (content / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        bundle = write_bundle(
+            models.path,
+            product,
+            created=created,
+            input_shape=(SIDE_PX, SIDE_PX),
+            registration=None,
+            calibration=Calibration(2.0, 1.5, 0.01, None, "test", (0.5, 0.9)),
+            pictures=PictureStatistics((60.0, 100.0, 140.0), (0.0, 1.0, 2.0)),
+            golden=tuple(
+                Golden(name, expected, raw) for name, (_, expected, raw) in zip(names, samples, strict=True)
+            ),
+            training={},
+            content=content,
+        )
+    activate(models.path, product, bundle.version)
+    recipe = write_recipe(models.recipes, product)
+    if index:
+        recipe.write_text(f"index = {index}\n")
+    return bundle
+
+
+def models_in(folder: Path) -> ModelsSettings:
+    """Return settings whose models and recipes are in `folder`."""
+    return ModelsSettings(path=folder / "models", recipes=folder / "recipes", threads=1)
+
+
+_FOLDER = TemporaryDirectory(prefix="linewatch-test-graphs-")
+
+
+@cache
+def _graph(level: int) -> Path:
+    """Write the graph: the score is the largest cell of |mean - level| / 10."""
+    picture = ops.parameter([1, SIDE_PX, SIDE_PX, 3], ov.Type.u8, name="picture")
+    grey = ops.reduce_mean(ops.convert(picture, ov.Type.f32), ops.constant([3]), keep_dims=True)
+    planes = ops.transpose(grey, ops.constant([0, 3, 1, 2]))
+    cell = [CELL_PX, CELL_PX]
+    means = ops.avg_pool(planes, cell, [0, 0], [0, 0], cell, True)
+    distance = ops.abs(ops.subtract(means, ops.constant(np.float32(level))))
+    scaled = ops.multiply(distance, ops.constant(np.float32(0.1)))
+    anomaly_map = ops.squeeze(scaled, ops.constant([1]))
+    score = ops.reduce_max(anomaly_map, ops.constant([1, 2]), keep_dims=False)
+    model = ov.Model([score, anomaly_map], [picture], "tiny")
+    for outlet, name in zip(model.outputs, ("score", "map"), strict=True):
+        outlet.set_names({name})
+    folder = Path(_FOLDER.name) / str(level)
+    folder.mkdir()
+    ov.save_model(model, folder / GRAPH, compress_to_fp16=False)
+    return folder
