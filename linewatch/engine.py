@@ -1,5 +1,6 @@
 """What runs a compiled model. The only importer of the runtime outside training."""
 
+import functools
 import threading
 from pathlib import Path
 from typing import Protocol
@@ -41,7 +42,7 @@ class OpenVinoEngine:
         if cache is not None:
             options["CACHE_DIR"] = str(cache)
         try:
-            compiled = ov.Core().compile_model(path, "CPU", options)
+            compiled = _core().compile_model(path, "CPU", options)
             inlet = compiled.input(0)
             self._shape = _picture_shape(inlet)
             self._outlets = (compiled.output("score"), compiled.output("map"))
@@ -64,6 +65,16 @@ class OpenVinoEngine:
             results = self._request.infer([crop[None]], share_inputs=True)
             score, anomaly_map = (results[outlet] for outlet in self._outlets)
             return float(score.reshape(())), anomaly_map.reshape(anomaly_map.shape[-2:]).copy()
+
+
+@functools.cache
+def _core() -> ov.Core:
+    """Return the one runtime of this process, which is never let go.
+
+    The CPU plugin gives the thread that loads it an alternate signal stack, and frees that when it is
+    let go, in whichever thread that happens: after a changeover the next SIGTERM would then crash.
+    """
+    return ov.Core()
 
 
 def _picture_shape(inlet: "ov.Output") -> tuple[int, int]:

@@ -13,6 +13,7 @@ import cv2
 import pytest
 
 from linewatch.sources.simulator import render
+from tests.cable import Cable
 from tests.daemon import ROOT, Daemon, verdicts
 from tests.mosquitto import Ear, Mosquitto
 
@@ -43,6 +44,11 @@ KEYS = [
     "image",
     "heatmap",
 ]
+
+
+def is_ready(ear: Ear) -> bool:
+    """Whether the station has said READY; before that a command finds nobody."""
+    return "READY" in [state["state"] for state in verdicts(ear.on("t/state"))]
 
 
 def test_every_part_gets_one_verdict_on_every_channel(tmp_path: Path, mosquitto: Mosquitto) -> None:
@@ -152,19 +158,23 @@ def test_boot_grows_and_seq_starts_again(tmp_path: Path, mosquitto: Mosquitto) -
 
 def test_history_waits_for_a_broker_that_is_away(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """Without a broker the line goes on, DEGRADED; later every verdict is in the history, none live."""
-    mosquitto.stop()
-    with Daemon(tmp_path, mosquitto.port, {"source.uri": "count=40"}) as daemon:
+    with (
+        Cable(mosquitto.port, plugged=False) as cable,
+        Ear(mosquitto.port) as ear,
+        Daemon(tmp_path, cable.port) as daemon,
+    ):
         while len(daemon.rows()) < 20:
             time.sleep(0.02)
         assert json.loads(daemon.get("/readyz")[1])["state"] == "DEGRADED"
         before = len(daemon.rows())
-        mosquitto.start()
-        with Ear(mosquitto.port) as ear:
-            ear.wait(lambda ear: len({v["seq"] for v in verdicts(ear.on("t/history"))}) >= 30)
-        live = [v["seq"] for v in verdicts(ear.on("t/verdict"))]
+        cable.plug()
+        ear.wait(lambda ear: len(ear.on("t/history")) >= before and len(ear.on("t/verdict")) >= 3)
+        assert daemon.stop() == 0
+        rows = daemon.rows()
+        ear.wait(lambda ear: len(ear.on("t/history")) >= len(rows))
 
-    assert all(seq > before for seq in live)
-    assert [v["seq"] for v in verdicts(ear.on("t/history"))][:20] == list(range(1, 21))
+    assert [v["seq"] for v in verdicts(ear.on("t/history"))] == list(range(1, len(rows) + 1))
+    assert all(v["seq"] > before for v in verdicts(ear.on("t/verdict")))
 
 
 def test_an_unreadable_picture_is_an_error_and_the_others_are_judged(
@@ -222,7 +232,7 @@ def test_the_plc_triggers_parts_and_each_gets_its_own_verdict(tmp_path: Path, mo
         Ear(mosquitto.port) as ear,
         Daemon(tmp_path, mosquitto.port, {"trigger.mode": "mqtt", "source.uri": "defects=0"}) as daemon,
     ):
-        ear.wait(lambda ear: "READY" in [s["state"] for s in verdicts(ear.on("t/state"))])
+        ear.wait(is_ready)
         for rid in range(1, 6):
             ear.say("t/cmd/trigger", json.dumps({"rid": rid, "part": f"A{rid}"}))
             ear.wait(lambda ear, rid=rid: len(ear.on("t/verdict")) >= rid)  # type: ignore[misc]  # bound now
@@ -242,6 +252,7 @@ def test_an_unknown_product_is_refused_and_a_known_one_is_taken_up(
 ) -> None:
     """The reply comes when it is true; a product nobody knows changes nothing."""
     with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
+        ear.wait(is_ready)
         ear.say("t/cmd/product", '{"rid":1,"product":"nonsense"}')
         ear.say("t/cmd/product", '{"rid":2,"product":"demo"}')
         ear.wait(lambda ear: len(ear.on("t/cmd/product/res")) >= 2)
