@@ -1,7 +1,7 @@
 """New thresholds for a model that stays as it is: from its own scores, or from pictures taken on site."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +58,14 @@ def recalibrate(
     """
     recipe, bundle = load_recipe(recipes, product, models)
     scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
-    # A recipe's threshold decides which small regions count; while calibrating, every score counts.
+    everything = replace(recipe, min_defect_px=0)  # The old threshold must not hide a score.
 
     def scores(paths: Sequence[Path], doing: str) -> tuple[float, ...]:
         found = []
         for done, path in enumerate(paths):
             progress(doing, done / len(paths))
             try:
-                found.append(scorer.score(read_image(path), recipe).raw)
+                found.append(scorer.score(read_image(path), everything).raw)
             except NotRegistered:
                 found.append(float("inf"))
         return tuple(found)

@@ -1,0 +1,105 @@
+"""A model version on disk: proven file by file, or refused with one sentence."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from linewatch.bundle import (
+    MANIFEST,
+    WEIGHTS,
+    Bundle,
+    activate,
+    active_version,
+    read_bundle,
+    versions,
+)
+from linewatch.errors import RecipeError
+from linewatch.settings import ModelsSettings
+from tests.bundles import models_in, teach
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsSettings:
+    """Return settings of a fresh folder."""
+    return models_in(tmp_path)
+
+
+def test_what_was_written_is_read(models: ModelsSettings) -> None:
+    """A bundle read back equals the one that was written, found by its version or as the active one."""
+    bundle = teach(models)
+
+    assert read_bundle(models.path, "demo", bundle.version) == bundle
+    assert read_bundle(models.path, "demo") == bundle
+    assert len(bundle.version) == 8
+
+
+def test_equal_content_is_the_same_version(models: ModelsSettings) -> None:
+    """When it was made does not matter, what is in it does."""
+    first = teach(models, created="2026-01-01T00:00:00+00:00")
+    again = teach(models, created="2026-01-02T00:00:00+00:00")
+    other = teach(models, level=120)
+
+    assert first.version == again.version != other.version
+
+
+def test_versions_are_listed_oldest_first(models: ModelsSettings) -> None:
+    """The list goes by when a version was made, not by its name."""
+    young = teach(models, level=90, created="2026-02-01T00:00:00+00:00")
+    old = teach(models, level=110, created="2026-01-01T00:00:00+00:00")
+
+    assert versions(models.path, "demo") == [old.version, young.version]
+    assert versions(models.path, "other") == []
+
+
+def _change(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def _edit(bundle: Bundle, **changes: object) -> None:
+    path = bundle.folder / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda bundle: _change(bundle.folder / WEIGHTS), "scorer.bin' was changed after training"),
+        (lambda bundle: _change(bundle.folder / "golden/0.png"), "golden/0.png' was changed"),
+        (lambda bundle: (bundle.folder / "golden/1.png").unlink(), "golden/1.png' is missing"),
+        (lambda bundle: _edit(bundle, format=2), "has format 2, this linewatch reads 1; update"),
+        (lambda bundle: _edit(bundle, product="cup"), "holds a model of product 'cup', not 'demo'"),
+        (lambda bundle: _edit(bundle, calibration={}), "manifest.json' was changed after training"),
+        (lambda bundle: (bundle.folder / MANIFEST).write_text("{"), "cannot be read"),
+        (lambda bundle: (bundle.folder / MANIFEST).write_text("[]"), "is not a model manifest"),
+        (lambda bundle: (bundle.folder / MANIFEST).unlink(), "list what is there: linewatch models list"),
+        (lambda bundle: (bundle.folder.parent / "active").unlink(), "no active model"),
+        (lambda bundle: (bundle.folder.parent / "active").write_text("../x"), "names no version"),
+    ],
+)
+def test_a_damaged_bundle_is_refused(
+    models: ModelsSettings, damage: Callable[[Bundle], object], says: str
+) -> None:
+    """Whatever is wrong, one sentence names the file and the next step."""
+    damage(teach(models))
+
+    with pytest.raises(RecipeError, match=says.replace(".", r"\.")) as caught:
+        read_bundle(models.path, "demo")
+
+    assert "\n" not in str(caught.value)
+
+
+def test_only_a_sound_version_becomes_active(models: ModelsSettings) -> None:
+    """A damaged version is refused, and the one in use stays."""
+    good = teach(models)
+    bad = teach(models, level=120)
+    activate(models.path, "demo", good.version)
+    _change(bad.folder / WEIGHTS)
+
+    with pytest.raises(RecipeError):
+        activate(models.path, "demo", bad.version)
+
+    assert active_version(models.path, "demo") == good.version

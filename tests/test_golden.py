@@ -1,0 +1,57 @@
+"""The golden self-test: a model that computes differently never gets to judge."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from linewatch.bundle import Bundle
+from linewatch.domain import Result
+from linewatch.engine import OpenVinoEngine
+from linewatch.errors import SelfTestFailed
+from linewatch.golden import self_test
+from linewatch.recipe import Recipe, load_recipe
+from linewatch.scoring import Scorer
+from linewatch.settings import ModelsSettings
+from tests.bundles import models_in, part, teach
+
+
+def _prepared(models: ModelsSettings) -> tuple[Scorer, Recipe, Bundle]:
+    recipe, bundle = load_recipe(models.recipes, "demo", models.path)
+    return Scorer(bundle, OpenVinoEngine(bundle.graph)), recipe, bundle
+
+
+def test_a_sound_model_passes(tmp_path: Path) -> None:
+    """Good samples pass, challenges fail, scores are the recorded ones, whatever roi the recipe has."""
+    models = models_in(tmp_path)
+    teach(models)
+    scorer, recipe, bundle = _prepared(models)
+
+    self_test(scorer, replace(recipe, roi=(500, 500, 9, 9), min_defect_px=10**6), bundle)
+
+
+@pytest.mark.parametrize(
+    ("raw", "threshold", "says"),
+    [
+        (3.01, 2.0, r"scores golden sample golden/1.png 3.0000 instead of 3.0100"),
+        (3.0, 3.5, r"sample golden/1.png must fail but scores 3.000 at threshold 3.500"),
+    ],
+)
+def test_a_model_that_strayed_is_refused(tmp_path: Path, raw: float, threshold: float, says: str) -> None:
+    """Another score, or a threshold that lets the challenge through, is named with the sample."""
+    models = models_in(tmp_path)
+    teach(models, golden=[(part(), Result.PASS, 0.0), (part(30), Result.FAIL, raw)])
+    scorer, recipe, bundle = _prepared(models)
+
+    with pytest.raises(SelfTestFailed, match=says):
+        self_test(scorer, replace(recipe, threshold=threshold), bundle)
+
+
+def test_a_threshold_below_good_parts_is_refused(tmp_path: Path) -> None:
+    """A good sample that would be rejected says that the threshold is wrong."""
+    models = models_in(tmp_path)
+    teach(models, golden=[(part(10), Result.PASS, 1.0)])
+    scorer, recipe, bundle = _prepared(models)
+
+    with pytest.raises(SelfTestFailed, match="must pass"):
+        self_test(scorer, replace(recipe, threshold=0.5, unsure_threshold=0.5), bundle)

@@ -1,0 +1,55 @@
+"""Picture files judged without a line."""
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from linewatch.errors import ImageError, RecipeError
+from linewatch.offline import inspect_files
+from linewatch.pictures import read_image
+from tests.bundles import models_in, part, teach
+
+
+def test_files_get_the_keys_of_a_verdict(tmp_path: Path) -> None:
+    """Every file gets result, score and box, and a heatmap where it was asked for."""
+    models = models_in(tmp_path)
+    bundle = teach(models, index=7)
+    for name, blob in (("good", 0), ("near", 18), ("bad", 50)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), part(blob))
+    files = [tmp_path / f"{name}.png" for name in ("good", "near", "bad")]
+
+    found = list(inspect_files("demo", files, models.path, models.recipes, out=tmp_path / "out"))
+
+    assert [one["result"] for one in found] == ["PASS", "UNSURE", "FAIL"]
+    assert [one["score"] for one in found] == [0, 900, 2500]
+    assert [one["seq"] for one in found] == [1, 2, 3]
+    assert found[2]["box"] == [32, 16, 8, 8]
+    assert (found[0]["product_index"], found[0]["model"]) == (7, bundle.version)
+    assert found[2]["image"] == str(files[2])
+    assert read_image(Path(found[2]["heatmap"])).shape == (64, 64, 3)
+
+
+def test_without_a_folder_no_heatmap_is_written(tmp_path: Path) -> None:
+    """Nothing appears beside the pictures."""
+    models = models_in(tmp_path)
+    teach(models)
+    (tmp_path / "parts").mkdir()
+    cv2.imwrite(str(tmp_path / "parts" / "a.png"), part(50))
+
+    (found,) = inspect_files("demo", [tmp_path / "parts" / "a.png"], models.path, models.recipes)
+
+    assert found["heatmap"] == ""
+    assert len(list((tmp_path / "parts").iterdir())) == 1
+
+
+def test_trouble_is_one_sentence(tmp_path: Path) -> None:
+    """A product without a model and a file that is no picture are named."""
+    models = models_in(tmp_path)
+    with pytest.raises(RecipeError, match="has no recipe"):
+        list(inspect_files("cup", [], models.path, models.recipes))
+    teach(models)
+    (tmp_path / "a.png").write_text("not a picture")
+
+    with pytest.raises(ImageError, match=r"a\.png"):
+        list(inspect_files("demo", [tmp_path / "a.png"], models.path, models.recipes))

@@ -1,0 +1,276 @@
+"""From a folder of good pictures to a model that judges: the whole way, on a small product."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from linewatch.bundle import Bundle, active_version, versions
+from linewatch.domain import Image, Result
+from linewatch.engine import OpenVinoEngine
+from linewatch.errors import ImageError, LinewatchError, RecipeError, UsageError
+from linewatch.golden import self_test
+from linewatch.offline import inspect_files
+from linewatch.pictures import read_image
+from linewatch.recipe import load_recipe
+from linewatch.scoring import Scorer
+from linewatch.sources.simulator import render
+from linewatch.training.challenge import KINDS, spoil
+from linewatch.training.evaluate import evaluate
+from linewatch.training.images import open_folder
+from linewatch.training.model import Design
+from linewatch.training.recalibrate import recalibrate
+from linewatch.training.train import PIXEL, train
+
+PRODUCT = "mini"
+SIDE_PX = 128
+QUICK = Design(iterations=30)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in the usual layout: train/good, test/good, test/missing, ground_truth/missing."""
+    root = tmp_path_factory.mktemp("data")
+
+    def write(folder: str, numbers: range, defect: str | None) -> None:
+        (root / folder).mkdir(parents=True)
+        for number in numbers:
+            cv2.imwrite(str(root / folder / f"{number:03}.png"), render(5, number, defect, SIDE_PX))
+
+    write("train/good", range(1, 25), None)
+    write("test/good", range(100, 108), None)
+    write("test/missing", range(200, 206), "missing")
+    (root / "ground_truth/missing").mkdir(parents=True)
+    for number in range(200, 206):
+        good, bad = (render(5, number, defect, SIDE_PX) for defect in (None, "missing"))
+        changed = (cv2.absdiff(good, bad).max(axis=2) > 20).astype(np.uint8) * 255
+        cv2.imwrite(str(root / f"ground_truth/missing/{number:03}_mask.png"), changed)
+    return root
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that holds models and recipes."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def bundle(data: Path, home: Path) -> Bundle:
+    """Return the product, learnt once for all tests."""
+    told: list[float] = []
+    made = train(
+        PRODUCT,
+        data / "train/good",
+        home / "models",
+        home / "recipes",
+        pixels=96 * 96,
+        design=QUICK,
+        progress=lambda _, done: told.append(done),
+    )
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (0.0, 1.0)
+    return made
+
+
+def _scorer(home: Path, bundle: Bundle) -> Scorer:
+    return Scorer(bundle, OpenVinoEngine(bundle.graph))
+
+
+def test_training_leaves_a_model_that_may_be_used(home: Path, bundle: Bundle) -> None:
+    """It is active, has a recipe, passes its own self-test and carries good and challenge samples."""
+    recipe, active = load_recipe(home / "recipes", PRODUCT, home / "models")
+
+    assert active == bundle
+    assert recipe.threshold == bundle.calibration.threshold
+    self_test(_scorer(home, bundle), recipe, bundle)
+    assert {sample.expected for sample in bundle.golden} == {Result.PASS, Result.FAIL}
+    assert len(bundle.calibration.scores) == 24
+    assert bundle.training["parity"] < 0.01
+    assert sum(path.stat().st_size for path in bundle.folder.rglob("*")) < 25_000_000
+
+
+def test_the_report_needs_nothing_but_itself(bundle: Bundle) -> None:
+    """One file with its pictures inside, that loads nothing."""
+    text = (bundle.folder / "report.html").read_text()
+
+    assert "data:image/png;base64" in text
+    assert 'src="http' not in text
+    assert "Wanted false rejects" in text
+
+
+def test_a_second_model_waits_to_be_activated(data: Path, home: Path, bundle: Bundle) -> None:
+    """Training again never swaps what the line uses."""
+    second = train(
+        PRODUCT,
+        data / "train/good",
+        home / "models",
+        home / "recipes",
+        pixels=96 * 96,
+        design=replace(QUICK, autoencoder=False),
+    )
+
+    assert second.version != bundle.version
+    assert active_version(home / "models", PRODUCT) == bundle.version
+    assert versions(home / "models", PRODUCT) == [bundle.version, second.version]
+
+
+def test_the_pixel_architecture_is_there_to_compare(data: Path, tmp_path: Path) -> None:
+    """The plain autoencoder goes the same way into the same kind of bundle."""
+    made = train(
+        "plain",
+        data / "train/good",
+        tmp_path / "models",
+        tmp_path / "recipes",
+        pixels=64 * 64,
+        architecture="pixel",
+        design=replace(PIXEL, iterations=5),
+    )
+
+    assert made.training["architecture"] == "pixel"
+    assert (
+        _scorer(tmp_path, made)
+        .score(
+            render(5, 1, None, SIDE_PX), load_recipe(tmp_path / "recipes", "plain", tmp_path / "models")[0]
+        )
+        .raw
+        > 0
+    )
+
+
+def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """The contract's figures, with a report where it was asked for."""
+    figures = evaluate(PRODUCT, data, home / "models", home / "recipes", html=tmp_path / "report.html")
+
+    assert figures["version"] == bundle.version
+    assert figures["images"] == 14
+    assert figures["image_auroc"] > 85
+    assert figures["pixel_auroc"] > 85
+    assert set(figures["per_defect"]) == {"missing"}
+    assert 0 < figures["scorer_ms_p50"] <= figures["scorer_ms_p95"]
+    assert "AUROC" in (tmp_path / "report.html").read_text()
+
+
+def test_evaluation_takes_the_test_folder_itself(data: Path, home: Path, bundle: Bundle) -> None:
+    """Masks are found beside it."""
+    assert evaluate(PRODUCT, data / "test", home / "models", home / "recipes")["pixel_auroc"] is not None
+
+
+def test_evaluation_without_good_pictures_is_refused(data: Path, home: Path, bundle: Bundle) -> None:
+    """One sentence says what the folder must hold."""
+    with pytest.raises(UsageError, match="has no folder 'good'"):
+        evaluate(PRODUCT, data / "ground_truth", home / "models", home / "recipes")
+
+
+def test_the_same_picture_scores_the_same_everywhere(data: Path, home: Path, bundle: Bundle) -> None:
+    """Line, command and a second engine agree to a thousandth."""
+    recipe, _ = load_recipe(home / "recipes", PRODUCT, home / "models")
+    path = data / "test/missing/200.png"
+
+    live = _scorer(home, bundle).score(read_image(path), recipe).raw
+    (command,) = inspect_files(PRODUCT, [path], home / "models", home / "recipes")
+
+    assert command["raw"] == pytest.approx(live, rel=1e-3)
+    assert _scorer(home, bundle).score(read_image(path), recipe).raw == live
+
+
+def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path, bundle: Bundle) -> None:
+    """New thresholds go into the recipe; the model's files stay as they are."""
+    _, before = load_recipe(home / "recipes", PRODUCT, home / "models")
+
+    strict = recalibrate(
+        PRODUCT, 0.2, home / "models", home / "recipes", bad=data / "test/missing", good=data / "train/good"
+    )
+    lax = recalibrate(PRODUCT, 0.001, home / "models", home / "recipes")
+
+    recipe, after = load_recipe(home / "recipes", PRODUCT, home / "models")
+    assert strict.calibration.threshold < lax.calibration.threshold
+    assert recipe.threshold == pytest.approx(lax.calibration.threshold, rel=1e-5)
+    assert after == before
+    assert strict.points[0].threshold == strict.calibration.threshold
+    assert all(0 <= share <= 1 for p in strict.points for share in (p.false_reject, p.recall, p.precision))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_made_up_defect_is_small_and_the_same_again(kind: str) -> None:
+    """It changes a part of the picture, and the same seed makes the same one."""
+    image: Image = render(5, 1, None, SIDE_PX)
+
+    spoilt = spoil(image, kind, 3, 0.1)
+
+    changed = (spoilt != image).any(axis=2).mean()
+    assert 0 < changed < 0.2
+    assert np.array_equal(spoilt, spoil(image, kind, 3, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"false_reject": 0.0}, "use 0.01 for 1 %"),
+        ({"pixels": 10}, "pixels 10 is out of range"),
+        ({"align": "yes"}, "align 'yes' is unknown; use one of auto, on, off"),
+        ({"architecture": "vit"}, "architecture 'vit' is unknown"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(tmp_path: Path, options: dict[str, object], says: str) -> None:
+    """Before any picture is read."""
+    with pytest.raises(UsageError, match=says):
+        train("x", tmp_path, tmp_path, tmp_path, **options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def _folder(tmp_path: Path, odd: bytes | Image | None, count: int = 12) -> Path:
+    for number in range(count):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), np.full((64, 64, 3), 10 * number, np.uint8))
+    if isinstance(odd, bytes):
+        (tmp_path / "odd.png").write_bytes(odd)
+    elif odd is not None:
+        cv2.imwrite(str(tmp_path / "odd.png"), odd)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        (b"", r"odd\.png.*is empty"),
+        (b"\x89PNG\r\n\x1a\nhalf", r"odd\.png.*"),
+        (np.zeros((8, 8, 3), np.uint8), r"odd\.png.*only 8x8 pixels"),
+        (np.zeros((64, 128, 3), np.uint8), r"odd\.png.*is 128x64 pixels but 00\.png is 64x64"),
+    ],
+)
+def test_an_unfit_picture_is_one_sentence(tmp_path: Path, odd: bytes | Image, says: str) -> None:
+    """Broken, tiny and foreign pictures are named before anything is learnt."""
+    with pytest.raises(ImageError, match=says) as caught:
+        open_folder(_folder(tmp_path, odd))
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "odd", [np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint16), np.zeros((64, 64, 4), np.uint8)]
+)
+def test_grey_deep_and_transparent_pictures_will_do(tmp_path: Path, odd: Image) -> None:
+    """They become what the scorer takes."""
+    assert {area.shape for area in open_folder(_folder(tmp_path, odd))} == {(64, 64, 3)}
+
+
+def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
+    """One sentence, with the number it takes."""
+    with pytest.raises(UsageError, match="holds 9 pictures, 10 good ones are the least"):
+        open_folder(_folder(tmp_path, None, count=9))
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """Nothing is made in its place."""
+    with pytest.raises(UsageError, match="is not a folder"):
+        open_folder(tmp_path / "nowhere")
+
+
+def test_a_recipe_with_a_mistake_stops_training_at_once(data: Path, tmp_path: Path) -> None:
+    """Two minutes of learning are not wasted on a typing error."""
+    (tmp_path / "mini.toml").write_text("index = 1\nrio = [0, 0, 9, 9]\n")
+
+    with pytest.raises(RecipeError, match="did you mean roi"):
+        train(PRODUCT, data / "train/good", tmp_path, tmp_path)
+
+    assert issubclass(RecipeError, LinewatchError)
