@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from linewatch.capture import Trigger
-from linewatch.changeover import Changeover
 from linewatch.domain import State
 from linewatch.errors import RecipeError
 from linewatch.lane import Lane
@@ -23,7 +22,7 @@ from linewatch.station import Station
 log = logging.getLogger(__name__)
 
 REPLIES_S = 60.0  # A repeated rid within this time gets the stored reply.
-REPLIES_MAX = 1000
+REPLIES_MAX = 10_000  # A flood: from about 160 a second on the oldest go sooner.
 SPAN_MS_MAX = 10**11  # Below this `exp_ms` is a span from arrival, above it a point in UTC.
 
 
@@ -48,11 +47,22 @@ class Answer:
     reason: str = ""
 
 
+class Changing(Protocol):
+    """What brings products into use; the changeover."""
+
+    def change(self, product: str) -> None:
+        """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit."""
+
+    def test(self) -> None:
+        """Prove the product in use again. Raises RecipeError and leaves the station in FAULT if it failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Errand:
     """A request that takes time, and who wants to know how it ended."""
 
     command: Command
+    product: str  # The one to change to, by name: recipes may change while this waits.
     done: Callable[[Answer], None]
 
 
@@ -65,16 +75,19 @@ class Commands:
     def __init__(
         self,
         station: Station,
-        changeover: Changeover,
+        changeover: Changing,
         products: Callable[[], Mapping[str, int]],
         triggers: Lane[Trigger] | None,
         metrics: Metrics,
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._station = station
         self._changeover = changeover
         self._products = products
         self._triggers = triggers  # None: the camera runs free.
         self._metrics = metrics
+        self._clock_s = clock_s
         self._errands = Lane[Errand]("commands", 4)
         self._replies: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
         self._lock = Lock()
@@ -83,10 +96,10 @@ class Commands:
         """Take one message below `B/cmd/`; never waits. `reply` gets the answer's JSON, perhaps later."""
         arrived_ns = time.monotonic_ns()
         command = parse_command(incoming)
-        key = (command.name, command.rid)
+        key = (command.name[:32], command.rid)
         with self._lock:
             stored = self._replies.get(key)
-            if command.rid and stored and time.monotonic() - stored[0] < REPLIES_S:
+            if command.rid and stored and self._clock_s() - stored[0] < REPLIES_S:
                 if stored[1]:  # "" while it is still being done: its answer comes once.
                     reply(stored[1])
                 return
@@ -122,15 +135,22 @@ class Commands:
             done(Answer(Code.UNKNOWN, str(trouble)))
 
     def _request(self, command: Command, done: Callable[[Answer], None]) -> None:
-        if command.name == "product" and not self._product(command):
+        product = self._product(command) if command.name == "product" else ""
+        if command.name == "product" and not product:
             wanted = command.product or command.index
             known = ", ".join(f"{name} ({index})" for name, index in sorted(self._products().items()))
             done(Answer(Code.UNKNOWN, f"product {wanted!r} has no recipe; known are {known or 'none'}"))
-        elif not self._errands.offer(Errand(command, done)):
+        elif not self._queue(Errand(command, product, done)):
             done(Answer(Code.BUSY, "too many commands at once; wait for the replies"))
-        elif command.name == "product":
-            # From here no part passes, whatever still waits before this errand.
-            self._station.intend(State.CHANGEOVER, f"changing to product {self._product(command)}")
+
+    def _queue(self, errand: Errand) -> bool:
+        """Let an errand wait its turn if there is room; while a new product waits, no part passes."""
+        with self._lock:  # Only here errands are added, so the room that is seen stays.
+            if len(self._errands) == self._errands.capacity:
+                return False
+            if errand.product:  # Said first: once queued, the errand may be over at any time.
+                self._station.intend(State.CHANGEOVER, f"changing to product {errand.product}")
+            return self._errands.offer(errand)
 
     def reload(self) -> None:
         """Read the recipe and the model of the product in use again, and prove them."""
@@ -151,16 +171,16 @@ class Commands:
 
     def _run(self, errand: Errand) -> None:
         try:
-            answer = self._do(errand.command)
+            answer = self._do(errand)
         except RecipeError as trouble:
             answer = Answer(Code.SELFTEST_FAILED, str(trouble))
         errand.done(answer)
 
-    def _do(self, command: Command) -> Answer:
+    def _do(self, errand: Errand) -> Answer:
         mode = self._station.snapshot().mode
-        match command.name:
+        match errand.command.name:
             case "product":
-                self._changeover.change(self._product(command))
+                self._changeover.change(errand.product)
             case "selftest":
                 self._changeover.test()
             case "pause":
@@ -175,7 +195,7 @@ class Commands:
                 if mode is State.FAULT:
                     self._changeover.test()
             case "rebirth":
-                self._station.changed.set()
+                self._station.reborn()
             case other:
                 raise AssertionError(other)
         return Answer(Code.DONE)
@@ -208,7 +228,8 @@ class Commands:
         return Answer(Code.DONE)
 
     def _store(self, key: tuple[str, int], text: str) -> None:
-        self._replies[key] = (time.monotonic(), text)
+        now_s = self._clock_s()
+        self._replies[key] = (now_s, text)
         self._replies.move_to_end(key)
-        while len(self._replies) > REPLIES_MAX:
+        while len(self._replies) > REPLIES_MAX or now_s - next(iter(self._replies.values()))[0] > REPLIES_S:
             self._replies.popitem(last=False)

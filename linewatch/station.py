@@ -33,6 +33,7 @@ class Snapshot:
     last_seq: int = 0
     last_result: Result | None = None
     started_s: float = 0.0  # Monotonic.
+    births: int = 0  # How often somebody asked to hear everything again.
 
     @property
     def state(self) -> State:
@@ -74,9 +75,10 @@ class Station:
         return self._now  # One reference to a frozen value: no lock needed to read it.
 
     def intend(self, mode: State, reason: str = "") -> None:
-        """Enter a mode: READY means ready unless camera, disk or broker say otherwise."""
+        """Enter a mode: READY means ready unless camera, disk or broker say otherwise; STOPPED is final."""
         with self._lock:
-            self._replace(mode=mode, mode_reason=reason)
+            if self._now.mode is not State.STOPPED:
+                self._replace(mode=mode, mode_reason=reason)
 
     def use(self, product: str, index: int, model: str) -> None:
         """Name the product and the model that judge from now on."""
@@ -133,6 +135,11 @@ class Station:
         with self._lock:
             self._now = replace(self._now, last_seq=verdict.seq, last_result=verdict.result)
         self.changed.set()
+
+    def reborn(self) -> None:
+        """Say everything again: somebody new is listening."""
+        with self._lock:
+            self._replace(births=self._now.births + 1)
 
     def event(self, name: str, **facts: object) -> None:
         """Queue one event for `B/event`."""
