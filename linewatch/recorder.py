@@ -90,12 +90,11 @@ class Recorder:
             heatmap_name = ""
         verdict = self._in_time(replace(verdict, image=image_name, heatmap=heatmap_name), inspection)
 
-        journaled = self._commit(self._journal.append, verdict)
+        self._commit(self._journal.append, verdict)
         checked = self._in_time(verdict, inspection)
         if checked.result is not verdict.result:  # The disk was slow: the PLC must not read this PASS.
             verdict = replace(checked, latency_ms=self._latency_ns(inspection) // 1_000_000)
-            if journaled:
-                self._commit(self._journal.amend, verdict)
+            self._commit(self._journal.amend, verdict)  # Also if refused: what is owed must be true too.
         self._publish(verdict)
         self._journal.release(verdict.boot, verdict.seq)
 
