@@ -46,7 +46,9 @@ _STEM_CHANNELS = 32
 
 
 def build_backbone(height: int, width: int) -> keras.Model:
-    """Return the network: (n, height, width, 3) float32 RGB, 0 to 255 -> its three taps, frozen.
+    """Return the network: (n, height, width, 3) float32 BGR, 0 to 255 -> its three taps, frozen.
+
+    It was trained on RGB; its first kernel is turned round instead of every picture.
 
     Raises UsageError when the weights are not installed or not the ones that were published.
     """
@@ -115,7 +117,8 @@ def _load_weights(model: keras.Model, state: dict[str, NDArray[np.float32]]) -> 
         elif isinstance(layer, keras.layers.DepthwiseConv2D):
             layer.set_weights([state[f"{name}.weight"].transpose(2, 3, 0, 1)])
         else:
-            layer.set_weights([state[f"{name}.weight"].transpose(2, 3, 1, 0)])
+            kernel = state[f"{name}.weight"].transpose(2, 3, 1, 0)
+            layer.set_weights([kernel[:, :, ::-1] if name == "_conv_stem" else kernel])
 
 
 def _weights_file() -> Path:

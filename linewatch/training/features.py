@@ -51,7 +51,7 @@ def feature_model(shape: tuple[int, int], target: float | None) -> keras.Model:
     """
     height, width = shape
     inlet = keras.Input((height, width, 3))
-    taps = build_backbone(height, width)(ops.flip(_lit(inlet, target), axis=-1))
+    taps = build_backbone(height, width)(_lit(inlet, target))
     rows, columns = height // STRIDE, width // STRIDE
     return keras.Model(inlet, ops.concatenate([_to_grid(tap, rows, columns) for tap in taps], axis=-1))
 

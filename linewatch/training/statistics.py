@@ -10,7 +10,7 @@ from linewatch.training.features import Features
 
 CELL = 2  # Positions on a side that share one covariance: more samples, and hardly less local.
 RANK = 64  # Directions kept per cell; the rest are replaced by their mean.
-PRIOR = 1.5  # Pictures per channel that weigh as much as what is known of the whole part.
+PRIOR = 2.5  # Pictures per channel that weigh as much as what is known of the whole part.
 _RIDGE = 0.01
 
 
