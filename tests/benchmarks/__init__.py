@@ -1,0 +1,1 @@
+"""Measurements that take too long for every test run; each prints a table and the machine."""

@@ -1,0 +1,161 @@
+"""Train and evaluate every product below a folder, with seeds and ablations, and print the table.
+
+    python -m tests.benchmarks.products ../shared/data [PRODUCT ...] [--seeds 0 1 2] [--ablations]
+
+A product is a folder with train/good and test/good, test/DEFECT. Nothing is tuned per product.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linewatch.training.calibrate import rate_bound
+from linewatch.training.evaluate import evaluate
+from linewatch.training.model import Design
+from linewatch.training.recalibrate import recalibrate
+from linewatch.training.train import PIXEL, train
+
+WHOLE = "linewatch"
+VARIANTS: dict[str, tuple[Design, str]] = {
+    WHOLE: (Design(), "auto"),
+    "one covariance for all places": (replace(Design(), whitening="global"), "auto"),
+    "plain squared error": (replace(Design(), whitening="none"), "auto"),
+    "statistics without autoencoder": (replace(Design(), autoencoder=False), "auto"),
+    "without registration": (Design(), "off"),
+    "without gain": (replace(Design(), gain=False), "auto"),
+    "pixel autoencoder": (PIXEL, "auto"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training and its evaluation; rates are shares, areas per cent."""
+
+    product: str
+    variant: str
+    seed: int
+    images: int
+    train_s: float
+    bundle_mb: float
+    good: int
+    image_auroc: float
+    pixel_auroc: float | None
+    rejected: dict[str, float]  # Of unseen good pictures, by wanted rate.
+    recall: dict[str, float]
+
+
+def products(root: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield the folders that hold a product."""
+    for folder in sorted(root.iterdir()):
+        if (folder / "train" / "good").is_dir() and (not names or folder.name in names):
+            yield folder
+
+
+def measure(folder: Path, variant: str, seed: int, work: Path) -> Row:
+    """Train one variant of one product and evaluate it at 1 % and 5 %."""
+    design, align = VARIANTS[variant]
+    models, recipes = work / "models", work / "recipes"
+    product = folder.name
+    started = time.perf_counter()
+    bundle = train(product, folder / "train" / "good", models, recipes, seed=seed, align=align, design=design)
+    train_s = time.perf_counter() - started
+    figures: dict[str, Any] = {}
+    rejected, recall = {}, {}
+    for wanted in (0.01, 0.05):
+        recalibrate(product, wanted, models, recipes)
+        figures = evaluate(product, folder, models, recipes)
+        rejected[f"{wanted:.0%}"], recall[f"{wanted:.0%}"] = figures["false_reject_rate"], figures["recall"]
+    return Row(
+        product,
+        variant,
+        seed,
+        bundle.training["images"],
+        train_s,
+        sum(path.stat().st_size for path in bundle.folder.rglob("*")) / 1e6,
+        figures["images_good"],
+        figures["image_auroc"],
+        figures["pixel_auroc"],
+        rejected,
+        recall,
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as Markdown, seeds averaged, with the mean over products below."""
+    lines = [
+        "| variant | product | image AUROC | pixel AUROC | rejected / found at 1 % | at 5 % | train s | MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for variant in dict.fromkeys(row.variant for row in rows):
+        mine = [row for row in rows if row.variant == variant]
+        names = list(dict.fromkeys(row.product for row in mine))
+        lines += [_line(name, [row for row in mine if row.product == name]) for name in names]
+        if len(names) > 1:
+            mean = np.mean([np.mean([r.image_auroc for r in mine if r.product == name]) for name in names])
+            lines.append(f"| **{variant}** | **mean of {len(names)}** | **{mean:.2f}** | | | | | |")
+    return "\n".join(lines)
+
+
+def _line(product: str, rows: Sequence[Row]) -> str:
+    def spread(values: Sequence[float]) -> str:
+        single = len(values) == 1 or np.ptp(values) < 0.005
+        return f"{np.mean(values):.2f}" + ("" if single else f" ({min(values):.2f} to {max(values):.2f})")
+
+    pixel = [row.pixel_auroc for row in rows if row.pixel_auroc is not None]
+    cells = [
+        rows[0].variant,
+        f"{product} ({rows[0].images} good)",
+        spread([row.image_auroc for row in rows]),
+        spread(pixel) if pixel else "no masks",
+    ]
+    for rate in ("1%", "5%"):
+        rejected = float(np.mean([row.rejected[rate] for row in rows]))
+        most = rate_bound(round(rejected * rows[0].good), rows[0].good)
+        found = float(np.mean([row.recall[rate] for row in rows]))
+        cells.append(f"{rejected:.1%} of {rows[0].good} (at most {most:.1%}) / {found:.0%}")
+    cells += [f"{np.mean([row.train_s for row in rows]):.0f}", f"{rows[0].bundle_mb:.1f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("products", nargs="*")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--ablations", action="store_true", help="every variant, the later ones with one seed"
+    )
+    parser.add_argument("--json", type=Path, help="write every row here too")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    for variant in VARIANTS if options.ablations else [WHOLE]:
+        for seed in options.seeds if variant == WHOLE else options.seeds[:1]:
+            for folder in products(options.data, options.products):
+                with tempfile.TemporaryDirectory(prefix="linewatch-bench-") as work:
+                    rows.append(measure(folder, variant, seed, Path(work)))
+                print(rows[-1], file=sys.stderr, flush=True)
+    print(table(rows))
+    memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"\n{os.cpu_count()} processors, {memory_gb:.1f} GB at most")
+    if options.json is not None:
+        keys = Row.__slots__
+        options.json.write_text(
+            json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()

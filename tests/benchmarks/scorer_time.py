@@ -1,0 +1,81 @@
+"""Time the scorer beside the bare backbone and beside rivals, in turns, in one run.
+
+    python -m tests.benchmarks.scorer_time models/demo/VERSION/scorer.xml [--rivals DIR]
+
+`DIR` holds the rivals' graphs (NAME.xml), made by `rivals.py` in their own environment. Everything
+runs through the same runtime with the same options, one picture at a time, taking turns, so that
+what else the machine does falls on all of them alike.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from linewatch.training.backbone import build_backbone
+from linewatch.training.compiling import convert
+
+OURS, BARE = "linewatch scorer", "bare backbone"
+
+
+def request(graph: Any, threads: int) -> Any:
+    """Return what runs one picture at a time, as the line does."""
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    return ov.Core().compile_model(graph, "CPU", options).create_infer_request()
+
+
+def picture(graph: Any) -> Any:
+    """Return noise of the graph's input shape and type."""
+    inlet = graph.input(0)
+    noise = np.random.default_rng(0).random(
+        [size.get_length() if size.is_static else 1 for size in inlet.partial_shape]
+    )
+    return (255 * noise).astype(np.uint8) if inlet.element_type == ov.Type.u8 else noise.astype(np.float32)
+
+
+def measure(graphs: dict[str, Any], threads: int, rounds: int) -> dict[str, float]:
+    """Return the median milliseconds of every graph, taking turns."""
+    runs = {name: (request(graph, threads), picture(graph)) for name, graph in graphs.items()}
+    took: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 3):
+        for name, (run, image) in runs.items():
+            started = time.perf_counter()
+            run.infer([image], share_inputs=True)
+            if number >= 3:  # The first ones fill caches.
+                took[name].append(1000 * (time.perf_counter() - started))
+    return {name: float(np.median(values)) for name, values in took.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scorer", type=Path)
+    parser.add_argument("--rivals", type=Path)
+    parser.add_argument("--rounds", type=int, default=60)
+    options = parser.parse_args()
+    core = ov.Core()
+    ours = core.read_model(options.scorer)
+    height, width = (int(side) for side in ours.input(0).shape[1:3])
+    graphs = {OURS: ours, BARE: convert(build_backbone(height, width), np.float32)}
+    for path in sorted(options.rivals.glob("*.xml")) if options.rivals else []:
+        graphs[path.stem] = core.read_model(path)
+    print(f"input {height}x{width}, {os.cpu_count()} processors, openvino {ov.__version__}\n")
+    print("| threads | graph | median ms | scorer takes |\n|---|---|---|---|")
+    for threads in (1, 2):
+        for name, ms in (figures := measure(graphs, threads, options.rounds)).items():
+            print(f"| {threads} | {name} | {ms:.1f} | {figures[OURS] / ms:.3f} of it |")
+
+
+if __name__ == "__main__":
+    main()
