@@ -53,7 +53,7 @@ class Inspector:
         station = self._station.snapshot()
         prepared = self._prepared  # Read once: a changeover may replace it at any time.
         age_ms = (self._clock_ns() - frame.captured_ns) // 1_000_000
-        self._metrics.frame_age.labels(station.station).observe(age_ms / 1000)
+        self._metrics.frame_age.observe(age_ms / 1000)
 
         scored: Scored | None = None
         if frame.image is None:

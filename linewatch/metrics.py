@@ -2,7 +2,15 @@
 
 from collections.abc import Callable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from linewatch import __version__
@@ -21,6 +29,8 @@ class Metrics:
     """
 
     def __init__(self, station: str) -> None:
+        # They would double every counter, and nobody asks for them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the client left its annotations out
         self.registry = CollectorRegistry()
         self._beats: dict[str, int] = {}
         self.station = station
@@ -29,14 +39,16 @@ class Metrics:
         self.inspections = self._counter("inspections", "Verdicts by product and result", "product", "result")
         self.capture_to_verdict = self._histogram(
             "capture_to_verdict_seconds", "Exposure to published verdict"
-        )
+        ).labels(station)
         self.stage_duration = self._histogram("stage_duration_seconds", "Work on one item", "stage")
         self.score_ratio = self._histogram(
             "score_ratio", "Raw score divided by the threshold", "product", buckets=_SCORE_RATIO
         )
         self.frames_captured = self._counter("frames_captured", "Exposures").labels(station)
         self.frames_dropped = self._counter("frames_dropped", "Exposures that got ERROR unjudged", "reason")
-        self.frame_age = self._histogram("frame_age_seconds", "Age of a frame when scoring begins")
+        self.frame_age = self._histogram("frame_age_seconds", "Age of a frame when scoring begins").labels(
+            station
+        )
         self.camera_up = self._gauge("camera_up", "1 while the source delivers frames").labels(station)
         self.camera_reconnects = self._counter("camera_reconnects", "Times the source came back").labels(
             station

@@ -181,7 +181,7 @@ class Recorder:
 
     def _count(self, verdict: Verdict, inspection: Inspection) -> None:
         self._metrics.inspections.labels(verdict.station, verdict.product, verdict.result).inc()
-        self._metrics.capture_to_verdict.labels(verdict.station).observe(self._latency_ns(inspection) / 1e9)
+        self._metrics.capture_to_verdict.observe(self._latency_ns(inspection) / 1e9)
         if inspection.scored is not None:
             ratio = verdict.raw / verdict.threshold
             self._metrics.score_ratio.labels(verdict.station, verdict.product).observe(ratio)
