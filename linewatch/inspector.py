@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from linewatch.domain import Frame, Image, Inspection, Reason, Result, Scored, State
-from linewatch.errors import NotRegistered
+from linewatch.errors import ImageError, NotRegistered
 from linewatch.health import Gate
 from linewatch.metrics import Metrics
 from linewatch.recipe import Recipe, judge
@@ -68,8 +68,12 @@ class Inspector:
             try:
                 scored = prepared.scorer.score(frame.image, prepared.recipe)
                 result, reason = judge(scored.raw, prepared.recipe)
+                self._station.restored("recipe")
             except NotRegistered:
                 result, reason = Result.UNSURE, Reason.NOT_REGISTERED
+            except ImageError as trouble:  # Its roi or mask does not fit this picture.
+                result, reason = Result.ERROR, Reason.BAD_PICTURE
+                self._station.impaired("recipe", str(trouble))
 
         if scored is None and result is Result.ERROR:
             self._metrics.frames_dropped.labels(station.station, reason.name.lower()).inc()

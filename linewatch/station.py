@@ -28,7 +28,7 @@ class Snapshot:
     mode: State = State.STARTING  # What the daemon intends: the state without troubles.
     mode_reason: str = ""
     camera_trouble: str = NOT_OPENED
-    impairments: dict[str, str] = field(default_factory=dict)  # "journal", "evidence", "broker": why.
+    impairments: dict[str, str] = field(default_factory=dict)  # "journal", "recipe", ...: why.
     selftest_passed: bool = False
     last_seq: int = 0
     last_result: Result | None = None
@@ -112,7 +112,7 @@ class Station:
             self.event("camera_back", after_s=round(silent_s, 1))
 
     def impaired(self, part: str, why: str) -> None:
-        """Report trouble with "journal", "evidence" or "broker": judging goes on, DEGRADED."""
+        """Report trouble with "journal", "evidence", "broker" or "recipe": the line goes on, DEGRADED."""
         with self._lock:
             first = part not in self._now.impairments
             if self._now.impairments.get(part) != why:
