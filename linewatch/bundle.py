@@ -17,6 +17,7 @@ from linewatch.registration import Registration
 
 FORMAT = 1
 ACTIVE = "active"
+PREVIOUS = "previous"
 MANIFEST = "manifest.json"
 GRAPH = "scorer.xml"
 WEIGHTS = "scorer.bin"
@@ -163,7 +164,20 @@ def activate(models: Path, product: str, version: str) -> None:
     """Make `version` the active one, after proving it. Raises RecipeError and changes nothing if unfit."""
     read_bundle(models, product, version)
     pointer = models / product / ACTIVE
-    fresh = pointer.with_name(f".{ACTIVE}.{os.getpid()}")
+    if pointer.exists() and (before := active_version(models, product)) != version:
+        _point(pointer.with_name(PREVIOUS), before)
+    _point(pointer, version)
+
+
+def previous_version(models: Path, product: str) -> str:
+    """Return the version that was active before the present one, "" if there was none."""
+    pointer = models / product / PREVIOUS
+    return pointer.read_text(encoding="utf-8").strip() if pointer.exists() else ""
+
+
+def _point(pointer: Path, version: str) -> None:
+    """Write a pointer file whole or not at all."""
+    fresh = pointer.with_name(f".{pointer.name}.{os.getpid()}")
     fresh.write_text(version + "\n", encoding="utf-8")
     fresh.replace(pointer)
 

@@ -1,5 +1,6 @@
 """The command line: argument parsing only. Every command imports what it needs when it runs."""
 
+import importlib.util
 import json
 import logging
 import sys
@@ -102,6 +103,187 @@ def capture(
     typer.echo(f"{saved} frames in {out}; look through them and take out every bad part before training")
 
 
+@app.command()
+def train(
+    product: Product,
+    images: Annotated[Path, typer.Option(help="Folder of good pictures, 30 to 300 of them.")],
+    models: Annotated[Path | None, typer.Option(help="Where models are kept.")] = None,
+    false_reject: FalseReject = 0.01,
+    pixels: Annotated[
+        int, typer.Option(help="Size of the scorer's picture: more sees finer defects.")
+    ] = 65536,
+    align: Annotated[str, typer.Option(help="Find and turn the part first: auto, on or off.")] = "auto",
+    architecture: Annotated[str, typer.Option(help="feature, or pixel to compare with.")] = "feature",
+    seed: Annotated[int, typer.Option(help="For a repeatable result.")] = 0,
+    config: Config = None,
+) -> None:
+    """Learn a product from good pictures only; the first version becomes active."""
+    _needs_training_parts()
+    from linewatch import settings
+    from linewatch.training.progress import bar
+    from linewatch.training.train import train as learn
+
+    place = settings.load(config).models
+    with bar() as progress:
+        bundle = learn(
+            product,
+            images,
+            models or place.path,
+            place.recipes,
+            false_reject=false_reject,
+            pixels=pixels,
+            align=align,
+            architecture=architecture,
+            seed=seed,
+            progress=progress,
+        )
+    typer.echo(f"{product} {bundle.version}")
+    typer.echo(f"report: {bundle.folder / 'report.html'}")
+
+
+@app.command()
+def calibrate(
+    product: Product,
+    false_reject: FalseReject,
+    good: Annotated[
+        Path | None, typer.Option(help="Good pictures that the model has not learnt from.")
+    ] = None,
+    bad: Annotated[Path | None, typer.Option(help="Defective ones, to see what is found.")] = None,
+    config: Config = None,
+) -> None:
+    """Set new thresholds without learning again; they go into the recipe."""
+    _needs_training_parts()
+    from linewatch import settings
+    from linewatch.training.progress import bar
+    from linewatch.training.recalibrate import recalibrate
+
+    place = settings.load(config).models
+    with bar() as progress:
+        done = recalibrate(
+            product, false_reject, place.path, place.recipes, good=good, bad=bad, progress=progress
+        )
+    calibration = done.calibration
+    bound = "not yet known" if calibration.bound is None else f"at most {calibration.bound:.2%}"
+    typer.echo(f"threshold {calibration.threshold:.6g}, unsure above {calibration.unsure_threshold:.6g}")
+    typer.echo(
+        f"from {len(calibration.scores)} good pictures ({calibration.method}); false rejects {bound} (95 %)"
+    )
+    for point in done.points:
+        typer.echo(
+            f"threshold {point.threshold:.4g}: rejects {point.false_reject:.1%} of good, "
+            f"finds {point.recall:.1%} of defects, precision {point.precision:.1%}"
+        )
+    typer.echo(f"recipe: {done.recipe}")
+
+
+@app.command()
+def evaluate(
+    product: Product,
+    data: Annotated[
+        Path, typer.Option(help="good/ and one folder for each defect; ground_truth/ beside it.")
+    ],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report to look at here.")] = None,
+    config: Config = None,
+) -> None:
+    """Measure a model on labelled pictures that it has never seen."""
+    _needs_training_parts()
+    from linewatch import settings
+    from linewatch.training.evaluate import evaluate as measure
+    from linewatch.training.progress import bar
+
+    place = settings.load(config).models
+    with bar() as progress:
+        figures = measure(
+            product, data, place.path, place.recipes, html=html, threads=place.threads, progress=progress
+        )
+    typer.echo(json.dumps(figures, indent=2))
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
+def inspect(
+    product: Product,
+    images: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the heatmaps.")] = None,
+    config: Config = None,
+) -> None:
+    """Judge picture files; one JSON line each."""
+    from linewatch import settings
+    from linewatch.offline import inspect_files
+
+    chosen = settings.load(config)
+    place = chosen.models
+    for verdict in inspect_files(
+        product,
+        images,
+        place.path,
+        place.recipes,
+        out=out,
+        station=chosen.station.name,
+        threads=place.threads,
+    ):
+        typer.echo(json.dumps(verdict, separators=(",", ":")))
+
+
+@models_app.command("list")
+def models_list(
+    product: Annotated[str | None, typer.Argument(help="Only this product's.")] = None, config: Config = None
+) -> None:
+    """Show every model version; the active ones with a star."""
+    from linewatch import lifecycle, settings
+
+    for found in lifecycle.list_models(settings.load(config).models.path, product):
+        star = "*" if found.active else " "
+        typer.echo(f"{star} {found.product} {found.version}  {found.created}  {found.text}")
+
+
+@models_app.command("show")
+def models_show(
+    product: Product, version: Annotated[str, typer.Argument()] = "active", config: Config = None
+) -> None:
+    """Print what is known of one version as JSON."""
+    from linewatch import lifecycle, settings
+
+    known = lifecycle.facts(settings.load(config).models.path, product, version)
+    typer.echo(json.dumps(known, indent=2, default=str))
+
+
+@models_app.command("verify")
+def models_verify(
+    product: Product, version: Annotated[str, typer.Argument()] = "active", config: Config = None
+) -> None:
+    """Prove every file of a version, and the golden samples of the active one."""
+    from linewatch import lifecycle, settings
+
+    bundle = lifecycle.verify(settings.load(config), product, version)
+    typer.echo(f"{product} {bundle.version}: {len(bundle.files)} files intact")
+
+
+@models_app.command("activate")
+def models_activate(
+    product: Product,
+    version: Annotated[str, typer.Argument()],
+    why: Annotated[str, typer.Option(help="Kept in the audit.")] = "",
+    config: Config = None,
+) -> None:
+    """Make a version the active one; a running daemon takes it up on SIGHUP or a product command."""
+    from linewatch import lifecycle, settings
+
+    before = lifecycle.make_active(settings.load(config), product, version, why)
+    typer.echo(f"{product}: {version} is active (before: {before or 'none'})")
+
+
+@models_app.command("rollback")
+def models_rollback(product: Product, config: Config = None) -> None:
+    """Make the version active again that was so before."""
+    from linewatch import lifecycle, settings
+
+    now, before = lifecycle.roll_back(settings.load(config), product)
+    typer.echo(f"{product}: {now} is active again (before: {before})")
+
+
 def main() -> None:
     """Run the command line; every error a user can cause is one sentence on stderr."""
     debug = "--debug" in sys.argv
@@ -113,6 +295,14 @@ def main() -> None:
             raise
         typer.echo(f"linewatch: {error}", err=True)
         sys.exit(_exit_status(error))
+
+
+def _needs_training_parts() -> None:
+    """Say what to install, instead of a traceback, where only the line's own parts are."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UsageError(
+            "this command needs the training parts; install them: pip install 'linewatch[train]'"
+        )
 
 
 def _exit_status(error: LinewatchError) -> int:

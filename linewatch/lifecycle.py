@@ -1,0 +1,103 @@
+"""The life of a product's models: which are there, which is active, and who changed that."""
+
+import getpass
+from dataclasses import dataclass
+from pathlib import Path
+
+from linewatch.bundle import Bundle, activate, active_version, previous_version, read_bundle, versions
+from linewatch.changeover import prepare
+from linewatch.errors import RecipeError, UsageError
+from linewatch.journal import append_audit
+from linewatch.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One model version on disk."""
+
+    product: str
+    version: str
+    active: bool
+    created: str  # UTC, ISO 8601; "" if the model is unfit.
+    text: str  # For people: the threshold, or why it is unfit.
+
+
+def list_models(models: Path, product: str | None = None) -> list[Listed]:
+    """Return every version of one product, or of all, oldest first."""
+    products = (
+        [product]
+        if product
+        else sorted(path.name for path in models.glob("*/") if versions(models, path.name))
+    )
+    return [_listed(models, name, version) for name in products for version in versions(models, name)]
+
+
+def facts(models: Path, product: str, version: str) -> dict[str, object]:
+    """Return what is known of a version: threshold, data, settings, file hashes. Raises RecipeError."""
+    bundle = read_bundle(models, product, version)
+    calibration = bundle.calibration
+    return {
+        "product": product,
+        "version": bundle.version,
+        "active": bundle.version == _active(models, product),
+        "created": bundle.created,
+        "input_shape": list(bundle.input_shape),
+        "registered": bundle.registration is not None,
+        "threshold": calibration.threshold,
+        "unsure_threshold": calibration.unsure_threshold,
+        "false_reject": calibration.false_reject,
+        "false_reject_bound": calibration.bound,
+        "calibration_pictures": len(calibration.scores),
+        "training": dict(bundle.training),
+        "files": dict(bundle.files),
+    }
+
+
+def verify(settings: Settings, product: str, version: str | None) -> Bundle:
+    """Prove a version's files and, if it is active, its golden samples. Raises RecipeError."""
+    bundle = read_bundle(settings.models.path, product, version or "active")
+    if bundle.version == _active(settings.models.path, product):
+        prepare(product, settings.models)
+    return bundle
+
+
+def make_active(settings: Settings, product: str, version: str, why: str) -> str:
+    """Activate a version and keep in the audit who did it; return the one before, "" if none was."""
+    before = _active(settings.models.path, product)
+    read_bundle(settings.models.path, product, version)  # Unfit: refuse before anything is written.
+    append_audit(
+        settings.journal.path,
+        getpass.getuser(),
+        "model_activated",
+        {"product": product, "from": before, "to": version, "why": why},
+    )
+    activate(settings.models.path, product, version)
+    return before
+
+
+def roll_back(settings: Settings, product: str) -> tuple[str, str]:
+    """Activate the version that was active before; return it and the one it replaces. Raises UsageError."""
+    previous = previous_version(settings.models.path, product)
+    if not previous:
+        raise UsageError(
+            f"product {product!r} has no earlier active model; see: linewatch models list {product}"
+        )
+    return previous, make_active(settings, product, previous, "rollback")
+
+
+def _listed(models: Path, product: str, version: str) -> Listed:
+    active = version == _active(models, product)
+    try:
+        bundle = read_bundle(models, product, version)
+    except RecipeError as trouble:
+        return Listed(product, version, active, "", f"UNFIT: {trouble}")
+    calibration = bundle.calibration
+    text = f"threshold {calibration.threshold:.4g} from {len(calibration.scores)} pictures"
+    return Listed(product, version, active, bundle.created, text)
+
+
+def _active(models: Path, product: str) -> str:
+    try:
+        return active_version(models, product)
+    except RecipeError:
+        return ""
