@@ -47,3 +47,8 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml config/constraints.txt
 
 clean:
 	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: constraints
+constraints: $(VENV)/.test  ## Write down the versions that are installed now.
+	@{ echo "# The versions that the tests ran with: installs are repeatable. Made anew by: make constraints"; \
+	  $(BIN)/pip --disable-pip-version-check freeze --exclude-editable; } > config/constraints.txt
