@@ -5,7 +5,7 @@ from typing import Protocol
 
 from linewatch.bundle import Bundle
 from linewatch.domain import Image, Result, Scored
-from linewatch.errors import SelfTestFailed
+from linewatch.errors import NotRegistered, SelfTestFailed
 from linewatch.pictures import read_image
 from linewatch.recipe import Recipe, judge
 
@@ -29,7 +29,10 @@ def self_test(scorer: Scores, recipe: Recipe, bundle: Bundle) -> None:
     plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
     name = f"model {bundle.product}/{bundle.version}"
     for sample in bundle.golden:
-        raw = scorer.score(read_image(bundle.folder / sample.file), plain).raw
+        try:
+            raw = scorer.score(read_image(bundle.folder / sample.file), plain).raw
+        except NotRegistered as trouble:
+            raise SelfTestFailed(f"{name}: golden sample {sample.file}: {trouble}") from trouble
         if not abs(raw - sample.raw) <= SCORE_TOLERANCE * max(1.0, sample.raw):
             raise SelfTestFailed(
                 f"{name} scores golden sample {sample.file} {raw:.4f} instead of {sample.raw:.4f}; "

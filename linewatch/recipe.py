@@ -186,7 +186,9 @@ def _read_toml(path: Path, product: str) -> _RecipeFile:
 
 
 def _sentence(error: ValidationError, path: Path) -> str:
-    first = error.errors()[0]
+    errors = error.errors()
+    # A misspelt `index` is also a missing one; the spelling is what to mend.
+    first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
     key = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         known = list(_RecipeFile.model_fields)

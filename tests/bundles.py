@@ -23,6 +23,7 @@ from linewatch.bundle import (
 )
 from linewatch.domain import Image, Result
 from linewatch.recipe import write_recipe
+from linewatch.registration import Registration
 from linewatch.settings import ModelsSettings
 
 SIDE_PX = 64
@@ -45,6 +46,7 @@ def teach(
     index: int = 0,
     level: int = LEVEL,
     golden: Sequence[tuple[Image, Result, float]] | None = None,
+    registration: Registration | None = None,
     created: str = "2026-11-22T10:00:00+00:00",
 ) -> Bundle:
     """Write and activate a version of `product`, with a recipe; threshold 2.0, unsure from 1.5.
@@ -65,7 +67,7 @@ def teach(
             product,
             created=created,
             input_shape=(SIDE_PX, SIDE_PX),
-            registration=None,
+            registration=registration,
             calibration=Calibration(2.0, 1.5, 0.01, None, "test", (0.5, 0.9)),
             pictures=PictureStatistics((60.0, 100.0, 140.0), (0.0, 1.0, 2.0)),
             golden=tuple(

@@ -1,0 +1,249 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from linewatch.changeover import Changeover, prepare
+from linewatch.domain import Frame, Result, State
+from linewatch.errors import RecipeError, SelfTestFailed
+from linewatch.inspector import Inspector
+from linewatch.metrics import Metrics
+from linewatch.registration import Registration
+from linewatch.settings import ModelsSettings
+from linewatch.station import Station
+from tests.bundles import models_in, part, teach
+from tests.fakes import frame
+
+WRONG = [(part(), Result.PASS, 1.7)]  # This machine scores it 0.0.
+
+
+class Line:
+    """A changeover over real models, and an inspector to see what judges."""
+
+    def __init__(self, models: ModelsSettings) -> None:
+        self.metrics = Metrics("test")
+        self.station = Station("test", 7, "demo", self.metrics)
+        self.station.camera_back(0)
+        self.inspector = Inspector(self.station, self.metrics, frame_age_ms_max=10_000)
+        self.changeover = Changeover(models, self.inspector, self.station, self.metrics, live=False)
+        self.modes: list[State] = []
+        intend = self.station.intend
+
+        def spy(mode: State, reason: str = "") -> None:
+            self.modes.append(mode)
+            intend(mode, reason)
+
+        self.station.intend = spy  # type: ignore[method-assign]  # to see the order
+
+    def inspect(self, shown: Frame | None = None) -> tuple[str, str, Result]:
+        """Inspect a good part of product demo; return product, model and result."""
+        (inspection,) = self.inspector.inspect(shown or frame(image=part()))
+        return inspection.product, inspection.model, inspection.result
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return a metric's value."""
+        return self.metrics.registry.get_sample_value(f"linewatch_{name}", {"station": "test", **labels})
+
+    def events(self) -> list[str]:
+        """Return the names of the events so far."""
+        return [str(event["event"]) for event in self.station.events]
+
+
+def test_the_first_product_is_tested_before_it_judges(tmp_path: Path) -> None:
+    """STARTING, SELFTEST, READY; product, index and version are the model's."""
+    models = models_in(tmp_path)
+    version = teach(models, index=3).version
+    line = Line(models)
+
+    line.changeover.begin("demo")
+
+    now = line.station.snapshot()
+    assert line.modes == [State.SELFTEST, State.READY]
+    assert (now.product, now.product_index, now.model, now.selftest_passed) == ("demo", 3, version, True)
+    assert line.inspect() == ("demo", version, Result.PASS)
+    assert line.value("selftest_success", product="demo") == 1
+    assert line.value("inspections_total", product="demo", result="FAIL") == 0
+    assert (line.value("model_load_seconds") or 0) > 0
+    assert line.events() == []
+
+
+def test_a_change_brings_recipe_model_and_numbers_of_the_new_product(tmp_path: Path) -> None:
+    """What passes as demo fails as lid; the PLC's index, the metrics and the event follow."""
+    models = models_in(tmp_path)
+    teach(models, index=1)
+    version = teach(models, "lid", index=7, level=140, golden=[]).version
+    line = Line(models)
+    line.changeover.begin("demo")
+
+    line.changeover.change("lid")
+
+    assert line.modes[2:] == [State.CHANGEOVER, State.READY]
+    assert line.inspect() == ("lid", version, Result.FAIL)
+    assert line.station.snapshot().product_index == 7
+    assert line.events() == ["product_changed"]
+    assert line.station.events[0]["product"] == "lid"
+    assert (line.value("changeover_seconds") or 0) > 0
+    shown = [s.labels["product"] for m in line.metrics.model_info.collect() for s in m.samples]
+    assert shown == ["lid"]
+
+
+def no_recipe(models: ModelsSettings) -> None:
+    """Leave the product without a recipe."""
+
+
+def no_model(models: ModelsSettings) -> None:
+    """Give it a recipe and no model."""
+    models.recipes.mkdir(parents=True, exist_ok=True)
+    (models.recipes / "lid.toml").write_text("index = 7\n")
+
+
+def broken_recipe(models: ModelsSettings) -> None:
+    """Give it a recipe with a typo."""
+    teach(models, "lid")
+    (models.recipes / "lid.toml").write_text("indx = 7\n")
+
+
+def tampered(models: ModelsSettings) -> None:
+    """Change one byte of its weights."""
+    weights = teach(models, "lid").folder / "scorer.bin"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+
+
+def failed_self_test(models: ModelsSettings) -> None:
+    """Record scores that this machine does not reach."""
+    teach(models, "lid", golden=WRONG)
+
+
+def senseless_threshold(models: ModelsSettings) -> None:
+    """Let an engineer raise the threshold above the challenge sample."""
+    teach(models, "lid")
+    (models.recipes / "lid.toml").write_text("index = 7\nthreshold = 4.0\n")
+
+
+UNFIT: list[tuple[Callable[[ModelsSettings], None], str]] = [
+    (no_recipe, "has no recipe"),
+    (no_model, "has no active model"),
+    (broken_recipe, "indx is not a recipe key; did you mean index?"),
+    (tampered, "was changed after training"),
+    (failed_self_test, "scores golden sample golden/0.png 0.0000 instead of 1.7000"),
+    (senseless_threshold, "must fail but scores 3.000 at threshold 4.000"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "sentence"), UNFIT)
+def test_an_unfit_product_leaves_fault_and_never_the_old_product(
+    tmp_path: Path, spoil: Callable[[ModelsSettings], None], sentence: str
+) -> None:
+    """The line must not go on silently with what was there before: every part is an ERROR that says so."""
+    models = models_in(tmp_path)
+    teach(models, index=1)
+    spoil(models)
+    line = Line(models)
+    line.changeover.begin("demo")
+
+    with pytest.raises(RecipeError, match=re.escape(sentence)):
+        line.changeover.change("lid")
+
+    now = line.station.snapshot()
+    assert line.modes[2:] == [State.CHANGEOVER, State.FAULT]
+    assert sentence in now.reasons[0]
+    assert (now.product, now.model, now.selftest_passed) == ("lid", "", False)
+    assert line.inspect() == ("lid", "", Result.ERROR)
+    assert line.value("selftest_success", product="lid") == 0
+    assert line.value("inspections_total", product="lid", result="ERROR") == 0
+    assert line.events() == ["selftest_failed"]
+    assert line.inspector.prepared is None
+
+
+def test_a_first_product_that_is_unfit_leaves_fault(tmp_path: Path) -> None:
+    """The daemon runs on and can be told another product."""
+    models = models_in(tmp_path)
+    line = Line(models)
+    with pytest.raises(RecipeError):
+        line.changeover.begin("demo")
+    assert line.modes == [State.SELFTEST, State.FAULT]
+
+    version = teach(models).version
+    line.changeover.change("demo")
+    assert line.inspect() == ("demo", version, Result.PASS)
+    assert line.station.snapshot().state is State.READY
+
+
+def test_a_self_test_reads_recipe_and_model_from_disk_again(tmp_path: Path) -> None:
+    """That is how a new threshold or a newly activated version comes into use."""
+    models = models_in(tmp_path)
+    old = teach(models, index=3).version
+    line = Line(models)
+    line.changeover.begin("demo")
+    new = teach(models, level=80, golden=[]).version
+    (models.recipes / "demo.toml").write_text("index = 5\nthreshold = 9.0\n")
+
+    line.changeover.test()
+
+    assert new != old
+    assert line.inspect() == ("demo", new, Result.PASS)  # 2.0 of 9.0.
+    assert line.station.snapshot().product_index == 5
+    assert line.modes[2:] == [State.SELFTEST, State.READY]
+
+
+def test_a_self_test_of_a_paused_station_leaves_it_paused(tmp_path: Path) -> None:
+    """Only `resume` ends a pause, and its reason stays."""
+    models = models_in(tmp_path)
+    teach(models)
+    line = Line(models)
+    line.changeover.begin("demo")
+    line.station.intend(State.PAUSED, "paused by command")
+
+    line.changeover.test()
+
+    now = line.station.snapshot()
+    assert (now.state, now.reasons) == (State.PAUSED, ["paused by command"])
+
+
+def test_a_self_test_leads_out_of_fault_once_the_cause_is_mended(tmp_path: Path) -> None:
+    """Activate the version before, test, and the line goes on; while it is broken it stays in FAULT."""
+    models = models_in(tmp_path)
+    bundle = teach(models)
+    weights, good = bundle.graph.with_suffix(".bin"), bundle.graph.with_suffix(".bin").read_bytes()
+    line = Line(models)
+    line.changeover.begin("demo")
+    weights.write_bytes(b"")
+
+    for _ in range(2):
+        with pytest.raises(RecipeError):
+            line.changeover.test()
+        assert line.station.snapshot().state is State.FAULT
+
+    weights.write_bytes(good)
+    line.changeover.test()
+    assert (line.station.snapshot().state, line.inspect()[2]) == (State.READY, Result.PASS)
+
+
+def test_nothing_passes_from_the_first_line_of_a_change_to_its_last(tmp_path: Path) -> None:
+    """While models are loaded the old product does not judge either."""
+    models = models_in(tmp_path)
+    teach(models)
+    teach(models, "lid", index=7)
+    line = Line(models)
+    line.changeover.begin("demo")
+    seen: list[Result] = []
+    know = line.metrics.know_product
+
+    def meanwhile(product: str) -> None:
+        seen.append(line.inspect()[2])
+        know(product)
+
+    line.metrics.know_product = meanwhile  # type: ignore[method-assign]  # called while it is changing
+    line.changeover.change("lid")
+
+    assert seen == [Result.ERROR]
+
+
+def test_a_golden_sample_in_which_no_part_is_found_fails_the_self_test(tmp_path: Path) -> None:
+    """Whatever keeps a stored picture from being scored is the model's fault and not a crash."""
+    models = models_in(tmp_path)
+    teach(models, registration=Registration(True, False, 0.5, 0.5, 0, 0, area_min=0.1, area_max=0.3))
+
+    with pytest.raises(SelfTestFailed, match=r"golden sample golden/0\.png: the part covers 100\.0%"):
+        prepare("demo", models)
