@@ -102,11 +102,23 @@ class Evidence:
             raise
         self._account(_shelf(name), size)
 
-    def _write(self, target: Path, image: Image) -> int:
+    def prove(self) -> None:
+        """Write a few bytes and remove them: the disk works again. Raises StorageFull when it does not."""
+        self._refuse_when_short()
+        probe = self._root / ".probe"
+        with self._storing(probe):
+            probe.write_bytes(b"linewatch")
+            probe.unlink()
+        self._refused_until_s = -1.0
+
+    def _refuse_when_short(self) -> None:
         if self.free_bytes() < self._settings.free_bytes_min:
             raise StorageFull(
                 self._root, f"less than {self._settings.free_bytes_min} bytes are free; free some"
             )
+
+    def _write(self, target: Path, image: Image) -> int:
+        self._refuse_when_short()
         data = _encoded(target.name, image)
         new = target.with_name(f".{target.name}")
         with self._storing(target):

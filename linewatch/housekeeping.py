@@ -23,7 +23,6 @@ class Housekeeping:
         metrics: Metrics,
         *,
         retention_days: float,
-        free_bytes_min: int,
     ) -> None:
         self._journal = journal
         self._reader = journal.reader()
@@ -31,7 +30,6 @@ class Housekeeping:
         self._station = station
         self._metrics = metrics
         self._retention_days = retention_days
-        self._free_bytes_min = free_bytes_min
 
     def run(self, stage: Stage, stop: threading.Event) -> None:
         """Keep house until `stop`."""
@@ -52,9 +50,9 @@ class Housekeeping:
         try:
             self._metrics.evidence_files_deleted.inc(self._evidence.sweep())
             self._metrics.evidence_bytes.set(self._evidence.bytes_kept)
-            free_bytes = self._evidence.free_bytes()
-            self._metrics.disk_free.set(free_bytes)
-            if free_bytes >= self._free_bytes_min:
-                self._station.restored("evidence")  # Should writing fail all the same, it says so again.
+            self._metrics.disk_free.set(self._evidence.free_bytes())
+            if "evidence" in self._station.snapshot().impairments:
+                self._evidence.prove()
+                self._station.restored("evidence")
         except StorageFull as trouble:
             self._station.impaired("evidence", str(trouble))

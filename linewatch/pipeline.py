@@ -111,7 +111,6 @@ def run(
             station,
             metrics,
             retention_days=settings.journal.retention_days,
-            free_bytes_min=settings.evidence.free_bytes_min,
         )
 
         def stage(name: str, run: Callable[[Stage], None]) -> Stage:
