@@ -96,13 +96,19 @@ def live_link(
 def courier(settings: Settings, journal: Journal, metrics: Metrics) -> Courier:
     """Return what carries the journal to the history topic."""
     connect: Callable[[], AbstractContextManager[Publisher]] = Silence
+    sent: Callable[[int], None] = _uncounted
     if settings.mqtt.enabled:
         connect = Broker(settings.mqtt, f"linewatch-{settings.station.name}-history").connect
+        sent = metrics.mqtt_messages.labels(metrics.station, "history", "sent").inc
     return Courier(
         journal.reader(),
         journal.delivered,
         connect,
         Topics(settings.mqtt.base_topic).history,
         grace_s=settings.limits.grace_s,
-        sent=metrics.mqtt_messages.labels(metrics.station, "history", "sent").inc,
+        sent=sent,
     )
+
+
+def _uncounted(_taken: int) -> None:
+    """Silence takes messages; none of them was sent."""
