@@ -1,9 +1,11 @@
 """The daemon as the page sees it: snapshots and files, never a lane."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import cv2
@@ -62,9 +64,10 @@ class StationDesk:
         self._models = models
         self._latest = latest
         self.alive = alive
-        self._lock = threading.Lock()
+        # One lock each: whoever loads a model must not hold up the live view.
+        self._picturing, self._proving, self._borrowing = (threading.Lock() for _ in range(3))
         self._live: LivePicture | None = None
-        self._products: tuple[float, list[ProductInfo]] = (-PRODUCTS_S, [])
+        self._products: tuple[float, list[ProductInfo]] = (-math.inf, [])
         self._borrowed: Prepared | None = None  # The product last inspected that is not on the line.
 
     def state(self) -> dict[str, object]:
@@ -121,20 +124,21 @@ class StationDesk:
         latest = self._latest()
         if latest is None or latest.inspection.frame.image is None:
             return self._live
-        with self._lock:
+        with self._picturing:
             if self._live is None or self._live.verdict is not latest.verdict:
                 self._live = LivePicture(_jpeg(_shown(latest)), latest.verdict)
             return self._live
 
     def products(self) -> Sequence[ProductInfo]:
         """Return every product that has a recipe, by index."""
-        with self._lock:
+        with self._proving:
             read_s, found = self._products
             if time.monotonic() - read_s > PRODUCTS_S:
-                names = recipes.products(self._models.recipes)
-                found = [self._product(name, index) for name, index in names.items()]
+                found = self._read_products()
                 self._products = (time.monotonic(), found)
-            return found
+        on_line = self._inspector.prepared
+        now = on_line.recipe.product if on_line else ""
+        return [replace(product, resident=product.name == now) for product in found]
 
     def report(self, product: str, version: str) -> bytes | None:
         """Return a model's training report."""
@@ -198,21 +202,29 @@ class StationDesk:
         on_line = self._inspector.prepared
         if on_line is not None and on_line.recipe.product == product:
             return on_line
-        with self._lock:
-            if self._borrowed is None or self._borrowed.recipe.product != product:
+        with self._borrowing:
+            # Read every time: since the last picture another version may have become the active one.
+            recipe, _ = recipes.load_recipe(self._models.recipes, product, self._models.path)
+            if self._borrowed is None or self._borrowed.recipe != recipe:
                 self._borrowed, _ = prepare(product, self._models)
             return self._borrowed
 
+    def _read_products(self) -> list[ProductInfo]:
+        try:
+            names = recipes.products(self._models.recipes)
+        except RecipeError as trouble:  # Nobody can be sure which product is which; each says why.
+            files = sorted(self._models.recipes.glob("*.toml"))
+            return [ProductInfo(file.stem, 0, "", 0.0, 0.0, trouble=str(trouble)) for file in files]
+        return [self._product(name, index) for name, index in names.items()]
+
     def _product(self, name: str, index: int) -> ProductInfo:
-        on_line = self._inspector.prepared
-        resident = on_line is not None and on_line.recipe.product == name
         models = tuple(self._model(name, version) for version in reversed(versions(self._models.path, name)))
         try:
             recipe, _ = recipes.load_recipe(self._models.recipes, name, self._models.path)
         except RecipeError as trouble:
-            return ProductInfo(name, index, "", 0.0, 0.0, resident, str(trouble), models)
+            return ProductInfo(name, index, "", 0.0, 0.0, trouble=str(trouble), models=models)
         return ProductInfo(
-            name, index, recipe.model, recipe.threshold, recipe.unsure_threshold, resident, "", models
+            name, index, recipe.model, recipe.threshold, recipe.unsure_threshold, models=models
         )
 
     def _model(self, product: str, version: str) -> ModelInfo:
@@ -227,13 +239,21 @@ def _model_info(bundle: Bundle) -> ModelInfo:
     calibration = bundle.calibration
     return ModelInfo(
         version=bundle.version,
-        trained_ms=round(datetime.fromisoformat(bundle.created).timestamp() * 1000),
+        trained_ms=_utc_ms(bundle.created),
         threshold=calibration.threshold,
         unsure_threshold=calibration.unsure_threshold,
         images=len(calibration.scores),
         false_reject=calibration.false_reject,
         report=(bundle.folder / "report.html").exists(),
     )
+
+
+def _utc_ms(created: str) -> int:
+    """Return milliseconds since 1970, 0 if it cannot be told: no hash protects this line of the manifest."""
+    try:
+        return round(datetime.fromisoformat(created).timestamp() * 1000)
+    except ValueError:
+        return 0
 
 
 def _shown(latest: Latest) -> Image:
