@@ -11,7 +11,7 @@ from linewatch.errors import UsageError
 CONFIDENCE = 0.95
 IMAGES_MIN = 10
 _EULER = 0.5772156649015329
-_COUNT_ENOUGH = 200  # Above this the scores speak for themselves; below, a Gumbel tail is fitted.
+_COUNT_ENOUGH = 200  # From here on the scores themselves have a say in the tail, too.
 _UNSURE_FACTOR = 3.0  # The unsure band begins where three times the wanted rate would be rejected.
 
 
@@ -25,8 +25,8 @@ def calibrate(scores: tuple[float, ...], false_reject: float) -> Calibration:
             f"{len(scores)} good pictures cannot be calibrated with, {IMAGES_MIN} are the least; capture more"
         )
     values = np.sort(np.asarray(scores, np.float64))
-    gumbel = len(values) < _COUNT_ENOUGH or len(values) * false_reject < 2
-    quantile = _gumbel if gumbel else _empirical
+    speak = len(values) >= _COUNT_ENOUGH and len(values) * false_reject >= 1
+    quantile = _larger if speak else _gumbel
     threshold = quantile(values, false_reject)
     unsure = min(threshold, quantile(values, min(0.5, _UNSURE_FACTOR * false_reject)))
     return Calibration(
@@ -34,7 +34,7 @@ def calibrate(scores: tuple[float, ...], false_reject: float) -> Calibration:
         unsure_threshold=unsure,
         false_reject=false_reject,
         bound=rate_bound(int((values > threshold).sum()), len(values)),
-        method="gumbel" if gumbel else "empirical",
+        method="gumbel or empirical" if speak else "gumbel",
         scores=tuple(float(score) for score in scores),
     )
 
@@ -68,8 +68,9 @@ def _at_most(k: int, n: int, p: float) -> float:
     return sum(math.exp(value) for value in logs)
 
 
-def _empirical(values: NDArray[np.float64], rate: float) -> float:
-    return float(np.quantile(values, 1 - rate))
+def _larger(values: NDArray[np.float64], rate: float) -> float:
+    """Return what both the fitted and the observed tail allow: scores of good parts may have two humps."""
+    return max(_gumbel(values, rate), float(np.quantile(values, 1 - rate)))
 
 
 def _gumbel(values: NDArray[np.float64], rate: float) -> float:

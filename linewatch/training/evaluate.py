@@ -111,11 +111,10 @@ def _sample(scorer: Scorer, recipe: Recipe, path: Path, defect: str, mask: Path 
 
 
 def _laid_over(scored: Scored, shrink: float, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the map as people are shown it, on a frame reduced by `shrink`."""
-    smooth = cv2.GaussianBlur(scored.anomaly_map, (0, 0), 1.0)
+    """Return the map laid over a frame reduced by `shrink`."""
     matrix = scored.placement * shrink
     matrix[:, 2] += 0.5 * shrink - 0.5
-    return np.asarray(cv2.warpAffine(smooth, matrix, size, flags=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.warpAffine(scored.anomaly_map, matrix, size, flags=cv2.INTER_LINEAR), np.float32)
 
 
 def _figures(bundle: Bundle, recipe: Recipe, samples: Sequence[Sample]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Design:
     autoencoder: bool = True
     whitening: str = "local"  # Or "global": one covariance for all places; or "none": plain squares.
     gain: bool = True
+    noise: float = 1.0  # On what the autoencoder is shown, in standard deviations of each channel.
     iterations: int = 400
 
 
@@ -59,7 +60,7 @@ def learn(
         network = build_pixel_autoencoder() if pixel else build_autoencoder(features.shape[-1])
         loss = fit(
             network,
-            lambda rng: _draw(features, rng),
+            lambda rng: _draw(features, design.noise, rng),
             iterations=design.iterations,
             seed=seed,
             progress=lambda done: progress(0.15 + 0.7 * done),
@@ -76,6 +77,10 @@ def learn(
     return Learnt(build_scorer(front, Residual(mean, spread, network), statistics), maps, loss)
 
 
-def _draw(features: Features, rng: np.random.Generator) -> tuple[Features, Features]:
+def _draw(features: Features, noise: float, rng: np.random.Generator) -> tuple[Features, Features]:
+    """Draw what the autoencoder is shown and what it must make of it.
+
+    Noise keeps it from copying: what a place looks like must follow from its surroundings.
+    """
     batch = features[rng.integers(0, len(features), BATCH)]
-    return batch, batch
+    return batch + noise * rng.standard_normal(batch.shape, np.float32), batch

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from linewatch.training.features import Features
 
 CELL = 2  # Positions on a side that share one covariance: more samples, and hardly less local.
-RANK = 64  # Directions kept per cell; the rest are replaced by their mean.
+RANK = 32  # Directions kept per cell; the rest are replaced by their mean.
 PRIOR = 2.5  # Pictures per channel that weigh as much as what is known of the whole part.
 _RIDGE = 0.01
 
@@ -71,7 +71,8 @@ def learn_statistics(
         rest[cell] = 1 / spread[: channels - RANK].mean()
         gain = np.maximum(rest[cell] - 1 / spread[channels - RANK :], 0)
         directions[cell] = axes[:, channels - RANK :] * np.sqrt(gain)
-        left_out[cell] = _left_out(cells[cell] @ (axes / np.sqrt(spread)), weight)
+        kept = (cells[cell] ** 2).sum(-1) * rest[cell] - ((cells[cell] @ directions[cell]) ** 2).sum(-1)
+        left_out[cell] = kept + _share(cells[cell] @ (axes / np.sqrt(spread)), weight)
     statistics = Statistics(whitening, mean, directions, rest, part)
     # The picture's own share in the mean had drawn the mean towards it.
     left_out *= (count / (count - 1)) ** 2
@@ -99,8 +100,8 @@ def no_statistics(channels: int, part: NDArray[np.float32]) -> Statistics:
     )
 
 
-def _left_out(white: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
-    """Return squared distances as if each picture's own samples were not in the covariance.
+def _share(white: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+    """Return by how much squared distances grow when each picture is left out of the covariance.
 
     `white` holds the samples (n * places, channels) whitened by the full covariance. Taking one
     picture's few samples out of it is a small update of its inverse (Woodbury), so it is exact.
@@ -109,8 +110,8 @@ def _left_out(white: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
     own = white.reshape(-1, places, white.shape[-1])
     gram = own @ own.transpose(0, 2, 1)
     update = gram @ np.linalg.solve(np.eye(places) / weight - gram, gram)
-    squared: NDArray[np.float32] = np.diagonal(gram + update, axis1=1, axis2=2).reshape(-1)
-    return squared
+    grown: NDArray[np.float32] = np.diagonal(update, axis1=1, axis2=2).reshape(-1)
+    return grown
 
 
 def _finished(squared: NDArray[np.float32], part: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

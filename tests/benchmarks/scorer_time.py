@@ -3,8 +3,9 @@
     python -m tests.benchmarks.scorer_time models/demo/VERSION/scorer.xml [--rivals DIR]
 
 `DIR` holds the rivals' graphs (NAME.xml), made by `rivals.py` in their own environment. Everything
-runs through the same runtime with the same options, one picture at a time, taking turns, so that
-what else the machine does falls on all of them alike.
+runs through the same runtime with the same options, one picture at a time. They take turns, so that
+what else the machine does falls on all of them alike; a turn is five pictures, of which the first,
+that finds the caches full of somebody else's weights, does not count: a line runs one model.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import openvino as ov
 from linewatch.training.backbone import build_backbone
 from linewatch.training.compiling import convert
 
+TURN = 5  # Pictures.
 OURS, BARE = "linewatch scorer", "bare backbone"
 
 
@@ -46,12 +48,13 @@ def measure(graphs: dict[str, Any], threads: int, rounds: int) -> dict[str, floa
     """Return the median milliseconds of every graph, taking turns."""
     runs = {name: (request(graph, threads), picture(graph)) for name, graph in graphs.items()}
     took: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 3):
+    for _ in range(rounds):
         for name, (run, image) in runs.items():
-            started = time.perf_counter()
-            run.infer([image], share_inputs=True)
-            if number >= 3:  # The first ones fill caches.
-                took[name].append(1000 * (time.perf_counter() - started))
+            for number in range(TURN):
+                started = time.perf_counter()
+                run.infer([image], share_inputs=True)
+                if number > 0:
+                    took[name].append(1000 * (time.perf_counter() - started))
     return {name: float(np.median(values)) for name, values in took.items()}
 
 
@@ -62,7 +65,7 @@ def main() -> None:
     )
     parser.add_argument("scorer", type=Path)
     parser.add_argument("--rivals", type=Path)
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     core = ov.Core()
     ours = core.read_model(options.scorer)
