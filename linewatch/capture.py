@@ -8,9 +8,10 @@ from typing import Protocol
 
 from linewatch.backoff import Backoff
 from linewatch.domain import Frame, Reason
-from linewatch.errors import CameraLost
+from linewatch.errors import CameraLost, ConfigError
 from linewatch.lane import Lane, LaneClosed
 from linewatch.metrics import Metrics
+from linewatch.settings import Settings
 from linewatch.sources import Source
 from linewatch.stages import IDLE_S, Stage
 from linewatch.station import Station
@@ -142,6 +143,15 @@ class Triggered:
         if frame is not None:
             seen()
         return frame
+
+
+def is_triggered(settings: Settings) -> bool:
+    """Return whether somebody asks for each exposure, instead of running free. Raises ConfigError."""
+    if settings.trigger.mode == "part":
+        raise ConfigError('trigger.mode "part" is not in this version; use "free" or "mqtt"')
+    if settings.trigger.mode == "mqtt" and not settings.mqtt.enabled:
+        raise ConfigError('trigger.mode "mqtt" needs mqtt.enabled = true; else nobody could ever trigger')
+    return settings.trigger.mode == "mqtt"
 
 
 class Capture:

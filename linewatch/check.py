@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from linewatch.bundle import ACTIVE
+from linewatch.capture import is_triggered
 from linewatch.changeover import prepare
 from linewatch.errors import LinewatchError, StorageFull
 from linewatch.mqtt import Broker
@@ -35,6 +36,7 @@ def check(settings: Settings) -> list[Finding]:
 
 def _attempts(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "settings", lambda: f"station {settings.station.name}, product {settings.station.product}"
+    yield "trigger", lambda: "by MQTT" if is_triggered(settings) else "free-running"
     yield "recipes", lambda: _recipes(settings)
     for product in _products(settings):
         yield f"product {product}", lambda product=product: _product(settings, product)  # type: ignore[misc]  # bound now

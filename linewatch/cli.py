@@ -9,9 +9,12 @@ from typing import Annotated
 
 import typer
 
-from linewatch.errors import ConfigError, LinewatchError, UsageError
+from linewatch.errors import ConfigError, LinewatchError, StorageFull, UsageError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CONFIG = 1, 2, 78
+
+Misuse: type[Exception] = typer.BadParameter.__mro__[1]
+"""What typer raises for wrong arguments; it has no public name of its own."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,7 +89,7 @@ def bench(
     figures = benchmark.measure(settings.load(config), config)
     typer.echo(benchmark.table(figures))
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        _write_json(json_file, figures)
 
 
 @app.command()
@@ -199,7 +202,7 @@ def evaluate(
         )
     typer.echo(json.dumps(figures, indent=2))
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        _write_json(json_file, figures)
 
 
 @app.command()
@@ -289,12 +292,17 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(args=arguments, prog_name="linewatch")
-    except LinewatchError as error:
+        status = app(args=arguments, prog_name="linewatch", standalone_mode=False)
+    except (LinewatchError, Misuse) as error:
         if debug:
             raise
-        typer.echo(f"linewatch: {error}", err=True)
+        sentence = str(error) if isinstance(error, LinewatchError) else _advice(error)
+        if sentence:
+            typer.echo(f"linewatch: {sentence}", err=True)
         sys.exit(_exit_status(error))
+    except typer.Abort:
+        sys.exit(EXIT_FAILED)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 def _needs_training_parts() -> None:
@@ -305,10 +313,25 @@ def _needs_training_parts() -> None:
         )
 
 
-def _exit_status(error: LinewatchError) -> int:
+def _advice(error: Exception) -> str:
+    """Return what is wrong with the arguments, "" when the help was shown instead."""
+    told = error.format_message() if hasattr(error, "format_message") else str(error)
+    said = " ".join(told.split()).rstrip(".")
+    command = getattr(getattr(error, "ctx", None), "command_path", "linewatch")
+    return said and f"{said[0].lower()}{said[1:]}; see: {command} --help"
+
+
+def _exit_status(error: Exception) -> int:
     if isinstance(error, ConfigError):
         return EXIT_CONFIG
-    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    return EXIT_USAGE if isinstance(error, UsageError | Misuse) else EXIT_FAILED
+
+
+def _write_json(path: Path, figures: object) -> None:
+    try:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageFull(path, f"{error.strerror}; name another file with --json") from error
 
 
 def _log_to_stdout() -> None:

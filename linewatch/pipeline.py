@@ -15,12 +15,12 @@ from functools import partial
 
 from linewatch import links, systemd
 from linewatch.announcer import Announcer
-from linewatch.capture import Capture, FreeRun, Trigger, Triggered
+from linewatch.capture import Capture, FreeRun, Trigger, Triggered, is_triggered
 from linewatch.changeover import Changeover
 from linewatch.commands import Commands
 from linewatch.desk import StationDesk
 from linewatch.domain import Frame, Inspection, Reason, State
-from linewatch.errors import ConfigError, RecipeError
+from linewatch.errors import RecipeError
 from linewatch.evidence import Evidence
 from linewatch.housekeeping import Housekeeping
 from linewatch.inspector import Inspector
@@ -55,8 +55,7 @@ def run(
     when there is no room to begin, and whatever bug ended a stage.
     """
     limits, source = settings.limits, settings.source
-    if settings.trigger.mode == "part":
-        raise ConfigError('trigger.mode "part" is not in this version; use "free" or "mqtt"')
+    triggered = is_triggered(settings)
     live = open_source(source).live  # Built, not entered: a wrong address is found before anything starts.
     token = settings.http.token()
 
@@ -75,7 +74,6 @@ def run(
         for lane in (frames, inspections, triggers):
             metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
 
-        triggered = settings.trigger.mode == "mqtt"
         inspector = Inspector(station, metrics, frame_age_ms_max=limits.frame_age_ms_max)
         changeover = Changeover(settings.models, inspector, station, metrics, live=live)
         commands = Commands(

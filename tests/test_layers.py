@@ -34,7 +34,7 @@ ONLY = {
     "tensorflow": ("training",),
     "keras": ("training",),
     "nncf": ("training",),
-    "sklearn": ("training", "evaluate"),
+    "sklearn": ("training",),
     "matplotlib": ("training",),
 }
 
