@@ -149,7 +149,7 @@ def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bu
     assert figures["pixel_auroc"] > 85
     assert set(figures["per_defect"]) == {"missing"}
     assert 0 < figures["scorer_ms_p50"] <= figures["scorer_ms_p95"]
-    assert "AUROC" in (tmp_path / "report.html").read_text()
+    assert "image auroc" in (tmp_path / "report.html").read_text()
 
 
 def test_evaluation_takes_the_test_folder_itself(data: Path, home: Path, bundle: Bundle) -> None:
