@@ -91,11 +91,15 @@ class Recorder:
         verdict = self._in_time(replace(verdict, image=image_name, heatmap=heatmap_name), inspection)
 
         self._commit(self._journal.append, verdict)
-        checked = self._in_time(verdict, inspection)
-        if checked.result is not verdict.result:  # The disk was slow: the PLC must not read this PASS.
-            verdict = replace(checked, latency_ms=self._latency_ns(inspection) // 1_000_000)
+        with self._station.unchanged():  # No changeover begins between the last look and the wire.
+            checked = self._in_time(verdict, inspection)
+            in_time = checked.result is verdict.result
+            if in_time:
+                self._publish(verdict)
+        if not in_time:  # The disk was slow, or a changeover began: the PLC must not read this PASS.
+            verdict = checked
             self._commit(self._journal.amend, verdict)  # Also if refused: what is owed must be true too.
-        self._publish(verdict)
+            self._publish(verdict)
         self._journal.release(verdict.boot, verdict.seq)
 
         self.latest = Latest(verdict, inspection)
@@ -132,20 +136,19 @@ class Recorder:
     def _in_time(self, verdict: Verdict, inspection: Inspection) -> Verdict:
         """Return the verdict as it may be told now: what was judged too late is an ERROR."""
         latency_ns = self._latency_ns(inspection)
-        if verdict.result is Result.PASS and self._station.snapshot().mode is not State.READY:
-            # A changeover or a pause began while this part was in hand.
-            return replace(verdict, result=Result.ERROR, reason=Reason.NOT_READY)
-        if latency_ns <= self._deadline_ns:
-            return replace(verdict, latency_ms=latency_ns // 1_000_000)
-        if verdict.result is Result.ERROR:
-            return replace(verdict, late=True, latency_ms=latency_ns // 1_000_000)
-        return replace(
-            verdict,
-            result=Result.ERROR,
-            reason=Reason.LATE,
-            late=True,
-            latency_ms=latency_ns // 1_000_000,
-        )
+        late = latency_ns > self._deadline_ns
+        told = replace(verdict, late=late, latency_ms=latency_ns // 1_000_000)
+        if verdict.result is Result.PASS and not self._asked_for(verdict):
+            return replace(told, result=Result.ERROR, reason=Reason.NOT_READY)
+        if late and verdict.result is not Result.ERROR:
+            return replace(told, result=Result.ERROR, reason=Reason.LATE)
+        return told
+
+    def _asked_for(self, verdict: Verdict) -> bool:
+        """Whether the station still judges, and still with this verdict's product and model."""
+        station = self._station.snapshot()
+        judged_by = (verdict.product, verdict.model)
+        return station.mode is State.READY and (station.product, station.model) == judged_by
 
     def _latency_ns(self, inspection: Inspection) -> int:
         return self._clock_ns() - inspection.frame.captured_ns

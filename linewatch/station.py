@@ -4,6 +4,8 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from linewatch.domain import Result, State, Verdict
@@ -68,21 +70,28 @@ class Station:
         self.events: deque[dict[str, object]] = deque(maxlen=EVENTS_MAX)
         self._metrics = metrics
         self._lock = threading.Lock()
+        self._steady = threading.Lock()
         self._now = Snapshot(station=name, boot=boot, product=product, started_s=time.monotonic())
 
     def snapshot(self) -> Snapshot:
         """Return the station as it is now."""
         return self._now  # One reference to a frozen value: no lock needed to read it.
 
+    @contextmanager
+    def unchanged(self) -> Iterator[Snapshot]:
+        """Hold mode, product and model still: who wants to change them waits until the block is left."""
+        with self._steady:
+            yield self._now
+
     def intend(self, mode: State, reason: str = "") -> None:
         """Enter a mode: READY means ready unless camera, disk or broker say otherwise; STOPPED is final."""
-        with self._lock:
+        with self._steady, self._lock:
             if self._now.mode is not State.STOPPED:
                 self._replace(mode=mode, mode_reason=reason)
 
     def use(self, product: str, index: int, model: str) -> None:
         """Name the product and the model that judge from now on."""
-        with self._lock:
+        with self._steady, self._lock:
             self._replace(product=product, product_index=index, model=model)
 
     def tested(self, passed: bool) -> None:

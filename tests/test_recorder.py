@@ -1,10 +1,11 @@
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from linewatch.domain import Inspection, Reason, Result, Scored, State
+from linewatch.domain import Inspection, Reason, Result, Scored, State, Verdict
 from linewatch.metrics import Metrics
 from linewatch.recorder import Recorder
 from linewatch.station import Station
@@ -20,6 +21,7 @@ class Desk:
         self.metrics = Metrics("test")
         self.station = Station("test", 7, "demo", self.metrics)
         self.station.camera_back(0)
+        self.station.use("demo", 1, "7f3a91c2")
         self.station.intend(State.READY)
         self.recorder = Recorder(
             self.station,
@@ -147,6 +149,36 @@ def test_no_pass_leaves_a_station_that_is_not_ready(mode: State) -> None:
 
     assert (desk.wire.sent[0].result, desk.wire.sent[0].reason) == (Result.ERROR, Reason.NOT_READY)
     assert desk.journal.rows[1] == desk.wire.sent[0]
+
+
+def test_no_pass_outlives_the_product_that_it_was_earned_for() -> None:
+    """After a whole changeover, a PASS of the product before is an ERROR: the PLC asked for another."""
+    desk = Desk()
+    desk.journal.on_append = lambda: desk.station.use("cup", 2, "0badcafe")
+
+    desk.record()
+
+    assert (desk.wire.sent[0].result, desk.wire.sent[0].reason) == (Result.ERROR, Reason.NOT_READY)
+
+
+def test_a_changeover_waits_for_a_verdict_that_is_going_out() -> None:
+    """Between the last look at the station and the wire nothing can change: no PASS slips through."""
+    desk = Desk()
+    changed = threading.Thread(target=lambda: desk.station.intend(State.CHANGEOVER))
+
+    def publish(verdict: Verdict) -> bool:
+        changed.start()
+        changed.join(0.05)
+        seen.append((desk.station.snapshot().mode, verdict.result))
+        return True
+
+    seen: list[tuple[State, Result]] = []
+    desk.wire.publish_verdict = publish  # type: ignore[method-assign]  # looks around while sending
+    desk.record()
+    changed.join(5)
+
+    assert seen == [(State.READY, Result.PASS)]
+    assert desk.station.snapshot().mode is State.CHANGEOVER
 
 
 def test_a_verdict_that_could_not_go_out_is_counted_and_not_kept_for_later() -> None:
