@@ -40,6 +40,7 @@ ENGINE_S = 4.0
 PICTURES = 64
 LOAD = 0.5  # Share of the engine's rate at which latency is measured: a line with room to spare.
 READY_S = 60.0
+BROKER_S = 5.0
 
 Figures = dict[str, float | str]
 
@@ -162,6 +163,7 @@ def _broker(folder: Path) -> Iterator[tuple[str, int]]:
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n", encoding="utf-8")
     process = subprocess.Popen([binary, "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
+        _wait_for(port, process)
         yield "mosquitto", port
     finally:
         process.terminate()
@@ -210,6 +212,20 @@ def _daemon(
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+def _wait_for(port: int, broker: subprocess.Popen[bytes]) -> None:
+    """Return once the broker listens: a daemon that has to try again would look slow."""
+    until = time.monotonic() + BROKER_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=BROKER_S).close()
+        except OSError as error:
+            if broker.poll() is not None or time.monotonic() > until:
+                raise LinewatchError(f"mosquitto does not start ({error}); try: mosquitto -v") from error
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _swallow(notify: socket.socket) -> None:

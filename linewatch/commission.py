@@ -39,6 +39,7 @@ def _save_next(source: Source, path: Path) -> bool:
         try:
             path.write_bytes(cv2.imencode(".png", frame.image)[1].tobytes())
         except OSError as error:
+            path.unlink(missing_ok=True)  # Half a picture is nothing to learn from.
             raise StorageFull(path, f"{error.strerror}; make room and start again") from error
         return True
     return False
