@@ -20,6 +20,7 @@ from linewatch.errors import LinewatchError, NotRegistered, RecipeError
 from linewatch.inspector import Inspector, Prepared
 from linewatch.journal import Journal
 from linewatch.messages import Command, state_json
+from linewatch.pictures import shrunk
 from linewatch.recipe import judge
 from linewatch.recorder import Latest
 from linewatch.scoring import heatmap
@@ -260,12 +261,9 @@ def _shown(latest: Latest) -> Image:
     """Return the frame small enough for a tablet, its heatmap over it if it was scored."""
     image, scored = latest.inspection.frame.image, latest.inspection.scored
     assert image is not None
-    if scored is not None:
-        image = heatmap(image, scored, latest.inspection.threshold)
-    shrink = LIVE_SIDE_PX / max(image.shape[:2])
-    if shrink < 1:
-        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]  # cv2 promises less
-    return image
+    if scored is None:
+        return shrunk(image, LIVE_SIDE_PX)
+    return heatmap(image, scored, latest.inspection.threshold, LIVE_SIDE_PX)
 
 
 def _jpeg(image: Image) -> bytes:

@@ -15,7 +15,6 @@ from linewatch.domain import Image, Result, Verdict
 from linewatch.errors import StorageFull
 from linewatch.settings import EvidenceSettings
 
-SIDE_MAX_PX = 640  # A heatmap is for the eye and must be there before the verdict is.
 JPEG_QUALITY = 85
 PNG_LEVEL = 1  # Higher levels take five times as long for a tenth less.
 SWEEP_FILES = 50  # Removed in one step.
@@ -239,15 +238,11 @@ class Evidence:
 
 
 def _encoded(name: str, image: Image) -> bytes:
-    """Return PNG for a frame, a JPEG of at most 640 pixels a side for a heatmap."""
+    """Return PNG, which loses nothing, for a frame, and JPEG for a heatmap."""
     if name.endswith(".png"):
         done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
     else:
-        height, width = image.shape[:2]
-        shrink = min(1.0, SIDE_MAX_PX / max(height, width))
-        size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done, name
     return data.tobytes()
 

@@ -61,6 +61,15 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return looked_at
 
 
+def shrunk(image: Image, side_px_max: int) -> Image:
+    """Return the picture with no side longer than `side_px_max`; itself if it is that small already."""
+    factor = side_px_max / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _known(data: bytes) -> bool:
     """Whether the first bytes are those of a still picture: the file's name proves nothing."""
     if data[:4] == b"RIFF":

@@ -18,6 +18,8 @@ from linewatch.station import Station
 
 log = logging.getLogger(__name__)
 
+HEATMAP_SIDE_PX = 640  # For the eye, and drawn while the PLC waits.
+
 
 class Ledger(Protocol):
     """Where verdicts become durable; the journal."""
@@ -170,7 +172,8 @@ class Recorder:
 
     def _keep_heatmap(self, name: str, inspection: Inspection) -> bool:
         assert inspection.frame.image is not None and inspection.scored is not None
-        return self._keep(name, heatmap(inspection.frame.image, inspection.scored, inspection.threshold))
+        drawn = heatmap(inspection.frame.image, inspection.scored, inspection.threshold, HEATMAP_SIDE_PX)
+        return self._keep(name, drawn)
 
     def _keep(self, name: str, image: Image) -> bool:
         try:

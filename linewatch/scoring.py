@@ -10,7 +10,7 @@ from linewatch.bundle import Bundle
 from linewatch.domain import AnomalyMap, Box, Defect, Image, Scored
 from linewatch.engine import Engine
 from linewatch.errors import ImageError
-from linewatch.pictures import read_mask
+from linewatch.pictures import read_mask, shrunk
 from linewatch.recipe import Recipe
 from linewatch.registration import Registration, placement
 
@@ -182,22 +182,28 @@ def _frame_box(stats: NDArray[np.int32], matrix: Matrix, shape: tuple[int, ...])
     return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
 
 
-def heatmap(image: Image, scored: Scored, threshold: float) -> Image:
+def heatmap(image: Image, scored: Scored, threshold: float, side_px_max: int | None = None) -> Image:
     """Return the frame with the anomaly map laid over it and a box around the largest defect.
 
     For people only: the map is smoothed here and nowhere else. Half the threshold is the coldest
-    colour, one and a half times the threshold the hottest.
+    colour, one and a half times the threshold the hottest. With `side_px_max` the frame is shrunk
+    before anything is drawn, which is quick however large the camera's pictures are.
     """
-    scale = max(threshold, 1e-6)
+    frame = image if side_px_max is None else shrunk(image, side_px_max)
+    size = (frame.shape[1], frame.shape[0])
+    zoom = np.array([size[0] / image.shape[1], size[1] / image.shape[0]])
+    matrix = scored.placement * zoom[:, None]
+    matrix[:, 2] += (zoom - 1) / 2  # Centres lie on whole numbers.
     smooth = cv2.GaussianBlur(scored.anomaly_map, (0, 0), 1.0)
-    level = np.clip((smooth / scale - 0.5) * 255, 0, 255).astype(np.uint8)
-    size = (image.shape[1], image.shape[0])
-    strength = cv2.warpAffine(level, scored.placement, size, flags=cv2.INTER_LINEAR)
+    level = np.clip((smooth / max(threshold, 1e-6) - 0.5) * 255, 0, 255).astype(np.uint8)
+    strength = cv2.warpAffine(level, matrix, size, flags=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap(strength, cv2.COLORMAP_TURBO)
-    weight = (strength.astype(np.float32) * (0.6 / 255))[:, :, None]
-    overlay: Image = (image * (1 - weight) + colours * weight).astype(np.uint8)
+    weight = strength.astype(np.float32) * np.float32(0.6 / 255)
+    overlay = np.asarray(cv2.blendLinear(frame, colours, 1 - weight, weight), np.uint8)
     if scored.defects:
         x, y, width, height = scored.defects[0].box
+        left, top = np.floor((x, y) * zoom).astype(int).tolist()
+        right, bottom = np.ceil((x + width, y + height) * zoom).astype(int).tolist()
         line = max(1, round(max(size) / 400))
-        cv2.rectangle(overlay, (x, y), (x + width - 1, y + height - 1), (255, 255, 255), line)
+        cv2.rectangle(overlay, (left, top), (right - 1, bottom - 1), (255, 255, 255), line)
     return overlay

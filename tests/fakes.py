@@ -105,6 +105,7 @@ class FakePictures:
 
     def __init__(self) -> None:
         self.kept: list[str] = []
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.full = False
 
     def names(self, verdict: Verdict) -> tuple[str, str]:
@@ -116,6 +117,7 @@ class FakePictures:
         if self.full:
             raise StorageFull("evidence", "no room")
         self.kept.append(name)
+        self.shapes[name] = image.shape
 
 
 def verdict(seq: int = 1, result: Result = Result.PASS, **facts: object) -> Verdict:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from linewatch.domain import Inspection, Reason, Result, Scored, State, Verdict
+from linewatch.domain import Image, Inspection, Reason, Result, Scored, State, Verdict
 from linewatch.metrics import Metrics
 from linewatch.recorder import Recorder
 from linewatch.station import Station
@@ -33,13 +33,21 @@ class Desk:
             clock_ns=lambda: self.now_ns,
         )
 
-    def record(self, result: Result = Result.PASS, *, after_ms: int = 20, seq: int = 1) -> None:
+    def record(
+        self,
+        result: Result = Result.PASS,
+        *,
+        after_ms: int = 20,
+        seq: int = 1,
+        picture: Image | None = None,
+    ) -> None:
         """Record a part that was exposed `after_ms` ago."""
         raw = 2.0 if result is Result.FAIL else 0.5
+        shown = frame(captured_ns=self.now_ns - after_ms * 1_000_000, seq=seq)
         scored = Scored(raw, np.full((4, 4), raw, np.float32), np.eye(2, 3) * 8)
         self.recorder.record(
             Inspection(
-                frame=frame(captured_ns=self.now_ns - after_ms * 1_000_000, seq=seq),
+                frame=shown if picture is None else replace(shown, image=picture),
                 product="demo",
                 product_index=1,
                 model="7f3a91c2",
@@ -83,6 +91,15 @@ def test_a_fail_names_a_heatmap_that_is_already_there() -> None:
     assert kept_before == [["1.jpg"]]
     assert desk.pictures.kept == ["1.jpg", "1.png"]
     assert (desk.wire.sent[0].image, desk.wire.sent[0].heatmap) == ("1.png", "1.jpg")
+
+
+def test_a_large_camera_does_not_make_the_plc_wait_for_its_heatmap() -> None:
+    """The heatmap is drawn small, the frame is kept as it is."""
+    desk = Desk()
+
+    desk.record(Result.FAIL, picture=np.full((1000, 1600, 3), 90, np.uint8))
+
+    assert desk.pictures.shapes == {"1.jpg": (400, 640, 3), "1.png": (1000, 1600, 3)}
 
 
 def test_a_full_evidence_disk_costs_the_picture_and_not_the_verdict() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from linewatch.domain import Image, Scored
+from linewatch.domain import Defect, Image, Scored
 from linewatch.errors import ImageError
 from linewatch.recipe import Recipe
 from linewatch.registration import Registration
@@ -161,3 +161,22 @@ def test_a_heatmap_shows_the_place_and_leaves_the_rest() -> None:
     assert shown.shape == image.shape
     assert not np.array_equal(shown[:32, 96:], image[:32, 96:])
     assert np.array_equal(shown[80:, :40], image[80:, :40])
+
+
+def test_a_small_heatmap_is_the_large_one_shrunk() -> None:
+    """Drawn at a quarter of the size it shows the same colours and the same box at the same place."""
+    image = np.full((512, 1024, 3), 120, np.uint8)
+    anomaly_map = np.zeros((16, 32), np.float32)
+    anomaly_map[4:8, 20:26] = 4.0
+    placement = np.array([[32.0, 0, 15.5], [0, 32.0, 15.5]])
+    defect = Defect((640, 128, 192, 128), 24576, (736, 192), 4.0)
+    scored = Scored(4.0, anomaly_map, placement, (defect,))
+
+    small = heatmap(image, scored, 2.0, 256)
+
+    large = heatmap(image, Scored(4.0, anomaly_map, placement), 2.0)
+    expected = cv2.resize(large, (256, 128), interpolation=cv2.INTER_AREA)
+    box = np.all(small == 255, axis=2)
+    assert np.argwhere(box).min(axis=0).tolist() == [32, 160]
+    assert np.argwhere(box).max(axis=0).tolist() == [63, 207]
+    assert np.abs(small.astype(int) - expected)[~box].max() <= 8
