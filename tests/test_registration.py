@@ -8,7 +8,7 @@ from linewatch.domain import Image
 from linewatch.errors import NotRegistered
 from linewatch.registration import Registration, find_pose, foreground
 from linewatch.scoring import standard_crop
-from linewatch.training.pose import fitted, learn_registration, pays
+from linewatch.training.pose import cover, fitted, learn_registration, pays
 
 REGISTRATION = Registration(
     bright_part=False, turn=True, length=0.5, width=0.25, ahead=0.0, aside=0.0, area_min=0.02, area_max=0.2
@@ -116,3 +116,18 @@ def test_specks_are_not_the_part() -> None:
     image[10:20, 10:20] = 60
 
     assert foreground(image, bright_part=False)[15, 15] == 0
+
+
+def test_only_the_place_of_the_part_is_looked_at() -> None:
+    """Cells that parts reach or enclose count; their support does not, whatever lies on it."""
+    images = [_nail(30 * number) for number in range(12)]
+    cv2.circle(images[0], (20, 20), 12, (60, 60, 60), -1)
+    for image in images:
+        cv2.circle(image, (160, 160), 4, (220, 220, 220), -1)
+
+    part = cover(images, REGISTRATION, (64, 128), 8)
+
+    assert part.shape == (8, 16)
+    assert part[4, 3:12].all()
+    assert not part[0].any()
+    assert 0.1 < part.mean() < 0.6

@@ -16,7 +16,7 @@ IOU_MIN = 0.75  # and reach this, else the masks are not the part.
 ELONGATION_MIN = 1.25  # A rounder part has no long axis to turn by; it is only centred.
 _QUANTILE = 0.98
 _MARGIN = 1.06
-_RARE = 0.01  # Where fewer parts reach, it was a stray speck.
+_REACHED = 0.25  # Where fewer parts reach lies their shadow, or a speck on their support.
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,10 @@ def fitted(registration: Registration, shape: tuple[int, int]) -> Registration:
 def cover(
     images: Iterable[Image], registration: Registration, shape: tuple[int, int], cell_px: int
 ) -> NDArray[np.float32]:
-    """Return (rows, columns): 1 in every cell of the standard crop that good parts reach, else 0."""
+    """Return (rows, columns): 1 in every cell of the standard crop that good parts reach, else 0.
+
+    What they enclose counts too: a bright spot on a dark part is no hole.
+    """
     height, width = shape
     seen = np.zeros(shape, np.int32)
     count = 0
@@ -91,7 +94,9 @@ def cover(
         seen += cv2.warpAffine(mask, matrix, (width, height), flags=flags) > 127
         count += 1
     cells = seen.reshape(height // cell_px, cell_px, width // cell_px, cell_px).max(axis=(1, 3))
-    return np.asarray(cells > _RARE * count, np.float32)
+    reached = np.asarray(cells > _REACHED * count, np.uint8)
+    outlines, _ = cv2.findContours(reached, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(reached, outlines, -1, 1, cv2.FILLED), np.float32)
 
 
 def _extent(spans: list[tuple[tuple[float, float], NDArray[np.uint8]]]) -> tuple[float, float]:

@@ -47,12 +47,13 @@ def prepare(folder: Folder, pixels: int, align: str) -> Prepared:
         )
     if align == "auto" and overlap is not None and not pays(overlap):
         registration = None
+    height, width = next(iter(folder)).shape[:2]  # Enlarging a picture shows nothing more.
     if registration is None:
-        height, width = next(iter(folder)).shape[:2]
-        shape = input_shape(height / width, pixels)
+        shape = input_shape(height / width, min(pixels, height * width))
     else:
         across, down = registration.extent
-        shape = input_shape(down / across, pixels, stretch=False)
+        native = round(across * down * max(height, width) ** 2)
+        shape = input_shape(down / across, min(pixels, native), stretch=False)
         registration = fitted(registration, shape)
     cells = (shape[0] // STRIDE, shape[1] // STRIDE)
     mask = None if folder.mask is None else read_mask(folder.mask)
