@@ -26,7 +26,7 @@ class Result(StrEnum):
     PASS = "PASS"
     FAIL = "FAIL"
     UNSURE = "UNSURE"
-    ERROR = "ERROR"  # No score was reached; the line treats it as a reject.
+    ERROR = "ERROR"  # Nothing could be said, or not in time; the line treats it as a reject.
 
     @property
     def code(self) -> int:

@@ -140,6 +140,18 @@ def test_a_part_without_a_score_shows_its_reason(client: FlaskClient, desk: Fake
         assert "Part not found in the picture" in page and "Score 0" not in page
 
 
+def test_a_late_part_shows_why_although_it_has_a_score(client: FlaskClient, desk: FakeDesk) -> None:
+    """An ERROR says its reason in the tile: the score of a late part may well be a good one."""
+    desk.rows[41, 6] = Row(
+        verdict(6, Result.ERROR, raw=0.8, threshold=2.0, late=True, reason=Reason.LATE, latency_ms=350)
+    )
+
+    page = client.get("/").text
+
+    tile = page[page.index('data-part="verdict"') : page.index('data-part="figures"')]
+    assert "Judged after the deadline" in tile and "Score 400, limit 1,000" in tile
+
+
 def test_an_impaired_station_says_why(client: FlaskClient, desk: FakeDesk) -> None:
     """DEGRADED goes on judging and names its trouble."""
     desk.now |= {"state": State.DEGRADED, "reason": "storage 'var': no room"}
