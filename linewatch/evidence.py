@@ -36,7 +36,7 @@ class Evidence:
 
     `names` and `write` belong to the record stage; `sweep` to whoever keeps house. What lies in
     the folder from before is counted by the first sweeps, not at start. Files with other names
-    are never counted, served or removed.
+    are never counted or removed.
     """
 
     def __init__(
@@ -129,13 +129,6 @@ class Evidence:
                 new.unlink(missing_ok=True)
                 raise
         return len(data)
-
-    def resolve(self, name: str) -> Path | None:
-        """Return the file for a name from outside; None if it is no picture of ours."""
-        if _NAME.fullmatch(name) is None:
-            return None
-        path = self._root / name
-        return path if path.is_file() and not path.is_symlink() else None
 
     def sweep(self) -> int:
         """Do a small step of housekeeping; call it about once a second. Returns how many files went.

@@ -110,44 +110,13 @@ def test_a_frame_comes_back_as_it_was_and_a_heatmap_as_jpeg(tmp_path: Path, cloc
     evidence.write(frame_name, picture())
     evidence.write(heatmap_name, picture(50, 128))
 
-    back = cv2.imread(str(evidence.resolve(frame_name)))
+    back = cv2.imread(str(tmp_path / frame_name))
     assert back is not None
     assert (back == picture()).all()
     drawn = tmp_path / heatmap_name
     assert drawn.read_bytes().startswith(b"\xff\xd8\xff")
     assert cv2.imread(str(drawn)).shape == (50, 128, 3)  # type: ignore[union-attr]
     assert evidence.bytes_kept == sum(path.stat().st_size for path in tmp_path.rglob("*.*") if path.is_file())
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "..",
-        "../journal.db",
-        f"{TODAY}/fail/../../journal.db",
-        f"/{TODAY}/fail/41-1.png",
-        f"{TODAY}/fail/41-1.png/",
-        f"{TODAY}/fail/41-1.png\n",
-        f"{TODAY}/fail/.41-1.png",
-        f"{TODAY}/fail/41-2.png",
-        f"{TODAY}/fail/41-3.png",
-        f"{TODAY}\\fail\\41-1.png",
-        f"{TODAY}/fail/41-1.db",
-        f"{TODAY}/fail/٤١-1.png",
-    ],
-)
-def test_only_our_pictures_are_served(tmp_path: Path, clock: Clock, name: str) -> None:
-    """Whatever a browser asks for, it gets nothing outside and nothing unfinished."""
-    evidence = evidence_in(tmp_path / "evidence", clock)
-    kept = keep(evidence, verdict(1))
-    (tmp_path / "journal.db").write_text("secret")
-    folder = tmp_path / "evidence" / str(TODAY) / "fail"
-    (folder / "41-3.png").symlink_to(tmp_path / "journal.db")
-    (folder / ".41-1.png").write_text("half")
-
-    assert evidence.resolve(kept) is not None
-    assert evidence.resolve(name) is None
 
 
 def test_a_full_disk_keeps_nothing_half(small_disk: SmallDisk, clock: Clock) -> None:

@@ -187,6 +187,7 @@ def test_a_form_that_is_no_upload_is_refused(client: FlaskClient, body: dict[str
         "/etc/passwd",
         "%2fetc%2fpasswd",
         "link.png",
+        ".half.png",
         "1.png%00.jpg",
         ".",
         pytest.param("a" * 4000 + ".png", id="long"),
@@ -195,9 +196,10 @@ def test_a_form_that_is_no_upload_is_refused(client: FlaskClient, body: dict[str
     ],
 )
 def test_evidence_never_leaves_its_folder(client: FlaskClient, tmp_path: Path, path: str) -> None:
-    """Neither dots, encodings, links nor odd names lead anywhere else, and only pictures are served."""
+    """Neither dots, encodings, links nor odd names lead anywhere else, and only whole pictures are served."""
     (tmp_path / "evidence" / "link.png").symlink_to(tmp_path / "secret.png")
     (tmp_path / "evidence" / "notes.txt").write_text("secret")
+    (tmp_path / "evidence" / ".half.png").write_text("secret")
 
     response = client.get("/evidence/" + path)
 

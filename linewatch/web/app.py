@@ -86,12 +86,16 @@ def _add_evidence(app: Flask, folder: Path, language: Language) -> None:
 
 
 def _kept(folder: Path, path: str) -> Path | None:
-    """Return the picture at `path` below `folder`; None for anything else, wherever links lead."""
+    """Return the picture at `path` below `folder`; None for anything else, wherever links lead.
+
+    A name that begins with a dot is a picture that is still being written.
+    """
     try:
         file = (folder / path).resolve(strict=True)
     except (OSError, ValueError, RuntimeError):  # Absent, too long, a NUL in it, a circle of links.
         return None
-    return file if file.is_relative_to(folder) and file.suffix in PICTURES and file.is_file() else None
+    whole = file.suffix in PICTURES and not file.name.startswith(".")
+    return file if whole and file.is_relative_to(folder) and file.is_file() else None
 
 
 def _add_errors(app: Flask, language: Language) -> None:
