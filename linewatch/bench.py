@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import Progress
 
-from linewatch.broker import EmbeddedBroker
+from linewatch.broker import EmbeddedBroker, free_port
 from linewatch.bundle import Bundle
 from linewatch.changeover import prepare
 from linewatch.domain import Image
@@ -158,7 +158,7 @@ def _broker(folder: Path) -> Iterator[tuple[str, int]]:
         with EmbeddedBroker() as broker:
             yield "embedded", broker.port
         return
-    port = _free_port()
+    port = free_port()
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n", encoding="utf-8")
     process = subprocess.Popen([binary, "-c", str(config)], stderr=subprocess.DEVNULL)
@@ -176,7 +176,7 @@ def _daemon(
 ) -> Iterator[Daemon]:
     """Run `linewatch run` as its user would, with its state in `folder`; wait until it is ready."""
     folder.mkdir()
-    port = _free_port()
+    port = free_port()
     uri = settings.source.uri
     if settings.source.kind == "simulator":
         uri = "&".join(part for part in (uri, f"pool={PICTURES}") if part)
@@ -283,9 +283,3 @@ def _latencies(settings: Settings, broker_port: int) -> list[float]:
     if len(seen) < 10:
         raise LinewatchError(f"only {len(seen)} verdicts arrived; is the model fit? try: linewatch check")
     return seen
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

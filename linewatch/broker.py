@@ -66,7 +66,7 @@ class EmbeddedBroker:
         wanted = self.port
         problem: Exception | None = None
         for _ in range(TRIES):
-            self.port, self.port_v5 = wanted or _free_port(), _free_port()
+            self.port, self.port_v5 = wanted or free_port(), free_port()
             listeners = (
                 _LISTENER.format(version=version, host=HOST, port=port)
                 for version, port in (("v4", self.port), ("v5", self.port_v5))
@@ -83,7 +83,8 @@ class EmbeddedBroker:
         raise LinewatchError(f"the built-in MQTT broker does not start: {problem}") from problem
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -61,6 +61,14 @@ def bounds_from(statistics: Statistics | None) -> Bounds:
     return Bounds(0.5 * low, min(1.6 * high, (high + 255.0) / 2), 0.7 * statistics.sharpness[0])
 
 
+@dataclass(slots=True)
+class _Seen:
+    """The newest picture, and how many in a row were the same; handed from gate to gate."""
+
+    image: Image | None = None
+    alike: int = 1
+
+
 class Gate:
     """Examines the pictures of one product, in the order they were exposed."""
 
@@ -77,12 +85,7 @@ class Gate:
         self._usual_edges = _median(statistics.sharpness) if statistics else 0.0
         self._live = live
         self._frozen_after = frozen_after
-        self._before: Image | None = None
-        self._alike = 1
-
-    def check(self, image: Image) -> Reason:
-        """Return why this picture cannot be judged, NONE if it can."""
-        return self.examine(image).reason
+        self._seen = _Seen()
 
     def examine(self, image: Image) -> Health:
         """Measure one picture, (height, width, 3) uint8, and decide whether it may be judged."""
@@ -97,11 +100,16 @@ class Gate:
             reason, light, edges, _ratio(light, self._usual_light), _ratio(edges, self._usual_edges)
         )
 
+    def follow(self, before: "Gate") -> None:
+        """Go on with the pictures of the gate before: a changeover does not thaw a frozen camera."""
+        self._seen = before._seen
+
     def _is_frozen(self, image: Image) -> bool:
-        same = self._before is not None and _identical(self._before, image)
-        self._alike = self._alike + 1 if same else 1
-        self._before = image
-        return self._alike >= self._frozen_after
+        seen = self._seen
+        same = seen.image is not None and _identical(seen.image, image)
+        seen.alike = seen.alike + 1 if same else 1
+        seen.image = image
+        return seen.alike >= self._frozen_after
 
 
 def brightness(image: Image) -> float:

@@ -107,7 +107,8 @@ def write_recipe(recipes: Path, product: str) -> Path:
     path = recipes / f"{product}.toml"
     if path.exists():
         return path
-    index = next(number for number in range(1, 1001) if number not in products(recipes).values())
+    taken = set(products(recipes).values())
+    index = next(number for number in range(1, INDEX_MAX + 2) if number not in taken)
     if index > INDEX_MAX:
         raise RecipeError(f"all {INDEX_MAX} product numbers in {str(recipes)!r} are taken; remove a recipe")
     recipes.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def test_every_good_part_may_be_judged(learnt: Statistics) -> None:
     """Parts that training never saw pass the gate."""
     gate = Gate(learnt, live=True)
 
-    assert {gate.check(render(2, number)) for number in range(40)} == {Reason.NONE}
+    assert {gate.examine(render(2, number)).reason for number in range(40)} == {Reason.NONE}
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
@@ -55,32 +55,32 @@ def test_a_defect_is_no_bad_picture(learnt: Statistics, defect: str) -> None:
     """Defective parts are judged, not refused as bad pictures."""
     gate = Gate(learnt)
 
-    assert {gate.check(render(3, number, defect)) for number in range(10)} == {Reason.NONE}
+    assert {gate.examine(render(3, number, defect)).reason for number in range(10)} == {Reason.NONE}
 
 
 @pytest.mark.parametrize("gain", [0.1, 0.4, 2.5, 6.0])
 def test_too_little_and_too_much_light_is_refused(learnt: Statistics, gain: float) -> None:
     """A lamp that failed or a wrong exposure time is no verdict about the part."""
-    assert Gate(learnt).check(lit(render(2, 1), gain)) is Reason.BAD_PICTURE
+    assert Gate(learnt).examine(lit(render(2, 1), gain)).reason is Reason.BAD_PICTURE
 
 
 @pytest.mark.parametrize("gain", [0.8, 1.25])
 def test_a_little_more_or_less_light_is_judged(learnt: Statistics, gain: float) -> None:
     """The gate is for pictures that cannot be judged, not for those that are merely unusual."""
-    assert Gate(learnt).check(lit(render(2, 1), gain)) is Reason.NONE
+    assert Gate(learnt).examine(lit(render(2, 1), gain)).reason is Reason.NONE
 
 
 @pytest.mark.parametrize(("width", "height"), [(15, 1), (1, 15), (7, 7)])
 def test_a_blurred_picture_is_refused(learnt: Statistics, width: int, height: int) -> None:
     """Blur is noticed along the belt, across it, and out of focus."""
-    assert Gate(learnt).check(blurred(render(2, 1), width, height)) is Reason.BAD_PICTURE
+    assert Gate(learnt).examine(blurred(render(2, 1), width, height)).reason is Reason.BAD_PICTURE
 
 
 @pytest.mark.parametrize("level", [0, 3, 128, 255])
 def test_without_statistics_a_flat_picture_is_refused(level: int) -> None:
     """A covered lens and a burnt-out sensor are known for any product."""
-    assert Gate().check(np.full((64, 64, 3), level, np.uint8)) is Reason.BAD_PICTURE
-    assert Gate().check(render(1, 1)) is Reason.NONE
+    assert Gate().examine(np.full((64, 64, 3), level, np.uint8)).reason is Reason.BAD_PICTURE
+    assert Gate().examine(render(1, 1)).reason is Reason.NONE
 
 
 def test_the_second_identical_picture_of_a_camera_is_frozen() -> None:
@@ -88,7 +88,7 @@ def test_the_second_identical_picture_of_a_camera_is_frozen() -> None:
     gate = Gate(live=True)
     same = render(1, 1)
 
-    seen = [gate.check(picture) for picture in (same, same.copy(), same.copy(), render(1, 2), same)]
+    seen = [gate.examine(picture).reason for picture in (same, same.copy(), same.copy(), render(1, 2), same)]
 
     assert seen == [Reason.NONE, Reason.FROZEN, Reason.FROZEN, Reason.NONE, Reason.NONE]
 
@@ -97,7 +97,7 @@ def test_how_often_is_frozen_can_be_chosen() -> None:
     """The n-th identical picture in a row is the first one refused."""
     gate = Gate(live=True, frozen_after=3)
 
-    assert [gate.check(render(1, 1)) for _ in range(3)] == [Reason.NONE, Reason.NONE, Reason.FROZEN]
+    assert [gate.examine(render(1, 1)).reason for _ in range(3)] == [Reason.NONE, Reason.NONE, Reason.FROZEN]
 
 
 def test_pictures_that_differ_in_one_pixel_are_not_frozen() -> None:
@@ -105,14 +105,14 @@ def test_pictures_that_differ_in_one_pixel_are_not_frozen() -> None:
     gate, other = Gate(live=True), render(1, 1)
     other[5, 7, 2] ^= 1
 
-    assert [gate.check(render(1, 1)), gate.check(other)] == [Reason.NONE, Reason.NONE]
+    assert [gate.examine(render(1, 1)).reason, gate.examine(other).reason] == [Reason.NONE, Reason.NONE]
 
 
 def test_a_recording_may_repeat_itself() -> None:
     """A folder with two equal files, or a pool of the simulator, is not frozen."""
     gate = Gate()
 
-    assert [gate.check(render(1, 1)) for _ in range(3)] == [Reason.NONE] * 3
+    assert [gate.examine(render(1, 1)).reason for _ in range(3)] == [Reason.NONE] * 3
 
 
 def test_the_ratios_are_one_for_what_training_saw(learnt: Statistics) -> None:
@@ -157,7 +157,7 @@ def test_the_gate_costs_next_to_nothing() -> None:
     best_s = 1.0
     for number in range(50):
         started = time.perf_counter()
-        gate.check(pictures[number % 2])
+        gate.examine(pictures[number % 2])
         best_s = min(best_s, time.perf_counter() - started)
 
     assert best_s < 0.0015  # It takes 0.25 ms; the machine that tests may be slow.
