@@ -288,7 +288,7 @@ def _ffmpeg_options(options: str) -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ[_OPTIONS_VARIABLE]
+        os.environ.pop(_OPTIONS_VARIABLE, None)  # Another reader, given up but alive, may have been quicker.
 
 
 def _frame(image: Any) -> Frame:
