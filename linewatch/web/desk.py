@@ -45,14 +45,14 @@ class Query:
     results: frozenset[Result] = frozenset()  # Empty: every result.
     product: str = ""  # Empty: every product.
     reason: Reason | None = None
-    since_ms: int | None = None  # Captured at or after this, UTC milliseconds since 1970.
-    until_ms: int | None = None  # Captured before this.
+    since_ms: int | None = None  # Journaled at or after this, UTC milliseconds since 1970.
+    until_ms: int | None = None  # Journaled before this.
     reviewed: bool | None = None  # True: only those with a review; False: only those without.
 
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """How many verdicts of each result were captured in the 3600 s from `start_ms`."""
+    """How many verdicts of each result were journaled in the 3600 s from `start_ms`."""
 
     start_ms: int
     counts: Mapping[Result, int]
