@@ -34,7 +34,6 @@ ONLY = {
     "typer": ("cli", "demo", "training"),
     "tensorflow": ("training",),
     "keras": ("training",),
-    "nncf": ("training",),
     "sklearn": ("training",),
     "matplotlib": ("training",),
 }
