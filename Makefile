@@ -52,3 +52,7 @@ clean:
 constraints: $(VENV)/.test  ## Write down the versions that are installed now.
 	@{ echo "# The versions that the tests ran with: installs are repeatable. Made anew by: make constraints"; \
 	  $(BIN)/pip --disable-pip-version-check freeze --exclude-editable; } > config/constraints.txt
+
+.PHONY: chaos
+chaos: $(VENV)/.test system-parts  ## Outages, kills, a full disk and overload; about 20 minutes, prints a table.
+	$(BIN)/python -m tests.chaos

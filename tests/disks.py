@@ -7,16 +7,17 @@ from pathlib import Path
 
 
 class SmallDisk:
-    """A tmpfs of 1 MB; mounting it needs root."""
+    """A tmpfs of `size_mb`; mounting it needs root."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size_mb: int = 1) -> None:
         self.folder = folder
+        self._size_mb = size_mb
         self._ballast = folder / "ballast"
 
     def mount(self) -> bool:
         """Mount it; return whether that is allowed here."""
         self.folder.mkdir()
-        return not self._run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", self.folder)
+        return not self._run("mount", "-t", "tmpfs", "-o", f"size={self._size_mb}m", "tmpfs", self.folder)
 
     def unmount(self) -> None:
         """Take it away."""
