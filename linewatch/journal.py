@@ -23,6 +23,7 @@ from linewatch.journal_file import (
     lock,
     prepare,
     read_boot,
+    refuse_foreign,
     row_of,
     set_aside,
     translating,
@@ -75,11 +76,12 @@ class Journal:
     ) -> Self:
         """Open or make the journal and begin a new boot.
 
-        Raises ConfigError when another daemon uses it, StorageFull when the disk refuses.
+        Raises ConfigError when another daemon uses it or it is no journal, StorageFull when the disk refuses.
         `warn` gets a sentence when a damaged file had to be set aside or verdicts were lost.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            refuse_foreign(path)
             lock_fd = lock(path)
         except OSError as error:
             raise StorageFull(path, f"{error.strerror}; check the folder and its free room") from error

@@ -18,6 +18,7 @@ from linewatch.errors import ConfigError, StorageFull
 SCHEMA_VERSION = 1
 BUSY_S = 0.1  # Another program may hold the file for this long.
 CHECKED_BYTES_MAX = 64_000_000  # A larger file would take seconds to check at start.
+_MAGIC = b"SQLite format 3\0"
 WAL_PAGES_MAX = 8_000  # Above this a commit has to shorten the log itself; housekeeping comes first.
 
 FIELDS = tuple(field.name for field in fields(Verdict))
@@ -148,6 +149,20 @@ def utf8(text: str) -> str:
 def beside(path: Path, ending: str) -> Path:
     """Return the companion file, for example `journal.db-wal`."""
     return path.with_name(path.name + ending)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Leave alone what no daemon has written: a mistyped path must cost nobody a file.
+
+    A journal keeps its boot number beside it, so a damaged one is known for what it was.
+    Raises ConfigError for another file, OSError when it cannot be read.
+    """
+    if not path.is_file() or beside(path, ".boot").exists():
+        return
+    with path.open("rb") as file:
+        start = file.read(len(_MAGIC))
+    if start not in (b"", _MAGIC):
+        raise ConfigError(f"journal.path {str(path)!r} is no journal; name another file")
 
 
 def lock(path: Path) -> int:

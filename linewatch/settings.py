@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from linewatch.errors import ConfigError
@@ -21,6 +21,15 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _named(path: Path) -> Path:
+    if not path.name:  # "", "." and "/": files would land among everything else.
+        raise ValueError(f"{str(path)!r} names nothing; write a path such as var/name")
+    return path
+
+
+NamedPath = Annotated[Path, AfterValidator(_named)]
 
 
 def _without_empty(values: Any, *names: str) -> Any:
@@ -114,14 +123,14 @@ class MqttSettings(Section):
 class JournalSettings(Section):
     """The SQLite file that owns every verdict."""
 
-    path: Path = Path("var/journal.db")
+    path: NamedPath = Path("var/journal.db")
     retention_days: Days = 90
 
 
 class EvidenceSettings(Section):
     """Which pictures are kept, and how much room they may take."""
 
-    path: Path = Path("var/evidence")
+    path: NamedPath = Path("var/evidence")
     pass_every: Annotated[int, Field(ge=0)] = 100  # 0 keeps no PASS at all.
     bytes_max: Count = 10_000_000_000
     free_bytes_min: Annotated[int, Field(ge=0)] = 1_000_000_000

@@ -193,6 +193,18 @@ def test_foreign_and_newer_files_are_left_alone(path: Path) -> None:
         Journal.open(path)
 
 
+def test_a_file_that_never_was_a_journal_is_left_alone(path: Path) -> None:
+    """A mistyped path costs nobody a file, and leaves nothing beside it."""
+    path.parent.mkdir()
+    path.write_text("root:x:0:0\n", encoding="ascii")
+
+    with pytest.raises(ConfigError, match="is no journal; name another file"):
+        Journal.open(path)
+
+    assert path.read_text(encoding="ascii") == "root:x:0:0\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("damage", ["garbage", "hole"])
 def test_a_damaged_file_is_set_aside_at_start(path: Path, damage: str) -> None:
     """The old file is kept under another name, the new one works, boot grows, and somebody is told."""

@@ -96,6 +96,8 @@ def test_the_benchmark_file_is_valid() -> None:
         ("[station]\nname = 'two words'\n", "station.name: must match"),
         ("[mqtt]\nbase_topic = 'line/#'\n", "mqtt.base_topic: must match"),
         ("[source]\nfps = -1\n", "source.fps: "),
+        ("[journal]\npath = ''\n", "journal.path: '.' names nothing; write a path"),
+        ("[evidence]\npath = '/'\n", "evidence.path: '/' names nothing; write a path"),
         ("[mqtt]\nport = 0\nkeepalive_s = 0\n", "(and 1 more)"),
         ("mqtt = 5\n", "mqtt: "),
         ("[mqtt\n", "is not valid TOML: "),
