@@ -15,13 +15,13 @@ from linewatch.announcer import facts_of
 from linewatch.bundle import Bundle, read_bundle, versions
 from linewatch.changeover import prepare
 from linewatch.commands import Answer, Code, Commands
-from linewatch.domain import NO_BOX, Image, Reason, Result, Verdict
-from linewatch.errors import LinewatchError, NotRegistered, RecipeError
+from linewatch.domain import Image, Result, Verdict
+from linewatch.errors import LinewatchError, RecipeError
 from linewatch.inspector import Inspector, Prepared
 from linewatch.journal import Journal
 from linewatch.messages import Command, state_json
+from linewatch.offline import judge_picture
 from linewatch.pictures import shrunk
-from linewatch.recipe import judge
 from linewatch.recorder import Latest
 from linewatch.scoring import heatmap
 from linewatch.settings import ModelsSettings
@@ -151,29 +151,8 @@ class StationDesk:
     def inspect(self, product: str, image: Image) -> InspectResult:
         """Judge a picture as the line would, except that any light and sharpness will do."""
         prepared = self._prepared(product)
-        recipe, now = prepared.recipe, self._station.snapshot()
-        started_ns = time.monotonic_ns()
-        try:
-            scored = prepared.scorer.score(image, recipe)
-            result, reason = judge(scored.raw, recipe)
-        except NotRegistered:
-            scored, result, reason = None, Result.UNSURE, Reason.NOT_REGISTERED
-        verdict = Verdict(
-            station=now.station,
-            boot=0,
-            seq=0,
-            product=product,
-            product_index=recipe.index,
-            model=recipe.model,
-            result=result,
-            reason=reason,
-            raw=scored.raw if scored else 0.0,
-            threshold=recipe.threshold,
-            captured_ms=time.time_ns() // 1_000_000,
-            latency_ms=(time.monotonic_ns() - started_ns) // 1_000_000,
-            defects=len(scored.defects) if scored else 0,
-            box=scored.defects[0].box if scored and scored.defects else NO_BOX,
-        )
+        recipe, station = prepared.recipe, self._station.snapshot().station
+        verdict, scored = judge_picture(image, prepared.scorer, recipe, station=station)
         return InspectResult(verdict, _jpeg(heatmap(image, scored, recipe.threshold)) if scored else b"")
 
     def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:

@@ -1,4 +1,4 @@
-"""Judge picture files as the line would, without a line: what `linewatch inspect` does."""
+"""Judge pictures as the line would, without a line: for `linewatch inspect` and the page's uploads."""
 
 import json
 import time
@@ -8,12 +8,12 @@ from typing import Any
 
 import cv2
 
-from linewatch.domain import NO_BOX, Reason, Result, Scored, Verdict
+from linewatch.domain import NO_BOX, Image, Reason, Result, Scored, Verdict
 from linewatch.engine import OpenVinoEngine
 from linewatch.errors import NotRegistered, StorageFull
 from linewatch.messages import verdict_json
 from linewatch.pictures import read_image
-from linewatch.recipe import judge, load_recipe
+from linewatch.recipe import Recipe, judge, load_recipe
 from linewatch.scoring import Scorer, heatmap
 
 
@@ -37,35 +37,46 @@ def inspect_files(
     scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
     for number, path in enumerate(images, 1):
         image = read_image(path)
-        started_ns = time.monotonic_ns()
-        scored: Scored | None = None
-        try:
-            scored = scorer.score(image, recipe)
-            result, reason = judge(scored.raw, recipe)
-        except NotRegistered:
-            result, reason = Result.UNSURE, Reason.NOT_REGISTERED
-        took_ms = (time.monotonic_ns() - started_ns) // 1_000_000
+        verdict, scored = judge_picture(image, scorer, recipe, station=station, seq=number)
         drawn = ""
         if out is not None and scored is not None:
             drawn = _write(out / f"{path.stem}_heatmap.jpg", heatmap(image, scored, recipe.threshold))
-        verdict = Verdict(
-            station=station,
-            boot=0,
-            seq=number,
-            product=recipe.product,
-            product_index=recipe.index,
-            model=recipe.model,
-            result=result,
-            reason=reason,
-            raw=scored.raw if scored else 0.0,
-            threshold=recipe.threshold,
-            captured_ms=time.time_ns() // 1_000_000,
-            latency_ms=took_ms,
-            defects=len(scored.defects) if scored else 0,
-            box=scored.defects[0].box if scored and scored.defects else NO_BOX,
-        )
         # On the wire long paths are left out; here there is room for them.
         yield json.loads(verdict_json(verdict, history=False)) | {"image": str(path), "heatmap": drawn}
+
+
+def judge_picture(
+    image: Image, scorer: Scorer, recipe: Recipe, *, station: str, seq: int = 0
+) -> tuple[Verdict, Scored | None]:
+    """Judge one picture that no camera of the line took: any light and sharpness will do.
+
+    `boot` is 0. Returns None beside the verdict when the part was not found. Raises ImageError when
+    the recipe's `roi` or `mask` does not fit.
+    """
+    started_ns = time.monotonic_ns()
+    scored: Scored | None = None
+    try:
+        scored = scorer.score(image, recipe)
+        result, reason = judge(scored.raw, recipe)
+    except NotRegistered:
+        result, reason = Result.UNSURE, Reason.NOT_REGISTERED
+    verdict = Verdict(
+        station=station,
+        boot=0,
+        seq=seq,
+        product=recipe.product,
+        product_index=recipe.index,
+        model=recipe.model,
+        result=result,
+        reason=reason,
+        raw=scored.raw if scored else 0.0,
+        threshold=recipe.threshold,
+        captured_ms=time.time_ns() // 1_000_000,
+        latency_ms=(time.monotonic_ns() - started_ns) // 1_000_000,
+        defects=len(scored.defects) if scored else 0,
+        box=scored.defects[0].box if scored and scored.defects else NO_BOX,
+    )
+    return verdict, scored
 
 
 def _write(path: Path, picture: Any) -> str:
