@@ -59,7 +59,14 @@ def run(
     live = open_source(source).live  # Built, not entered: a wrong address is found before anything starts.
     token = settings.http.token()
 
+    stop, drained, hurry = threading.Event(), threading.Event(), threading.Event()
+
+    def reload() -> None:
+        commands.reload()
+
     with ExitStack() as parts:
+        # First in, last out: a signal while parts are built or closed must not cut that short.
+        signals = parts.enter_context(Signals(stop, hurry, reload=reload, duration_s=duration_s))
         metrics = Metrics(settings.station.name)
         journal = parts.enter_context(Journal.open(settings.journal.path))
         station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
@@ -94,7 +101,6 @@ def run(
         )
         courier = links.courier(settings, journal, metrics)
         recorder = Recorder(station, journal, live_link, evidence, metrics, deadline_ms=limits.deadline_ms)
-        stop, drained, hurry = threading.Event(), threading.Event(), threading.Event()
         capture = Capture(
             partial(open_source, source),
             Triggered(triggers) if triggered else FreeRun(source.fps),
@@ -149,7 +155,6 @@ def run(
         app = create_app(desk, metrics.render, token, settings.evidence.path)
         page = parts.enter_context(WebServer(app, settings.http.host, settings.http.port))
         log.info("page address=%s", page.address)
-        signals = parts.enter_context(Signals(stop, hurry, reload=commands.reload, duration_s=duration_s))
         started(page)
 
         def alive() -> None:

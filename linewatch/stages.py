@@ -126,8 +126,8 @@ class StageGroup:
 
         `alive` is called every 0.2 s while no stage is stalled. Once `stop` is set, or a stage has
         ended, the line drains; then `drained` is set and the services end. Each of the two has
-        `grace_s` for it, or no time at all once `hurry` is set. Raises the first failure, or
-        StageStalled.
+        `grace_s` for it; once `hurry` is set, the services have no time at all. Raises the first
+        failure, or StageStalled.
         """
         hurry = hurry or threading.Event()
         for thread in self._threads.values():
@@ -135,12 +135,15 @@ class StageGroup:
         while not self._ended.wait(0.2) and not stop.is_set():
             self._watch(alive)
         stop.set()
-        late = self._join(self._line, hurry, alive)
+        never = threading.Event()  # The line is not hurried: what was captured gets its verdict.
+        late = self._join(self._line, never, alive)
         drained.set()
-        late += self._join(self._services, hurry, alive)
+        busy = self._join(self._services, hurry, alive)
         if self._failures:
             raise self._failures[0]
-        if late and not hurry.is_set():
+        if not hurry.is_set():
+            late += busy
+        if late:
             raise StageStalled(f"still running {self._grace_s:.0f} s after the stop: {', '.join(late)}")
 
     def _join(

@@ -137,3 +137,38 @@ def test_services_go_on_until_the_line_has_drained(broken: bool) -> None:
         group.run(threading.Event(), drained)
 
     assert heard == [(0, True) if broken else (20, False)]
+
+
+def test_a_hurried_stop_still_drains_the_line_and_leaves_the_services() -> None:
+    """What was captured gets its verdict; nobody waits for the history."""
+    stop, drained, hurry = threading.Event(), threading.Event(), threading.Event()
+    awaited, forgotten = threading.Event(), threading.Event()
+    lane, seen, looks = Lane[int]("a", 3), list[int](), list[int]()
+    for number in (1, 2, 3):
+        lane.put(number)
+    lane.close()
+
+    def record(number: int) -> None:
+        stop.set()
+        hurry.set()
+        assert awaited.wait(10), "the group has left while a part was in hand"
+        seen.append(number)
+
+    def alive() -> None:
+        looks.append(len(seen))
+        if hurry.is_set() and len(looks) > 4:  # Whoever does not wait looks only twice.
+            awaited.set()
+
+    line = [Stage("record", lambda stage: consume(stage, lane, record))]
+    deliver = Stage("deliver", lambda _: assert_set(forgotten))
+
+    StageGroup(line, [deliver], stall_s=5, grace_s=5).run(stop, drained, hurry=hurry, alive=alive)
+
+    assert seen == [1, 2, 3]
+    assert drained.is_set() and not forgotten.is_set()
+    forgotten.set()
+
+
+def assert_set(event: threading.Event) -> None:
+    """Wait for an event."""
+    assert event.wait(10)
