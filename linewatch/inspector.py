@@ -38,6 +38,7 @@ class Inspector:
         self._frame_age_ms_max = frame_age_ms_max
         self._clock_ns = clock_ns
         self._prepared: Prepared | None = None
+        self._gate: Gate | None = None  # The last one, also while no product is fit.
 
     @property
     def prepared(self) -> Prepared | None:
@@ -46,6 +47,10 @@ class Inspector:
 
     def use(self, prepared: Prepared | None) -> None:
         """Judge with this from the next frame on; one assignment is the whole changeover."""
+        if prepared is not None:
+            if self._gate is not None:
+                prepared.gate.follow(self._gate)
+            self._gate = prepared.gate
         self._prepared = prepared
 
     def inspect(self, frame: Frame) -> Iterator[Inspection]:

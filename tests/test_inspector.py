@@ -151,6 +151,18 @@ def test_the_same_picture_twice_from_a_camera_is_an_error() -> None:
         assert bench.verdict(bench.frame())[1] is expected
 
 
+def test_a_changeover_does_not_thaw_a_frozen_camera() -> None:
+    """The part before would pass once more after each reload, also after a product that was unfit."""
+    bench = Bench(live=True)
+    assert bench.verdict(bench.frame()) == (Result.PASS, Reason.NONE)
+
+    bench.inspector.use(None)
+    bench.inspector.use(prepared(bench.engine, live=True))
+
+    assert bench.verdict(bench.frame()) == (Result.ERROR, Reason.FROZEN)
+    assert bench.verdict(bench.frame(101)) == (Result.PASS, Reason.NONE)
+
+
 def test_the_picture_is_compared_with_training() -> None:
     """Light that fades shows in the metrics before it makes errors."""
     bench = Bench()
