@@ -80,7 +80,8 @@ class Changeover:
 
     def _take_up(self, product: str) -> None:
         started = time.monotonic()
-        station = self._station.snapshot().station
+        before = self._station.snapshot()
+        station = before.station
         self._metrics.know_product(product)
         try:
             prepared, bundle = prepare(product, self._models, live=self._live)
@@ -96,6 +97,8 @@ class Changeover:
         self._inspector.use(prepared)
         self._station.use(product, prepared.recipe.index, bundle.version)
         self._station.tested(passed=True)
+        if before.product == product and before.model not in ("", bundle.version):
+            self._station.event("model_activated", product=product, model=bundle.version, before=before.model)
         self._metrics.selftest_success.labels(station, product).set(1)
         self._metrics.use_model(product, bundle.version, bundle.checksum[:16])
         self._metrics.model_load.set(time.monotonic() - started)

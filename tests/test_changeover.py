@@ -185,6 +185,8 @@ def test_a_self_test_reads_recipe_and_model_from_disk_again(tmp_path: Path) -> N
     assert line.inspect() == ("demo", new, Result.PASS)  # 2.0 of 9.0.
     assert line.station.snapshot().product_index == 5
     assert line.modes[2:] == [State.SELFTEST, State.READY]
+    assert line.events() == ["model_activated"]
+    assert (line.station.events[0]["model"], line.station.events[0]["before"]) == (new, old)
 
 
 def test_a_self_test_of_a_paused_station_leaves_it_paused(tmp_path: Path) -> None:
