@@ -42,6 +42,9 @@ def run(
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
 ) -> None:
     """Inspect: the daemon. SIGTERM or SIGINT drains and stops, SIGHUP reads the recipes again."""
+    from linewatch.signals import disregard_reload
+
+    disregard_reload()  # First: loading the rest takes a while.
     from linewatch import pipeline, settings
 
     _log_to_stdout()

@@ -12,6 +12,11 @@ from typing import Self
 log = logging.getLogger(__name__)
 
 
+def disregard_reload() -> None:
+    """Let no SIGHUP end the process before `Signals` listens: it is about to read the recipes anyway."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 class Signals:
     """Turns signals into events while inside the `with` block, and stops after `duration_s`.
 

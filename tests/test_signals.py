@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from linewatch.signals import Signals
+from linewatch.signals import Signals, disregard_reload
 
 
 class Rig:
@@ -94,3 +94,13 @@ def test_a_given_duration_stops_by_itself(duration_s: float | None, stops: bool)
     rig.signals.act()
 
     assert (rig.stop.is_set(), rig.hurry.is_set()) == (stops, False)
+
+
+def test_a_reload_while_starting_does_not_end_the_process() -> None:
+    """By default SIGHUP kills: a recipe edited during the self-test would have stopped the line."""
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        disregard_reload()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
