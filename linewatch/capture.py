@@ -25,7 +25,8 @@ class Trigger:
 
     rid: int
     part: str
-    received_ns: int  # Monotonic: a frame older than this does not show the part.
+    received_ns: int  # Monotonic: a frame older than this does not show the part,
+    expires_ns: int | None = None  # and one younger than this may show the next one.
 
 
 class Occasions(Protocol):
@@ -120,6 +121,8 @@ class Triggered:
             if frame is None:
                 yield _pictureless(trigger, Reason.CAMERA_LOST)
                 return
+            if trigger.expires_ns is not None and frame.captured_ns > trigger.expires_ns:
+                frame = frame.without_image(Reason.LATE)
             yield replace(frame, trigger=trigger.rid, part=trigger.part)
 
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:

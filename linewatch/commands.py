@@ -132,16 +132,21 @@ class Commands:
         try:
             self._request(command, done)
         except RecipeError as trouble:  # A broken recipe file: nobody can be sure which product is which.
-            done(Answer(Code.UNKNOWN, str(trouble)))
+            self._unknown(str(trouble), done)
 
     def _request(self, command: Command, done: Callable[[Answer], None]) -> None:
         product = self._product(command) if command.name == "product" else ""
         if command.name == "product" and not product:
             wanted = command.product or command.index
             known = ", ".join(f"{name} ({index})" for name, index in sorted(self._products().items()))
-            done(Answer(Code.UNKNOWN, f"product {wanted!r} has no recipe; known are {known or 'none'}"))
+            self._unknown(f"product {wanted!r} has no recipe; known are {known or 'none'}", done)
         elif not self._queue(Errand(command, product, done)):
             done(Answer(Code.BUSY, "too many commands at once; wait for the replies"))
+
+    def _unknown(self, why: str, done: Callable[[Answer], None]) -> None:
+        """Refuse, in FAULT: somebody wants another product than the one that would be judged."""
+        self._station.intend(State.FAULT, why)
+        done(Answer(Code.UNKNOWN, why))
 
     def _queue(self, errand: Errand) -> bool:
         """Let an errand wait its turn if there is room; while a new product waits, no part passes."""
@@ -149,7 +154,7 @@ class Commands:
             if len(self._errands) == self._errands.capacity:
                 return False
             if errand.product:  # Said first: once queued, the errand may be over at any time.
-                self._station.intend(State.CHANGEOVER, f"changing to product {errand.product}")
+                self._station.await_change(errand.product)
             return self._errands.offer(errand)
 
     def reload(self) -> None:
@@ -180,6 +185,7 @@ class Commands:
         mode = self._station.snapshot().mode
         match errand.command.name:
             case "product":
+                self._station.change_begins()
                 self._changeover.change(errand.product)
             case "selftest":
                 self._changeover.test()
@@ -218,12 +224,13 @@ class Commands:
     def _exposure(self, command: Command, arrived_ns: int) -> Answer:
         if self._triggers is None:
             return Answer(Code.NOT_READY, 'trigger.mode is "free"; set it to "mqtt"')
-        if command.exp_ms >= SPAN_MS_MAX and command.exp_ms < time.time_ns() // 1_000_000:
+        expires_ns = _expiry(command.exp_ms, arrived_ns)
+        if expires_ns is not None and expires_ns < arrived_ns:
             return Answer(Code.EXPIRED, "exp_ms lies in the past; compare the clocks")
         station = self._station.snapshot()
         if station.mode is not State.READY:  # A lost camera does not refuse: the part gets its ERROR 40.
             return Answer(Code.NOT_READY, f"the station is {station.state}")
-        if not self._triggers.offer(Trigger(command.rid, command.part, arrived_ns)):
+        if not self._triggers.offer(Trigger(command.rid, command.part, arrived_ns, expires_ns)):
             return Answer(Code.BUSY, "the exposure before this one is not finished")
         return Answer(Code.DONE)
 
@@ -233,3 +240,11 @@ class Commands:
         self._replies.move_to_end(key)
         while len(self._replies) > REPLIES_MAX or now_s - next(iter(self._replies.values()))[0] > REPLIES_S:
             self._replies.popitem(last=False)
+
+
+def _expiry(exp_ms: int, arrived_ns: int) -> int | None:
+    """Return the monotonic time after which an exposure comes too late for its part; None for never."""
+    if exp_ms == 0:
+        return None
+    span_ms = exp_ms if exp_ms < SPAN_MS_MAX else exp_ms - time.time_ns() // 1_000_000
+    return arrived_ns + span_ms * 1_000_000

@@ -49,6 +49,7 @@ class Courier:
         *,
         grace_s: float,
         sent: Callable[[int], None] = lambda _: None,
+        on_edge: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._outbox = outbox
         self._delivered = delivered
@@ -56,6 +57,7 @@ class Courier:
         self._topic = topic
         self._grace_s = grace_s
         self._sent = sent  # Told how many messages were acknowledged.
+        self._on_edge = on_edge  # Hears why history waits, "" when it flows.
         self._grace_ends_s: float | None = None
         self.trouble = "not connected yet"  # Why history waits, "" while it does not.
 
@@ -116,3 +118,4 @@ class Courier:
                 log.warning("history_waits reason=%r", trouble)
             else:
                 log.info("history_flows")
+            self._on_edge(trouble)

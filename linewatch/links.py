@@ -93,8 +93,16 @@ def live_link(
     )
 
 
-def courier(settings: Settings, journal: Journal, metrics: Metrics) -> Courier:
+def courier(settings: Settings, journal: Journal, station: Station, metrics: Metrics) -> Courier:
     """Return what carries the journal to the history topic."""
+
+    def edge(trouble: str) -> None:
+        if trouble:
+            metrics.mqtt_messages.labels(metrics.station, "history", "failed").inc()
+            station.impaired("history", trouble)
+        else:
+            station.restored("history")
+
     connect: Callable[[], AbstractContextManager[Publisher]] = Silence
     sent: Callable[[int], None] = _uncounted
     if settings.mqtt.enabled:
@@ -107,6 +115,7 @@ def courier(settings: Settings, journal: Journal, metrics: Metrics) -> Courier:
         Topics(settings.mqtt.base_topic).history,
         grace_s=settings.limits.grace_s,
         sent=sent,
+        on_edge=edge,
     )
 
 

@@ -177,14 +177,15 @@ class LiveLink:
         return session if waiting <= WINDOW_MAX - 2 and oldest_s <= self._stale_s else None
 
     def _send_events(self, session: LiveSession) -> None:
-        while self._events and self.connected:
+        # A flood of refused triggers must not take the verdicts' room in the window.
+        while self._events and session.inflight()[0] < WINDOW_MAX // 4:
             session.publish(Letter(self._topics.event, event_json(self._events.popleft())))
             self._count("event", "sent")
 
     def _command(self, incoming: Incoming) -> None:
         def reply(text: str) -> None:
             session = self._session
-            if session is None:
+            if session is None or session.inflight()[0] > WINDOW_MAX // 2:  # It will ask again.
                 log.warning("reply_lost topic=%s reply=%s", incoming.topic, text)
                 return
             session.publish(Letter(f"{incoming.topic}/res", text))

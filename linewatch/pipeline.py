@@ -39,6 +39,7 @@ from linewatch.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
+PREPARE_S = 60.0  # A large model from a slow disk takes its time, and holds up no part.
 GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for goodbyes, and for a broker that hangs.
 
 
@@ -99,7 +100,7 @@ def run(
         live_link = links.live_link(
             settings, station, commands, announcer, metrics, failed=lambda: group.failed
         )
-        courier = links.courier(settings, journal, metrics)
+        courier = links.courier(settings, journal, station, metrics)
         recorder = Recorder(station, journal, live_link, evidence, metrics, deadline_ms=limits.deadline_ms)
         capture = Capture(
             partial(open_source, source),
@@ -117,8 +118,9 @@ def run(
             retention_days=settings.journal.retention_days,
         )
 
-        def stage(name: str, run: Callable[[Stage], None]) -> Stage:
-            return Stage(name, run, metrics.stage_duration.labels(metrics.station, name).observe)
+        def stage(name: str, run: Callable[[Stage], None], stall_s: float | None = None) -> Stage:
+            observe = metrics.stage_duration.labels(metrics.station, name).observe
+            return Stage(name, run, observe, stall_s=stall_s)
 
         def record(me: Stage) -> None:
             with commands:  # The last part recorded, nothing more can be asked.
@@ -135,7 +137,7 @@ def run(
             services=[
                 stage("deliver", lambda me: courier.run(stop, drained, me.beat)),
                 stage("announce", lambda me: live_link.run(drained, me.beat)),
-                stage("prepare", commands.serve),
+                stage("prepare", commands.serve, PREPARE_S),
                 stage("tidy", lambda me: housekeeping.run(me, drained)),
             ],
             stall_s=limits.stall_s,

@@ -84,13 +84,10 @@ class Recorder:
 
     def record(self, inspection: Inspection) -> None:
         """Make one inspection's verdict durable, then public."""
-        verdict = self._in_time(self._verdict(inspection), inspection)
-        image_name, heatmap_name = self._pictures.names(verdict)
-        if inspection.frame.image is None:
-            image_name = ""
-        if inspection.scored is None or not (heatmap_name and self._keep_heatmap(heatmap_name, inspection)):
-            heatmap_name = ""
-        verdict = self._in_time(replace(verdict, image=image_name, heatmap=heatmap_name), inspection)
+        verdict = self._with_paths(self._in_time(self._verdict(inspection), inspection), inspection)
+        if verdict.heatmap and not self._keep_heatmap(verdict.heatmap, inspection):
+            verdict = replace(verdict, heatmap="")
+        verdict = self._in_time(verdict, inspection)
 
         self._commit(self._journal.append, verdict)
         with self._station.unchanged():  # No changeover begins between the last look and the wire.
@@ -108,8 +105,8 @@ class Recorder:
         self._station.delivered(verdict)
         self._count(verdict, inspection)
         _log_line(verdict)
-        if image_name and inspection.frame.image is not None:
-            self._keep(image_name, inspection.frame.image)
+        if verdict.image and inspection.frame.image is not None:
+            self._keep(verdict.image, inspection.frame.image)
 
     def _verdict(self, inspection: Inspection) -> Verdict:
         station = self._station.snapshot()
@@ -135,16 +132,26 @@ class Recorder:
             box=scored.defects[0].box if scored and scored.defects else NO_BOX,
         )
 
+    def _with_paths(self, verdict: Verdict, inspection: Inspection) -> Verdict:
+        """Return the verdict with the paths of what will be kept."""
+        if inspection.frame.image is None:
+            return verdict
+        image, heatmap_name = self._pictures.names(verdict)
+        return replace(verdict, image=image, heatmap=heatmap_name if inspection.scored else "")
+
     def _in_time(self, verdict: Verdict, inspection: Inspection) -> Verdict:
         """Return the verdict as it may be told now: what was judged too late is an ERROR."""
         latency_ns = self._latency_ns(inspection)
         late = latency_ns > self._deadline_ns
         told = replace(verdict, late=late, latency_ms=latency_ns // 1_000_000)
         if verdict.result is Result.PASS and not self._asked_for(verdict):
-            return replace(told, result=Result.ERROR, reason=Reason.NOT_READY)
-        if late and verdict.result is not Result.ERROR:
-            return replace(told, result=Result.ERROR, reason=Reason.LATE)
-        return told
+            error = replace(told, result=Result.ERROR, reason=Reason.NOT_READY)
+        elif late and verdict.result is not Result.ERROR:
+            error = replace(told, result=Result.ERROR, reason=Reason.LATE)
+        else:
+            return told
+        # The picture of an ERROR is always kept, also of what was to be a PASS until now.
+        return error if error.image else self._with_paths(error, inspection)
 
     def _asked_for(self, verdict: Verdict) -> bool:
         """Whether the station still judges, and still with this verdict's product and model."""

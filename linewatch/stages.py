@@ -26,14 +26,21 @@ class Stage:
     """One named thread's work and its signs of life.
 
     `run` gets this stage, so that it can say `working()` around each item and `beat()` when idle.
-    `observe` hears how many seconds each item took.
+    `observe` hears how many seconds each item took. `stall_s` is how long one may take, if that is
+    not what the group allows.
     """
 
     def __init__(
-        self, name: str, run: Callable[["Stage"], None], observe: Callable[[float], None] = lambda _: None
+        self,
+        name: str,
+        run: Callable[["Stage"], None],
+        observe: Callable[[float], None] = lambda _: None,
+        *,
+        stall_s: float | None = None,
     ) -> None:
         self.name = name
         self.run = run
+        self.stall_s = stall_s
         self._observe = observe
         self.beats = 0
         self._since: float | None = None  # Monotonic start of the item in hand.
@@ -112,7 +119,8 @@ class StageGroup:
 
     def stalled(self) -> Stage | None:
         """Return a stage that has held one item for longer than the limit."""
-        return next((stage for stage in self.stages if stage.busy_s() > self._stall_s), None)
+        limits = ((stage, stage.stall_s or self._stall_s) for stage in self.stages)
+        return next((stage for stage, limit_s in limits if stage.busy_s() > limit_s), None)
 
     def run(
         self,

@@ -71,6 +71,7 @@ class Station:
         self._metrics = metrics
         self._lock = threading.Lock()
         self._steady = threading.Lock()
+        self._awaited = 0  # Changeovers that were asked for and have not begun.
         self._now = Snapshot(station=name, boot=boot, product=product, started_s=time.monotonic())
 
     def snapshot(self) -> Snapshot:
@@ -84,10 +85,26 @@ class Station:
             yield self._now
 
     def intend(self, mode: State, reason: str = "") -> None:
-        """Enter a mode: READY means ready unless camera, disk or broker say otherwise; STOPPED is final."""
+        """Enter a mode: READY means ready unless camera, disk or broker say otherwise.
+
+        STOPPED is final, and while a changeover is awaited nothing else is entered.
+        """
         with self._steady, self._lock:
-            if self._now.mode is not State.STOPPED:
+            changing = self._awaited > 0 and mode is not State.STOPPED
+            if self._now.mode is not State.STOPPED and not changing:
                 self._replace(mode=mode, mode_reason=reason)
+
+    def await_change(self, product: str) -> None:
+        """Enter CHANGEOVER at once; what is still done before it cannot lead back to READY."""
+        with self._steady, self._lock:
+            self._awaited += 1
+            if self._now.mode is not State.STOPPED:
+                self._replace(mode=State.CHANGEOVER, mode_reason=f"changing to product {product}")
+
+    def change_begins(self) -> None:
+        """Let the awaited changeover itself say what comes next."""
+        with self._steady, self._lock:
+            self._awaited -= 1
 
     def use(self, product: str, index: int, model: str) -> None:
         """Name the product and the model that judge from now on."""

@@ -95,6 +95,18 @@ def test_a_trigger_gets_the_first_frame_captured_after_it() -> None:
     assert exposed[0].captured_ns == new.captured_ns
 
 
+def test_an_exposure_that_comes_after_its_trigger_expired_is_late_and_not_judged() -> None:
+    """A camera's hiccup must not show the next part under this one's number."""
+    triggers = Lane[Trigger]("triggers", 1)
+    now = time.monotonic_ns()
+    triggers.offer(Trigger(17, "A1", now, now + 1_000_000))
+    rig = Rig(frame(captured_ns=now + 2_000_000), live=True, occasions=Triggered(triggers))
+
+    exposed = rig.run()
+
+    assert [(f.trigger, f.fault, f.image is None) for f in exposed] == [(17, Reason.LATE, True)]
+
+
 def test_a_part_triggered_while_the_camera_is_lost_gets_its_error() -> None:
     """The PLC hears of every part it asked for, camera or not."""
     triggers = Lane[Trigger]("triggers", 1)

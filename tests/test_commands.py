@@ -122,12 +122,12 @@ def test_a_product_is_named_or_numbered(facts: dict[str, Any], name: str) -> Non
 
 
 @pytest.mark.parametrize("facts", [{"product": "screw"}, {"index": 9}, {"product": "../demo"}])
-def test_an_unknown_product_changes_nothing(facts: dict[str, Any]) -> None:
-    """5, with what would have been known; the line goes on with what it has."""
+def test_an_unknown_product_is_a_fault(facts: dict[str, Any]) -> None:
+    """5, with what would have been known; nobody wants the product that is still loaded."""
     rig = Rig()
     code, reason = rig.ask("product", rid=1, **facts)
 
-    assert (code, rig.mode, rig.changeover.done) == (Code.UNKNOWN, State.READY, [])
+    assert (code, rig.mode, rig.changeover.done) == (Code.UNKNOWN, State.FAULT, [])
     assert "known are bottle (3), demo (1)" in str(reason)
     assert rig.events() == [("command_refused", 5)]
 
@@ -153,7 +153,7 @@ def test_a_failed_self_test_is_told_and_leaves_fault() -> None:
 
 
 def test_a_broken_recipe_file_is_an_answer_and_never_kills_the_caller() -> None:
-    """The network's thread survives a typo in a file, and the product in use goes on."""
+    """The network's thread survives a typo in a file; which product is meant nobody knows: FAULT."""
     rig = Rig()
 
     def broken() -> Mapping[str, int]:
@@ -164,6 +164,20 @@ def test_a_broken_recipe_file_is_an_answer_and_never_kills_the_caller() -> None:
         Code.UNKNOWN,
         "recipe 'x.toml' is not valid TOML",
     )
+    assert rig.mode is State.FAULT
+
+
+def test_an_earlier_errand_does_not_make_a_station_ready_that_awaits_a_changeover() -> None:
+    """A self-test that was asked for first ends, and still no part passes before the new product."""
+    rig = Rig()
+    seen: list[State] = []
+    rig.say("selftest", rid=1)
+    rig.say("product", rid=2, product="bottle")
+    rig.station.intend(State.READY)  # What a self-test does at its end.
+    seen.append(rig.mode)
+    rig.serve()
+
+    assert seen == [State.CHANGEOVER]
     assert rig.mode is State.READY
 
 
@@ -186,13 +200,13 @@ def test_a_change_is_announced_before_it_can_be_over() -> None:
     """A changeover that fails at once must not be followed by its own announcement."""
     rig = Rig()
     waiting: list[int] = []
-    real = rig.station.intend
+    real = rig.station.await_change
 
-    def spy(mode: State, reason: str = "") -> None:
+    def spy(product: str) -> None:
         waiting.append(len(rig.commands._errands))
-        real(mode, reason)
+        real(product)
 
-    rig.station.intend = spy  # type: ignore[method-assign]  # to see the order
+    rig.station.await_change = spy  # type: ignore[method-assign]  # to see the order
     rig.say("product", rid=1, product="bottle")
 
     assert waiting == [0]

@@ -250,7 +250,7 @@ def test_the_plc_triggers_parts_and_each_gets_its_own_verdict(tmp_path: Path, mo
 def test_an_unknown_product_is_refused_and_a_known_one_is_taken_up(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
-    """The reply comes when it is true; a product nobody knows changes nothing."""
+    """The reply comes when it is true; a product nobody knows is a FAULT until a known one is named."""
     with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
         ear.wait(is_ready)
         ear.say("t/cmd/product", '{"rid":1,"product":"nonsense"}')

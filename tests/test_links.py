@@ -199,7 +199,7 @@ def test_the_courier_empties_the_journal_into_the_history(tmp_path: Path, mosqui
         for seq in (1, 2, 3):
             journal.append(verdict(seq, boot=journal.boot))
         journal.release(journal.boot, 3)
-        with running(links.courier(plant.settings, journal, plant.metrics).run):
+        with running(links.courier(plant.settings, journal, plant.station, plant.metrics).run):
             ear.wait(lambda ear: len(ear.on("t/history")) == 3)
         assert journal.undelivered_count() == 0
 
@@ -216,7 +216,7 @@ def test_without_mqtt_nothing_is_sent_and_nothing_is_owed(tmp_path: Path) -> Non
         journal.append(verdict(1, boot=journal.boot))
         journal.release(journal.boot, 1)
         with (
-            running(links.courier(plant.settings, journal, plant.metrics).run),
+            running(links.courier(plant.settings, journal, plant.station, plant.metrics).run),
             running(lambda stop: link.run(stop, beats.set)),
         ):
             assert beats.wait(WAIT_S)

@@ -70,8 +70,11 @@ def _add_machine_addresses(app: Flask, desk: Desk, metrics_text: MetricsText) ->
     @app.get("/readyz")
     def ready() -> tuple[Response, int]:
         reasons = desk.not_ready()
-        state = desk.state()["state"]
-        return jsonify({"ready": not reasons, "state": state, "reasons": reasons}), 503 if reasons else 200
+        now = desk.state()
+        told = reasons or [str(reason) for reason in [now["reason"]] if reason]  # DEGRADED has one too.
+        return jsonify(
+            {"ready": not reasons, "state": now["state"], "reasons": told}
+        ), 503 if reasons else 200
 
 
 def _add_evidence(app: Flask, folder: Path, language: Language) -> None:
