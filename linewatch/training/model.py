@@ -25,7 +25,7 @@ class Design:
     whitening: str = "local"  # Or "global": one covariance for all places; or "none": plain squares.
     gain: bool = True
     noise: float = 1.0  # On what the autoencoder is shown, in standard deviations of each channel.
-    iterations: int = 400
+    iterations: int = 300
 
 
 @dataclass(frozen=True, slots=True)
