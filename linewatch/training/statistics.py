@@ -11,7 +11,7 @@ from linewatch.training.features import Features
 CELL = 2  # Positions on a side that share one covariance: more samples, and hardly less local.
 RANK = 32  # Directions kept per cell; the rest are replaced by their mean.
 PRIOR = 2.5  # Pictures per channel that weigh as much as what is known of the whole part.
-PLAIN = 48  # Pictures that weigh as much as taking all channels for independent and alike.
+PLAIN = 96  # Pictures that weigh as much as taking all channels for independent and alike.
 
 
 @dataclass(frozen=True, slots=True)
