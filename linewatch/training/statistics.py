@@ -11,7 +11,7 @@ from linewatch.training.features import Features
 CELL = 2  # Positions on a side that share one covariance: more samples, and hardly less local.
 RANK = 32  # Directions kept per cell; the rest are replaced by their mean.
 PRIOR = 2.5  # Pictures per channel that weigh as much as what is known of the whole part.
-PLAIN = 96  # Pictures that weigh as much as taking all channels for independent and alike.
+_RIDGE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,9 @@ def learn_statistics(
     """
     count, channels = len(residuals), residuals.shape[-1]
     flat = residuals.reshape(-1, channels)
-    whitening = _whitening(np.cov(flat.T, dtype=np.float64), count)
+    covariance = np.cov(flat.T, dtype=np.float64) + _RIDGE * np.eye(channels)
+    spread, axes = np.linalg.eigh(covariance)
+    whitening = ((axes / np.sqrt(spread)) @ axes.T).astype(np.float32)
     y = residuals @ whitening
     mean = y.mean(axis=0)
     if not local:
@@ -62,10 +64,9 @@ def learn_statistics(
     rest = np.empty(grid, np.float32)
     left_out = np.empty((*grid, cells.shape[2]), np.float32)
     share = shrinkage(count, channels)
-    prior = share * np.diag(y.reshape(-1, channels).var(axis=0))
     weight = (1 - share) / (CELL * CELL * (count - 1))  # The mean took one sample of each place.
     for cell in np.ndindex(*grid):
-        shrunk = weight * (cells[cell].T @ cells[cell]) + prior
+        shrunk = weight * (cells[cell].T @ cells[cell]) + share * np.eye(channels)
         spread, axes = np.linalg.eigh(shrunk)
         rest[cell] = 1 / spread[: channels - RANK].mean()
         gain = np.maximum(rest[cell] - 1 / spread[channels - RANK :], 0)
@@ -78,21 +79,10 @@ def learn_statistics(
     return statistics, _finished(left_out, part, channels)
 
 
-def _whitening(covariance: NDArray[np.float64], count: int) -> NDArray[np.float32]:
-    """Return what makes residuals of this covariance white, with less conviction for few pictures.
-
-    From few parts, directions in which they happen not to differ look like certainties.
-    """
-    channels = len(covariance)
-    plain = np.trace(covariance) / channels * np.eye(channels)
-    spread, axes = np.linalg.eigh((count * covariance + PLAIN * plain) / (count + PLAIN))
-    return np.asarray((axes / np.sqrt(spread)) @ axes.T, np.float32)
-
-
 def shrinkage(count: int, channels: int) -> float:
-    """Return how far a cell's covariance is drawn towards what holds for the whole part, 0 to 1.
+    """Return how far a cell's covariance is drawn towards that of the whole part, 0 to 1.
 
-    Few pictures say little about a single place.
+    The whole part's is the identity, by whitening. Few pictures say little about a single place.
     """
     return PRIOR * channels / (PRIOR * channels + count)
 
