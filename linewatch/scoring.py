@@ -1,5 +1,6 @@
 """From a picture to its score: the one code path of the line, the page, the commands and training."""
 
+import functools
 from pathlib import Path
 
 import cv2
@@ -34,8 +35,8 @@ class Scorer:
         threshold but smaller than `min_defect_px`. Raises ImageError when `mask` does not fit.
         """
         area, corner = cut_roi(image, recipe.roi)
-        raw, anomaly_map, placement_in_frame = run_engine(area, self._registration, self._engine)
-        placement_in_frame[:, 2] += corner
+        raw, anomaly_map, placement_in_area = run_engine(area, self._registration, self._engine)
+        placement_in_frame = placement_in_area + _shift(corner)
         if recipe.mask is not None:
             seen = cells_seen(self._mask(recipe.mask, image), placement_in_frame, anomaly_map.shape)
             anomaly_map = np.where(seen, anomaly_map, np.float32(0))
@@ -104,25 +105,16 @@ def standard_crop(
     if registration is not None:
         matrix = placement(area, registration, shape)
         return _warp(area, matrix, shape), matrix
-    across, down = area.shape[1] / width, area.shape[0] / height
-    method = cv2.INTER_AREA if max(across, down) > 1 else cv2.INTER_LINEAR
-    crop: Image = cv2.resize(area, (width, height), interpolation=method)  # type: ignore[assignment]
-    return crop, np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
+    area, times = _shrink(area, (area.shape[1] / width, area.shape[0] / height))
+    crop: Image = cv2.resize(area, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    return crop, _stretch(times[0] * area.shape[1] / width, times[1] * area.shape[0] / height)
 
 
 def _warp(area: Image, matrix: Matrix, shape: tuple[int, int]) -> Image:
     """Cut out the turned crop; shrink first, because a warp that shrinks skips pixels."""
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if step > 1:
-        size = (max(1, round(area.shape[1] / step)), max(1, round(area.shape[0] / step)))
-        across, down = area.shape[1] / size[0], area.shape[0] / size[1]
-        area = cv2.resize(area, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        matrix = np.array(
-            [
-                [matrix[0, 0] / across, matrix[0, 1] / across, (matrix[0, 2] + 0.5) / across - 0.5],
-                [matrix[1, 0] / down, matrix[1, 1] / down, (matrix[1, 2] + 0.5) / down - 0.5],
-            ]
-        )
+    area, times = _shrink(area, (step, step))
+    matrix = _chain(_stretch(1 / times[0], 1 / times[1]), matrix)
     crop: Image = cv2.warpAffine(  # type: ignore[assignment]
         area,
         matrix,
@@ -133,12 +125,45 @@ def _warp(area: Image, matrix: Matrix, shape: tuple[int, int]) -> Image:
     return crop
 
 
+def _shrink(area: Image, factors: tuple[float, float]) -> tuple[Image, tuple[int, int]]:
+    """Shrink by the whole part of the factors across and down; return the area and these whole parts.
+
+    Averaging whole pixels is several times quicker than parts of them, and the rest, less than two,
+    may be interpolated. The last columns and rows that do not make a whole pixel are left out.
+    """
+    across, down = max(1, int(factors[0])), max(1, int(factors[1]))
+    if across > 1 or down > 1:
+        columns, rows = area.shape[1] // across, area.shape[0] // down
+        whole = area[: rows * down, : columns * across]
+        area = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return area, (across, down)
+
+
 def map_placement(to_area: Matrix, crop: tuple[int, ...], cells: tuple[int, ...]) -> Matrix:
-    """Chain map cell -> crop pixel -> area pixel; centres lie on whole numbers."""
-    across, down = crop[1] / cells[1], crop[0] / cells[0]
-    linear = to_area[:, :2] * np.array([across, down])
-    offset = to_area[:, :2] @ np.array([(across - 1) / 2, (down - 1) / 2]) + to_area[:, 2]
-    return np.column_stack((linear, offset))
+    """Chain map cell -> crop pixel -> area pixel."""
+    return _chain(to_area, _stretch(crop[1] / cells[1], crop[0] / cells[0]))
+
+
+@functools.lru_cache(maxsize=64)
+def _stretch(across: float, down: float) -> Matrix:
+    """Return the 2x3 matrix of a zoom that keeps corners: pixel centres lie on whole numbers."""
+    matrix = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
+    matrix.flags.writeable = False
+    return matrix
+
+
+@functools.lru_cache(maxsize=64)
+def _shift(corner: tuple[int, int]) -> Matrix:
+    matrix = np.array([[0.0, 0, corner[0]], [0, 0, corner[1]]])
+    matrix.flags.writeable = False
+    return matrix
+
+
+def _chain(outer: Matrix, inner: Matrix) -> Matrix:
+    """Return the matrix that does `inner`, then `outer`."""
+    chained = outer[:, :2] @ inner
+    chained[:, 2] += outer[:, 2]
+    return chained
 
 
 def _regions(

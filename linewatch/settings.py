@@ -90,7 +90,7 @@ class ModelsSettings(Section):
 
     path: Path = Path("models")
     recipes: Path = Path("config/recipes")
-    threads: Annotated[int, Field(ge=0, le=64)] = 0  # Inference threads; 0 lets the engine choose.
+    threads: Annotated[int, Field(ge=0, le=64)] = 0  # For inference; 0 leaves one core to the rest.
 
 
 class MqttSettings(Section):
