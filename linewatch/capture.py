@@ -11,12 +11,14 @@ from linewatch.domain import Frame, Reason
 from linewatch.errors import CameraLost, ConfigError
 from linewatch.lane import Lane, LaneClosed
 from linewatch.metrics import Metrics
+from linewatch.reader import NotYet, Reader
 from linewatch.settings import Settings
 from linewatch.sources import Source
 from linewatch.stages import IDLE_S, Stage
 from linewatch.station import Station
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 10.0
+LOOK_S = 0.02  # How soon a trigger is noticed while the camera is silent.
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,10 @@ class Trigger:
 class Occasions(Protocol):
     """When to expose: freely at a pace, or when somebody asks."""
 
-    def frames(
-        self, source: Source, stage: Stage, stop: threading.Event, seen: Callable[[], None]
-    ) -> Iterator[Frame]:
-        """Yield the frames of one opened source that are exposures, until it ends or `stop` is set.
+    def frames(self, reader: Reader, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
+        """Yield the frames of one source that are exposures, until it ends or `stop` is set.
 
-        `seen` is called for every frame read, exposure or not. Raises CameraLost.
+        Raises CameraLost.
         """
 
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
@@ -54,20 +54,19 @@ class FreeRun:
     def __init__(self, fps: float) -> None:
         self._period_s = 1 / fps if fps else 0.0
 
-    def frames(
-        self, source: Source, stage: Stage, stop: threading.Event, seen: Callable[[], None]
-    ) -> Iterator[Frame]:
+    def frames(self, reader: Reader, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
         """Yield frames at the pace."""
         due = time.monotonic()
         while not stop.is_set():
-            if not source.live and self._wait_until(due, stage, stop):
+            if not reader.live and self._wait_until(due, stage, stop):
                 return
-            with stage.working():
-                frame = source.read()
+            try:
+                frame = reader.read(IDLE_S)
+            except NotYet:
+                continue
             if frame is None:
                 return
-            seen()
-            if source.live and frame.captured_ns / 1e9 < due:
+            if reader.live and frame.captured_ns / 1e9 < due:
                 continue
             yield frame
             due = max(
@@ -89,41 +88,49 @@ class FreeRun:
 
 
 class Triggered:
-    """One exposure for each trigger: the first frame captured after it arrived."""
+    """One exposure for each trigger: the first frame captured after it arrived.
 
-    def __init__(self, triggers: Lane[Trigger]) -> None:
+    A trigger that gets no frame within `patience_s` is answered without a picture, so that the PLC
+    hears of its part in time whatever the camera does.
+    """
+
+    def __init__(self, triggers: Lane[Trigger], patience_s: float) -> None:
         self._triggers = triggers
+        self._patience_ns = round(patience_s * 1e9)
 
-    def frames(
-        self, source: Source, stage: Stage, stop: threading.Event, seen: Callable[[], None]
-    ) -> Iterator[Frame]:
+    def frames(self, reader: Reader, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
         """Yield one frame for each trigger.
 
         Between triggers a camera's frames are read and forgotten: nothing stale stays in its
         buffer, and a lost camera is noticed before the next part comes.
         """
-        if not source.live:
-            seen()
+        if not reader.live:  # Nobody need look at a recording to know that it is there.
+            reader.seen()
+        trigger: Trigger | None = None
         while not stop.is_set():
-            trigger = self._take(0.0 if source.live else IDLE_S)
-            stage.beat()
-            if trigger is None:
-                if source.live and self._read(source, stage, seen) is None:
-                    return
+            trigger = trigger or self._take(0.0 if reader.live or reader.pending else IDLE_S)
+            if trigger is None and not reader.live and not reader.pending:
+                stage.beat()
                 continue
             try:
-                frame = self._read(source, stage, seen)
-                while frame is not None and source.live and frame.captured_ns < trigger.received_ns:
-                    frame = self._read(source, stage, seen)
+                frame = reader.read(LOOK_S)
+            except NotYet:
+                if trigger is not None and time.monotonic_ns() - trigger.received_ns > self._patience_ns:
+                    yield _pictureless(trigger, Reason.CAMERA_LOST)
+                    trigger = None
+                continue
             except CameraLost:
-                yield _pictureless(trigger, Reason.CAMERA_LOST)
+                if trigger is not None:
+                    yield _pictureless(trigger, Reason.CAMERA_LOST)
                 raise
+            trigger = trigger or self._take(0.0)
+            if trigger is not None and (frame is None or frame.captured_ns >= trigger.received_ns):
+                yield _exposure(frame, trigger)
+                trigger = None
             if frame is None:
-                yield _pictureless(trigger, Reason.CAMERA_LOST)
                 return
-            if trigger.expires_ns is not None and frame.captured_ns > trigger.expires_ns:
-                frame = frame.without_image(Reason.LATE)
-            yield replace(frame, trigger=trigger.rid, part=trigger.part)
+        for accepted in filter(None, (trigger, self._take(0.0))):  # Its part waits for a word.
+            yield _pictureless(accepted, Reason.NOT_READY)
 
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
         """Answer every trigger at once: there is no camera to expose with."""
@@ -138,14 +145,6 @@ class Triggered:
             return self._triggers.take(timeout_s)
         except LaneClosed:
             return None
-
-    @staticmethod
-    def _read(source: Source, stage: Stage, seen: Callable[[], None]) -> Frame | None:
-        with stage.working():
-            frame = source.read()
-        if frame is not None:
-            seen()
-        return frame
 
 
 def is_triggered(settings: Settings) -> bool:
@@ -168,6 +167,8 @@ class Capture:
         station: Station,
         metrics: Metrics,
         stop: threading.Event,
+        *,
+        silent_s: float,
     ) -> None:
         self._open_source = open_source
         self._occasions = occasions
@@ -175,6 +176,7 @@ class Capture:
         self._station = station
         self._metrics = metrics
         self._stop = stop
+        self._silent_s = silent_s  # The station says so when no frame came for longer.
         self._seq = 0
         self._backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_MAX_S)
         self._silent_since = time.monotonic()
@@ -184,8 +186,8 @@ class Capture:
         with self._frames:
             while not self._stop.is_set():
                 try:
-                    with self._open_source() as source:
-                        for frame in self._occasions.frames(source, stage, self._stop, self._seen):
+                    with self._reader(stage) as reader:
+                        for frame in self._occasions.frames(reader, stage, self._stop):
                             self._expose(frame)
                     break
                 except CameraLost as trouble:
@@ -193,6 +195,15 @@ class Capture:
                 stage.beat()
                 for frame in self._occasions.lost(self._stop, self._backoff.next_s()):
                     self._expose(frame)
+
+    def _reader(self, stage: Stage) -> Reader:
+        return Reader(
+            self._open_source(),
+            stage,
+            seen=self._seen,
+            silent=lambda trouble: self._station.camera_lost(str(trouble)),
+            silent_s=self._silent_s,
+        )
 
     def _seen(self) -> None:
         if self._station.snapshot().camera_trouble:
@@ -204,6 +215,15 @@ class Capture:
         self._seq += 1
         self._metrics.frames_captured.inc()
         self._frames.put(replace(frame, seq=self._seq))
+
+
+def _exposure(frame: Frame | None, trigger: Trigger) -> Frame:
+    """Return what one trigger gets; a frame that comes too late may show the next part."""
+    if frame is None:
+        return _pictureless(trigger, Reason.CAMERA_LOST)
+    if trigger.expires_ns is not None and frame.captured_ns > trigger.expires_ns:
+        frame = frame.without_image(Reason.LATE)
+    return replace(frame, trigger=trigger.rid, part=trigger.part)
 
 
 def _pictureless(trigger: Trigger, fault: Reason) -> Frame:

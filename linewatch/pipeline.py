@@ -40,6 +40,7 @@ from linewatch.web.server import WebServer
 log = logging.getLogger(__name__)
 
 PREPARE_S = 60.0  # A large model from a slow disk takes its time, and holds up no part.
+PATIENCE = 0.75  # Of the deadline: the rest is for telling the PLC that no picture came.
 GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for goodbyes, and for a broker that hangs.
 
 
@@ -104,11 +105,12 @@ def run(
         recorder = Recorder(station, journal, live_link, evidence, metrics, deadline_ms=limits.deadline_ms)
         capture = Capture(
             partial(open_source, source),
-            Triggered(triggers) if triggered else FreeRun(source.fps),
+            Triggered(triggers, PATIENCE * limits.deadline_ms / 1000) if triggered else FreeRun(source.fps),
             frames,
             station,
             metrics,
             stop,
+            silent_s=source.read_timeout_s,
         )
         housekeeping = Housekeeping(
             journal,

@@ -76,7 +76,7 @@ class SourceSettings(Section):
     fps: Annotated[float, Field(ge=0, le=1000)] = 10.0
     loop: bool = False
     open_timeout_s: Seconds = 5.0
-    read_timeout_s: Seconds = 2.0
+    read_timeout_s: Seconds = 1.5  # The PLC shall read FAULT within 2 s.
 
 
 class TriggerSettings(Section):

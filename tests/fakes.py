@@ -39,11 +39,14 @@ class ScriptedSource:
 
     def __init__(self, script: Iterator[Frame | str | Callable[[], Frame]], *, live: bool = False) -> None:
         self.live = live
-        self._script = script
+        self.script = script
         self.opened = 0
+        self.read_count = 0
+        self.on_open: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
         self.opened += 1
+        self.on_open()
         return self
 
     def __exit__(
@@ -53,10 +56,12 @@ class ScriptedSource:
 
     def read(self) -> Frame | None:
         """Do the next thing of the script."""
-        step = next(self._script, None)
+        step = next(self.script, None)
         if isinstance(step, str):
             raise CameraLost("script", "unplugged")
-        return step() if callable(step) else step
+        shown = step() if callable(step) else step
+        self.read_count += 1
+        return shown
 
 
 class FakeLedger:

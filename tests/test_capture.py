@@ -12,6 +12,8 @@ from linewatch.stages import Stage
 from linewatch.station import Station
 from tests.fakes import ScriptedSource, frame
 
+PATIENCE_S = 5.0
+
 Step = Frame | str | Callable[[], Frame]
 
 
@@ -33,7 +35,13 @@ class Rig:
     def run(self) -> list[Frame]:
         """Capture until the script ends; return what was put on the belt."""
         capture = Capture(
-            lambda: self.source, self.occasions, self.frames, self.station, self.metrics, self.stop
+            lambda: self.source,
+            self.occasions,
+            self.frames,
+            self.station,
+            self.metrics,
+            self.stop,
+            silent_s=0.05,
         )
         capture.run(Stage("capture", capture.run))
         return list(self.frames.items(lambda: None, 0.01))
@@ -87,7 +95,7 @@ def test_a_trigger_gets_the_first_frame_captured_after_it() -> None:
     now = time.monotonic_ns()
     old, new = frame(1, captured_ns=now - 1), frame(2, captured_ns=now + 1)
     triggers.offer(Trigger(17, "A1", now))
-    rig = Rig(old, old, new, live=True, occasions=Triggered(triggers))
+    rig = Rig(old, old, new, live=True, occasions=Triggered(triggers, PATIENCE_S))
 
     exposed = rig.run()
 
@@ -100,7 +108,7 @@ def test_an_exposure_that_comes_after_its_trigger_expired_is_late_and_not_judged
     triggers = Lane[Trigger]("triggers", 1)
     now = time.monotonic_ns()
     triggers.offer(Trigger(17, "A1", now, now + 1_000_000))
-    rig = Rig(frame(captured_ns=now + 2_000_000), live=True, occasions=Triggered(triggers))
+    rig = Rig(frame(captured_ns=now + 2_000_000), live=True, occasions=Triggered(triggers, PATIENCE_S))
 
     exposed = rig.run()
 
@@ -111,9 +119,116 @@ def test_a_part_triggered_while_the_camera_is_lost_gets_its_error() -> None:
     """The PLC hears of every part it asked for, camera or not."""
     triggers = Lane[Trigger]("triggers", 1)
     triggers.offer(Trigger(5, "B2", time.monotonic_ns()))
-    rig = Rig("lost", live=True, occasions=Triggered(triggers))
+    rig = Rig("lost", live=True, occasions=Triggered(triggers, PATIENCE_S))
 
     exposed = rig.run()
 
     assert [(f.seq, f.trigger, f.part, f.fault) for f in exposed] == [(1, 5, "B2", Reason.CAMERA_LOST)]
     assert exposed[0].image is None
+
+
+def test_a_part_triggered_while_a_read_hangs_gets_its_error_and_the_camera_may_come_back() -> None:
+    """Nobody waits for a hung camera: the part is answered, the station says so, and goes on with it."""
+    triggers = Lane[Trigger]("triggers", 1)
+    goes_on = threading.Event()
+
+    def hang() -> Frame:
+        assert goes_on.wait(30)
+        return frame(7)
+
+    rig = Rig(frame(1), hang, frame(8), live=True, occasions=Triggered(triggers, 0.01))
+    exposed: list[Frame] = []
+    reasons: list[str] = []
+
+    def ask() -> None:
+        wait_until(lambda: "no frame for" in rig.station.snapshot().camera_trouble)
+        assert rig.station.snapshot().state is State.FAULT
+        triggers.offer(Trigger(5, "B2", time.monotonic_ns()))
+        exposed.append(rig.frames.take(30) or frame())
+        reasons.append(rig.station.snapshot().camera_trouble)
+        goes_on.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    rig.run()
+    asking.join()
+
+    assert [(f.seq, f.trigger, f.part, f.fault) for f in exposed] == [(1, 5, "B2", Reason.CAMERA_LOST)]
+    assert "script" in reasons[0]
+    assert rig.station.snapshot().state is State.READY
+    assert [event["event"] for event in rig.station.events] == ["camera_lost", "camera_back"]
+
+
+def test_the_picture_of_a_part_that_was_given_up_is_nobodys() -> None:
+    """A recording that hung shows the part before; the next trigger gets the next picture."""
+    triggers = Lane[Trigger]("triggers", 1)
+    goes_on = threading.Event()
+
+    def hang() -> Frame:
+        assert goes_on.wait(30)
+        return frame(7)
+
+    rig = Rig(hang, lambda: frame(8), occasions=Triggered(triggers, 0.01))
+    triggers.offer(Trigger(1, "A1", time.monotonic_ns()))
+    first: list[Frame] = []
+    second: list[Frame] = []
+
+    def ask() -> None:
+        first.append(rig.frames.take(30) or frame())
+        goes_on.set()
+        wait_until(lambda: rig.station.snapshot().camera_trouble == "" and rig.source.read_count == 1)
+        triggers.offer(Trigger(2, "A2", time.monotonic_ns()))
+        second.append(rig.frames.take(30) or frame())
+        rig.stop.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    rig.run()
+    asking.join()
+
+    assert [(f.trigger, f.fault, f.image is None) for f in first] == [(1, Reason.CAMERA_LOST, True)]
+    assert [(f.trigger, int(f.image[0, 0, 0])) for f in second if f.image is not None] == [(2, 8)]
+
+
+def test_a_camera_that_hangs_while_it_is_opened_again_holds_up_nobody() -> None:
+    """Triggered parts get their ERROR while the driver thinks about opening."""
+    triggers = Lane[Trigger]("triggers", 1)
+    goes_on = threading.Event()
+    rig = Rig(frame(1), live=True, occasions=Triggered(triggers, 0.01))
+    rig.source.on_open = lambda: goes_on.wait(30)
+    triggers.offer(Trigger(1, "A1", time.monotonic_ns()))
+    exposed: list[Frame] = []
+
+    def ask() -> None:
+        exposed.append(rig.frames.take(30) or frame())
+        goes_on.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    rig.run()
+    asking.join()
+
+    assert [(f.trigger, f.fault) for f in exposed] == [(1, Reason.CAMERA_LOST)]
+
+
+def test_a_trigger_that_was_accepted_before_a_stop_gets_its_word() -> None:
+    """What the PLC was promised is answered, also by a line that ends."""
+    triggers = Lane[Trigger]("triggers", 1)
+    rig = Rig(live=True, occasions=Triggered(triggers, PATIENCE_S))
+
+    def stop_before_it_is_seen() -> Frame:
+        triggers.offer(Trigger(9, "Z", time.monotonic_ns() + 10**12))  # No frame is new enough for it.
+        rig.stop.set()
+        return frame(1)
+
+    rig.source.script = iter([stop_before_it_is_seen])
+
+    assert [(f.trigger, f.fault) for f in rig.run()] == [(9, Reason.NOT_READY)]
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Look again and again, for as long as a busy machine may need."""
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.002)
