@@ -1,37 +1,62 @@
 """Prepare a product beside the running one, test it, and swap it in between two frames."""
 
 import logging
+import threading
 import time
+from collections.abc import Callable, Mapping
 
-from linewatch.bundle import Bundle
+from linewatch.bundle import Bundle, read_bundle
 from linewatch.domain import State
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import RecipeError
+from linewatch.errors import RecipeError, SelfTestFailed, StorageFull
 from linewatch.golden import self_test
 from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
 from linewatch.metrics import Metrics
 from linewatch.recipe import load_recipe
+from linewatch.resident import Engines
 from linewatch.scoring import Scorer
 from linewatch.settings import ModelsSettings
-from linewatch.station import Station
+from linewatch.station import Snapshot, Station
 
 log = logging.getLogger(__name__)
 
+Audit = Callable[[str, str, Mapping[str, object]], None]
+"""Keeps who did what, with its facts; the journal's `audit`. Raises StorageFull."""
 
-def prepare(product: str, models: ModelsSettings, *, live: bool = False) -> tuple[Prepared, Bundle]:
+
+def prepare(
+    product: str,
+    models: ModelsSettings,
+    *,
+    version: str = "",
+    live: bool = False,
+    engines: Engines | None = None,
+    brief: bool = False,
+) -> tuple[Prepared, Bundle]:
     """Load a product's recipe and model and prove them on the golden samples. Raises RecipeError.
 
-    `live` says whether frames come from a camera, which can freeze.
+    `version` stands in for the one that the recipe asks for. `live` says whether frames come from a
+    camera, which can freeze. A model whose engine is among `engines` is not compiled again, and with
+    `brief` only the first golden sample of each kind is scored then; its files are always proven.
     """
-    recipe, bundle = load_recipe(models.recipes, product, models.path)
-    scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=models.threads))
-    self_test(scorer, recipe, bundle)
+    recipe, bundle = load_recipe(models.recipes, product, models.path, version)
+    resident = engines.get(bundle) if engines else None
+    engine = resident or OpenVinoEngine(bundle.graph, threads=models.threads)
+    scorer = Scorer(bundle, engine)
+    try:
+        self_test(scorer, recipe, bundle, brief=brief and resident is not None)
+    except SelfTestFailed:
+        if engines:
+            engines.drop(bundle)
+        raise
+    if engines:
+        engines.keep(bundle, engine)
     return Prepared(recipe, scorer, Gate(bundle.pictures, live=live)), bundle
 
 
 class Changeover:
-    """Brings products into use; called from one thread at a time."""
+    """Brings products into use; one thing at a time, whoever calls."""
 
     def __init__(
         self,
@@ -39,6 +64,7 @@ class Changeover:
         inspector: Inspector,
         station: Station,
         metrics: Metrics,
+        audit: Audit,
         *,
         live: bool,
     ) -> None:
@@ -47,52 +73,76 @@ class Changeover:
         self._inspector = inspector
         self._station = station
         self._metrics = metrics
+        self._audit = audit
+        self._engines = Engines(models.resident_bytes_max)
+        self._busy = threading.Lock()
 
     def begin(self, product: str) -> None:
         """Take up the first product. Raises RecipeError and leaves the station in FAULT if it is unfit."""
-        self._station.intend(State.SELFTEST, "self-test before the first part")
-        self._take_up(product)
-        self._station.intend(State.READY)
+        with self._busy:
+            self._station.intend(State.SELFTEST, "self-test before the first part")
+            self._take_up(product, "linewatch", "start")
+            self._station.intend(State.READY)
 
-    def change(self, product: str) -> None:
+    def change(self, product: str, who: str) -> None:
         """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
 
         From the first line to the last no part is judged: a failed changeover must never go on
         silently with the product before it.
         """
-        started = time.monotonic()
-        self._station.intend(State.CHANGEOVER, f"changing to product {product}")
-        self._take_up(product)
-        took_s = time.monotonic() - started
-        self._metrics.changeover.set(took_s)
-        self._station.intend(State.READY)
-        self._station.event("product_changed", product=product, ms=round(1000 * took_s))
-        log.info("product_changed product=%s took_s=%.3f", product, took_s)
+        with self._busy:
+            started = time.monotonic()
+            self._station.intend(State.CHANGEOVER, f"changing to product {product}")
+            self._take_up(product, who, "changeover", brief=True)
+            took_s = time.monotonic() - started
+            self._metrics.changeover.set(took_s)
+            self._station.intend(State.READY)
+            self._station.event("product_changed", product=product, ms=round(1000 * took_s))
+            log.info("product_changed product=%s took_s=%.3f", product, took_s)
 
-    def test(self) -> None:
+    def test(self, who: str) -> None:
         """Prove the product in use again, from disk. Raises RecipeError and leaves FAULT if it failed."""
-        before = self._station.snapshot()
-        self._station.intend(State.SELFTEST, "self-test")
-        self._take_up(before.product)
-        # A paused station stays paused; out of FAULT a passed self-test leads back to work.
-        paused = before.mode is State.PAUSED
-        self._station.intend(before.mode if paused else State.READY, before.mode_reason if paused else "")
+        with self._busy:
+            before = self._station.snapshot()
+            self._station.intend(State.SELFTEST, "self-test")
+            self._take_up(before.product, who, "self-test")
+            # A paused station stays paused; out of FAULT a passed self-test leads back to work.
+            paused = before.mode is State.PAUSED
+            self._station.intend(before.mode if paused else State.READY, before.mode_reason if paused else "")
 
-    def _take_up(self, product: str) -> None:
+    def probe(self) -> None:
+        """Prove the model in use beside the line, which goes on; leaves FAULT if it failed.
+
+        Does nothing while no part is judged, or while a changeover or another test runs.
+        """
+        if not self._busy.acquire(blocking=False):
+            return
+        try:
+            prepared = self._inspector.prepared
+            if prepared is None or self._station.snapshot().mode is not State.READY:
+                return
+            recipe = prepared.recipe
+            try:
+                bundle = read_bundle(self._models.path, recipe.product, recipe.model)
+                self_test(prepared.scorer, recipe, bundle)
+            except RecipeError as trouble:
+                self._refuse(recipe.product, str(trouble), "linewatch", "scheduled self-test")
+            else:
+                log.info("selftest_passed product=%s model=%s", recipe.product, recipe.model)
+        finally:
+            self._busy.release()
+
+    def _take_up(self, product: str, who: str, why: str, *, brief: bool = False) -> None:
         started = time.monotonic()
         before = self._station.snapshot()
         station = before.station
         self._metrics.know_product(product)
         try:
-            prepared, bundle = prepare(product, self._models, live=self._live)
+            prepared, bundle = prepare(
+                product, self._models, live=self._live, engines=self._engines, brief=brief
+            )
         except RecipeError as trouble:
-            self._inspector.use(None)
-            self._station.use(product, 0, "")  # Not the old one: a verdict must not name what did not judge.
-            self._station.tested(passed=False)
-            self._metrics.selftest_success.labels(station, product).set(0)
-            self._station.event("selftest_failed", product=product, reason=str(trouble))
-            self._station.intend(State.FAULT, str(trouble))
-            log.error("selftest_failed product=%s reason=%r", product, str(trouble))
+            self._refuse(product, str(trouble), who, why)
             raise
         self._inspector.use(prepared)
         self._station.use(product, prepared.recipe.index, bundle.version)
@@ -102,3 +152,25 @@ class Changeover:
         self._metrics.selftest_success.labels(station, product).set(1)
         self._metrics.use_model(product, bundle.version, bundle.checksum[:16])
         self._metrics.model_load.set(time.monotonic() - started)
+        if (before.product, before.model) != (product, bundle.version):
+            self._remember(who, "in_use", before, f"{product}/{bundle.version}", why)
+
+    def _refuse(self, product: str, trouble: str, who: str, why: str) -> None:
+        """Judge nothing until a product passes its self-test."""
+        before = self._station.snapshot()
+        self._inspector.use(None)
+        self._station.use(product, 0, "")  # Not the old one: a verdict must not name what did not judge.
+        self._station.tested(passed=False)
+        self._metrics.selftest_success.labels(before.station, product).set(0)
+        self._station.event("selftest_failed", product=product, reason=trouble)
+        self._station.intend(State.FAULT, trouble)
+        log.error("selftest_failed product=%s reason=%r", product, trouble)
+        self._remember(who, "refused", before, product, f"{why}: {trouble}")
+
+    def _remember(self, who: str, action: str, before: Snapshot, to: str, why: str) -> None:
+        """Write into the audit what judges from now on, or what was not let."""
+        came_from = f"{before.product}/{before.model}" if before.model else ""
+        try:
+            self._audit(who, action, {"from": came_from, "to": to, "why": why})
+        except StorageFull as trouble:
+            self._station.impaired("journal", str(trouble))

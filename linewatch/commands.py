@@ -50,10 +50,10 @@ class Answer:
 class Changing(Protocol):
     """What brings products into use; the changeover."""
 
-    def change(self, product: str) -> None:
+    def change(self, product: str, who: str) -> None:
         """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit."""
 
-    def test(self) -> None:
+    def test(self, who: str) -> None:
         """Prove the product in use again. Raises RecipeError and leaves the station in FAULT if it failed."""
 
 
@@ -159,7 +159,7 @@ class Commands:
 
     def reload(self) -> None:
         """Read the recipe and the model of the product in use again, and prove them."""
-        self.request(Command("selftest", 0), lambda _: None)
+        self.request(Command("selftest", 0, who="reload"), lambda _: None)
 
     def serve(self, stage: Stage) -> None:
         """Run errands until closed."""
@@ -186,9 +186,9 @@ class Commands:
         match errand.command.name:
             case "product":
                 self._station.change_begins()
-                self._changeover.change(errand.product)
+                self._changeover.change(errand.product, errand.command.who)
             case "selftest":
-                self._changeover.test()
+                self._changeover.test(errand.command.who)
             case "pause":
                 if mode is not State.READY:
                     return Answer(Code.NOT_READY, f"only a ready station can be paused; it is {mode}")
@@ -199,7 +199,7 @@ class Commands:
                 self._station.intend(State.READY)
             case "reset":
                 if mode is State.FAULT:
-                    self._changeover.test()
+                    self._changeover.test(errand.command.who)
             case "rebirth":
                 self._station.reborn()
             case other:

@@ -168,7 +168,7 @@ class StationDesk:
             answers.append(answer)
             answered.set()
 
-        self._commands.request(Command("product", 0, product=product), done)
+        self._commands.request(Command("product", 0, product=product, who="page"), done)
         if not answered.wait(SWITCH_S):
             raise LinewatchError(f"product {product!r} is not ready after {SWITCH_S:.0f} s; see the log")
         if answers[0].code is not Code.DONE:

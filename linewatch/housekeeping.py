@@ -1,6 +1,8 @@
 """The chores: retention of journal and evidence, and the figures that cost a look at the disk."""
 
 import threading
+import time
+from collections.abc import Callable
 
 from linewatch.errors import StorageFull
 from linewatch.evidence import Evidence
@@ -23,6 +25,8 @@ class Housekeeping:
         metrics: Metrics,
         *,
         retention_days: float,
+        selftest: Callable[[], None] = lambda: None,
+        selftest_every_s: float = 0.0,
     ) -> None:
         self._journal = journal
         self._reader = journal.reader()
@@ -30,12 +34,18 @@ class Housekeeping:
         self._station = station
         self._metrics = metrics
         self._retention_days = retention_days
+        self._selftest = selftest
+        self._selftest_every_s = selftest_every_s  # 0: never.
 
     def run(self, stage: Stage, stop: threading.Event) -> None:
         """Keep house until `stop`."""
+        tested_s = time.monotonic()
         while not stop.wait(STEP_S):
             with stage.working():
                 self.step()
+                if 0 < self._selftest_every_s < time.monotonic() - tested_s:
+                    self._selftest()
+                    tested_s = time.monotonic()
 
     def step(self) -> None:
         """Do what is due; a disk that refuses is reported and tried again."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import StorageFull
-from linewatch.journal_file import COLUMNS, Damaged, connect, translating, verdict_of
+from linewatch.journal_file import COLUMNS, Damaged, connect, translating, utc_ms, verdict_of
 
 LOOK_BACK_ROWS = 500_000  # How far a filtered page searches.
 HOUR_MS = 3_600_000
@@ -58,6 +58,19 @@ class Journaling(Protocol):
 
     def window(self) -> tuple[int, int]:
         """Return the rows that the history misses: after the first number, up to the second."""
+
+
+class AnotherJournal:
+    """A journal that another process may be writing, or nobody."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.generation = 0
+        self.clock_ms = utc_ms
+
+    def window(self) -> tuple[int, int]:
+        """Return that the history misses nothing: only the writer knows."""
+        return 0, 0
 
 
 class JournalReader:

@@ -62,15 +62,20 @@ def verify(settings: Settings, product: str, version: str | None) -> Bundle:
 
 
 def make_active(settings: Settings, product: str, version: str, why: str) -> str:
-    """Activate a version and keep in the audit who did it; return the one before, "" if none was."""
+    """Activate a version and keep in the audit who did it; return the one before, "" if none was.
+
+    A version whose files or golden samples are not as recorded is refused; the audit keeps that too.
+    Raises RecipeError and StorageFull, and changes nothing then.
+    """
     before = _active(settings.models.path, product)
-    read_bundle(settings.models.path, product, version)  # Unfit: refuse before anything is written.
-    append_audit(
-        settings.journal.path,
-        getpass.getuser(),
-        "model_activated",
-        {"product": product, "from": before, "to": version, "why": why},
-    )
+    try:
+        _prove(settings, product, version)
+    except RecipeError as trouble:
+        _remember(
+            settings, "model_refused", product, before, version, f"{why}: {trouble}" if why else str(trouble)
+        )
+        raise
+    _remember(settings, "model_activated", product, before, version, why)
     activate(settings.models.path, product, version)
     return before
 
@@ -101,3 +106,16 @@ def _active(models: Path, product: str) -> str:
         return active_version(models, product)
     except RecipeError:
         return ""
+
+
+def _prove(settings: Settings, product: str, version: str) -> None:
+    """Try a version as the line would: its files and, once there is a recipe, its golden samples."""
+    if (settings.models.recipes / f"{product}.toml").exists():
+        prepare(product, settings.models, version=version)
+    else:
+        read_bundle(settings.models.path, product, version)
+
+
+def _remember(settings: Settings, action: str, product: str, before: str, after: str, why: str) -> None:
+    facts = {"product": product, "from": before, "to": after, "why": why}
+    append_audit(settings.journal.path, getpass.getuser(), action, facts)

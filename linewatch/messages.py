@@ -129,6 +129,7 @@ class Command:
     exp_ms: int = 0  # trigger: expiry as the sender gave it, 0 if it never expires.
     product: str = ""  # product: by name, or
     index: int = 0  # by the PLC's number, 1 to 999; 0 if named.
+    who: str = "mqtt"  # For the audit: where it came from.
 
 
 @dataclass(frozen=True, slots=True)

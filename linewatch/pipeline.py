@@ -84,7 +84,7 @@ def run(
             metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
 
         inspector = Inspector(station, metrics, frame_age_ms_max=limits.frame_age_ms_max)
-        changeover = Changeover(settings.models, inspector, station, metrics, live=live)
+        changeover = Changeover(settings.models, inspector, station, metrics, journal.audit, live=live)
         commands = Commands(
             station,
             changeover,
@@ -118,6 +118,8 @@ def run(
             station,
             metrics,
             retention_days=settings.journal.retention_days,
+            selftest=changeover.probe,
+            selftest_every_s=settings.models.selftest_every_s,
         )
 
         def stage(name: str, run: Callable[[Stage], None], stall_s: float | None = None) -> Stage:

@@ -44,14 +44,14 @@ def judge(raw: float, recipe: Recipe) -> tuple[Result, Reason]:
     return Result.PASS, Reason.NONE
 
 
-def load_recipe(recipes: Path, product: str, models: Path) -> tuple[Recipe, Bundle]:
-    """Read `recipes/PRODUCT.toml` and the model it asks for, every file of it proven.
+def load_recipe(recipes: Path, product: str, models: Path, version: str = "") -> tuple[Recipe, Bundle]:
+    """Read `recipes/PRODUCT.toml` and the model it asks for, or `version`; every file of it is proven.
 
     Raises RecipeError: one sentence that names the file, the key and what to write instead.
     """
     path = recipes / f"{product}.toml"
     found = _read_toml(path, product)
-    bundle = read_bundle(models, product, found.model)
+    bundle = read_bundle(models, product, version or found.model)
     calibration = bundle.calibration
     threshold = calibration.threshold if found.threshold is None else found.threshold
     unsure = found.unsure_threshold

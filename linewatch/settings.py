@@ -91,6 +91,8 @@ class ModelsSettings(Section):
     path: Path = Path("models")
     recipes: Path = Path("config/recipes")
     threads: Annotated[int, Field(ge=0, le=64)] = 0  # For inference; 0 leaves one core to the rest.
+    resident_bytes_max: Annotated[int, Field(ge=0)] = 500_000_000  # For models used before the one in use.
+    selftest_every_s: Annotated[float, Field(ge=0, le=86_400)] = 3600.0  # Beside the line; 0 is never.
 
 
 class MqttSettings(Section):

@@ -83,6 +83,7 @@ class Heard:
     retained: bool
     expiry_s: int | None
     correlation: bytes
+    at_s: float  # Monotonic.
 
 
 class Ear:
@@ -96,6 +97,7 @@ class Ear:
         self._changed = threading.Condition()
         self._ready = False
         self.heard: list[Heard] = []
+        self._client.on_socket_open = lambda _client, _userdata, sock: _send_at_once(sock)
         self._client.on_connect = lambda client, *_: client.subscribe(self._topic, qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed()
         self._client.on_message = lambda _c, _u, message: self._hear(message)
@@ -154,6 +156,13 @@ class Ear:
                     message.retain,
                     getattr(message.properties, "MessageExpiryInterval", None),
                     getattr(message.properties, "CorrelationData", b""),
+                    time.monotonic(),
                 )
             )
             self._changed.notify_all()
+
+
+def _send_at_once(sock: object) -> None:
+    """Let a command not wait for company either."""
+    assert isinstance(sock, socket.socket)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,12 +1,12 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from linewatch.changeover import Changeover, prepare
 from linewatch.domain import Frame, Result, State
-from linewatch.errors import RecipeError, SelfTestFailed
+from linewatch.errors import RecipeError, SelfTestFailed, StorageFull
 from linewatch.inspector import Inspector
 from linewatch.metrics import Metrics
 from linewatch.registration import Registration
@@ -26,7 +26,10 @@ class Line:
         self.station = Station("test", 7, "demo", self.metrics)
         self.station.camera_back(0)
         self.inspector = Inspector(self.station, self.metrics, frame_age_ms_max=10_000)
-        self.changeover = Changeover(models, self.inspector, self.station, self.metrics, live=False)
+        self.changeover = Changeover(
+            models, self.inspector, self.station, self.metrics, self._keep, live=False
+        )
+        self.audit: list[tuple[str, str, str, str, str]] = []
         self.modes: list[State] = []
         intend = self.station.intend
 
@@ -35,6 +38,9 @@ class Line:
             intend(mode, reason)
 
         self.station.intend = spy  # type: ignore[method-assign]  # to see the order
+
+    def _keep(self, who: str, action: str, facts: Mapping[str, object]) -> None:
+        self.audit.append((who, action, str(facts["from"]), str(facts["to"]), str(facts["why"])))
 
     def inspect(self, shown: Frame | None = None) -> tuple[str, str, Result]:
         """Inspect a good part of product demo; return product, model and result."""
@@ -76,7 +82,7 @@ def test_a_change_brings_recipe_model_and_numbers_of_the_new_product(tmp_path: P
     line = Line(models)
     line.changeover.begin("demo")
 
-    line.changeover.change("lid")
+    line.changeover.change("lid", "mqtt")
 
     assert line.modes[2:] == [State.CHANGEOVER, State.READY]
     assert line.inspect() == ("lid", version, Result.FAIL)
@@ -143,7 +149,7 @@ def test_an_unfit_product_leaves_fault_and_never_the_old_product(
     line.changeover.begin("demo")
 
     with pytest.raises(RecipeError, match=re.escape(sentence)):
-        line.changeover.change("lid")
+        line.changeover.change("lid", "mqtt")
 
     now = line.station.snapshot()
     assert line.modes[2:] == [State.CHANGEOVER, State.FAULT]
@@ -165,7 +171,7 @@ def test_a_first_product_that_is_unfit_leaves_fault(tmp_path: Path) -> None:
     assert line.modes == [State.SELFTEST, State.FAULT]
 
     version = teach(models).version
-    line.changeover.change("demo")
+    line.changeover.change("demo", "mqtt")
     assert line.inspect() == ("demo", version, Result.PASS)
     assert line.station.snapshot().state is State.READY
 
@@ -179,7 +185,7 @@ def test_a_self_test_reads_recipe_and_model_from_disk_again(tmp_path: Path) -> N
     new = teach(models, level=80, golden=[]).version
     (models.recipes / "demo.toml").write_text("index = 5\nthreshold = 9.0\n")
 
-    line.changeover.test()
+    line.changeover.test("mqtt")
 
     assert new != old
     assert line.inspect() == ("demo", new, Result.PASS)  # 2.0 of 9.0.
@@ -197,7 +203,7 @@ def test_a_self_test_of_a_paused_station_leaves_it_paused(tmp_path: Path) -> Non
     line.changeover.begin("demo")
     line.station.intend(State.PAUSED, "paused by command")
 
-    line.changeover.test()
+    line.changeover.test("mqtt")
 
     now = line.station.snapshot()
     assert (now.state, now.reasons) == (State.PAUSED, ["paused by command"])
@@ -214,11 +220,11 @@ def test_a_self_test_leads_out_of_fault_once_the_cause_is_mended(tmp_path: Path)
 
     for _ in range(2):
         with pytest.raises(RecipeError):
-            line.changeover.test()
+            line.changeover.test("mqtt")
         assert line.station.snapshot().state is State.FAULT
 
     weights.write_bytes(good)
-    line.changeover.test()
+    line.changeover.test("mqtt")
     assert (line.station.snapshot().state, line.inspect()[2]) == (State.READY, Result.PASS)
 
 
@@ -237,7 +243,7 @@ def test_nothing_passes_from_the_first_line_of_a_change_to_its_last(tmp_path: Pa
         know(product)
 
     line.metrics.know_product = meanwhile  # type: ignore[method-assign]  # called while it is changing
-    line.changeover.change("lid")
+    line.changeover.change("lid", "mqtt")
 
     assert seen == [Result.ERROR]
 
@@ -249,3 +255,114 @@ def test_a_golden_sample_in_which_no_part_is_found_fails_the_self_test(tmp_path:
 
     with pytest.raises(SelfTestFailed, match=r"golden sample golden/0\.png: the part covers 100\.0%"):
         prepare("demo", models)
+
+
+def test_every_attempt_is_in_the_audit(tmp_path: Path) -> None:
+    """Who, from what, to what, and why: also when the product was refused."""
+    models = models_in(tmp_path)
+    version = teach(models).version
+    line = Line(models)
+    line.changeover.begin("demo")
+    tampered(models)
+
+    with pytest.raises(RecipeError):
+        line.changeover.change("lid", "page")
+
+    now = f"demo/{version}"
+    assert line.audit[0] == ("linewatch", "in_use", "", now, "start")
+    assert line.audit[1][:4] == ("page", "refused", now, "lid")
+    assert "was changed after training" in line.audit[1][4]
+
+
+def test_a_full_journal_does_not_keep_a_product_from_the_line(tmp_path: Path) -> None:
+    """What cannot be written into the audit is trouble of the journal: DEGRADED."""
+    models = models_in(tmp_path)
+    teach(models)
+    line = Line(models)
+
+    def full(who: str, action: str, facts: Mapping[str, object]) -> None:
+        raise StorageFull("journal", "no room")
+
+    line.changeover._audit = full
+    line.changeover.begin("demo")
+
+    assert (line.station.snapshot().state, line.inspect()[2]) == (State.DEGRADED, Result.PASS)
+
+
+def test_a_product_used_before_comes_back_without_being_compiled(tmp_path: Path) -> None:
+    """Its recipe, files and golden samples are proven again all the same."""
+    models = models_in(tmp_path)
+    teach(models)
+    teach(models, "lid", level=140, golden=[])
+    line = Line(models)
+    line.changeover.begin("demo")
+    first = line.inspector.prepared
+    line.changeover.change("lid", "mqtt")
+
+    line.changeover.change("demo", "mqtt")
+
+    again = line.inspector.prepared
+    assert first and again
+    assert again.scorer._engine is first.scorer._engine
+    tampered(models)
+    with pytest.raises(RecipeError, match="was changed after training"):
+        line.changeover.change("lid", "mqtt")
+
+
+def test_without_room_every_product_is_compiled_anew(tmp_path: Path) -> None:
+    """Only the one in use stays, whatever the budget."""
+    models = models_in(tmp_path).model_copy(update={"resident_bytes_max": 0})
+    teach(models)
+    teach(models, "lid", level=140, golden=[])
+    line = Line(models)
+    line.changeover.begin("demo")
+    first = line.inspector.prepared
+    line.changeover.change("lid", "mqtt")
+    line.changeover.change("demo", "mqtt")
+
+    again = line.inspector.prepared
+    assert first and again and again.scorer._engine is not first.scorer._engine
+
+
+def test_a_scheduled_test_leaves_the_line_judging(tmp_path: Path) -> None:
+    """It runs beside the line, and brings nothing into use that nobody asked for."""
+    models = models_in(tmp_path)
+    old = teach(models).version
+    line = Line(models)
+    line.changeover.begin("demo")
+    teach(models, level=80, golden=[])  # Active on disk; nobody told the line.
+
+    line.changeover.probe()
+
+    assert line.modes == [State.SELFTEST, State.READY]
+    assert line.inspect() == ("demo", old, Result.PASS)
+
+
+def test_a_scheduled_test_that_fails_stops_the_line(tmp_path: Path) -> None:
+    """A file that rotted on the disk is found before the next changeover needs it."""
+    models = models_in(tmp_path)
+    bundle = teach(models)
+    line = Line(models)
+    line.changeover.begin("demo")
+    (bundle.folder / "scorer.bin").write_bytes(b"")
+
+    line.changeover.probe()
+
+    assert line.station.snapshot().state is State.FAULT
+    assert line.inspect() == ("demo", "", Result.ERROR)
+    assert line.events() == ["selftest_failed"]
+    assert line.audit[-1][:2] == ("linewatch", "refused")
+
+
+def test_a_paused_line_is_not_tested_on_schedule(tmp_path: Path) -> None:
+    """Its next part is far away, and `resume` must find it as it was."""
+    models = models_in(tmp_path)
+    bundle = teach(models)
+    line = Line(models)
+    line.changeover.begin("demo")
+    line.station.intend(State.PAUSED, "paused by command")
+    (bundle.folder / "scorer.bin").write_bytes(b"")
+
+    line.changeover.probe()
+
+    assert line.station.snapshot().state is State.PAUSED

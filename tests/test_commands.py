@@ -25,11 +25,11 @@ class FakeChangeover:
         self.done: list[str] = []
         self.trouble: RecipeError | None = None
 
-    def change(self, product: str) -> None:
+    def change(self, product: str, who: str) -> None:
         """Change at once."""
         self._end(f"change {product}")
 
-    def test(self) -> None:
+    def test(self, who: str) -> None:
         """Test at once."""
         self._end("test")
 

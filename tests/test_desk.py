@@ -38,7 +38,9 @@ class Office:
         self.metrics = Metrics("test")
         self.station = Station("test", journal.boot, "demo", self.metrics)
         self.inspector = Inspector(self.station, self.metrics, frame_age_ms_max=10_000)
-        self.changeover = Changeover(self.models, self.inspector, self.station, self.metrics, live=False)
+        self.changeover = Changeover(
+            self.models, self.inspector, self.station, self.metrics, self.journal.audit, live=False
+        )
         self.commands = Commands(
             self.station, self.changeover, partial(products, self.models.recipes), None, self.metrics
         )

@@ -216,3 +216,29 @@ def test_it_keeps_house_every_second_until_the_stop(house: House) -> None:
     assert ticks.waits == [STEP_S] * 4
     assert stage.beats == 3
     assert house.value("outbox_messages") == 1
+
+
+def test_the_product_in_use_is_tested_on_schedule(tmp_path: Path) -> None:
+    """Again and again, until told to stop."""
+    house = House(tmp_path)
+    stop = threading.Event()
+    tested: list[str] = []
+
+    def selftest() -> None:
+        tested.append("tested")
+        if len(tested) == 2:
+            stop.set()
+
+    house.housekeeping = Housekeeping(
+        house.journal,
+        house.evidence,
+        house.station,
+        house.metrics,
+        retention_days=10,
+        selftest=selftest,
+        selftest_every_s=0.001,
+    )
+    house.housekeeping.run(Stage("tidy", lambda _: None), stop)
+
+    assert tested == ["tested", "tested"]
+    house.journal.close()

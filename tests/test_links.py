@@ -27,11 +27,11 @@ WAIT_S = 10.0
 class NoChangeover:
     """For stations that are not asked to change."""
 
-    def change(self, product: str) -> None:
+    def change(self, product: str, who: str) -> None:
         """Refuse."""
         raise AssertionError(product)
 
-    def test(self) -> None:
+    def test(self, who: str) -> None:
         """Pass."""
 
 

@@ -1,6 +1,7 @@
 """Long trials of the daemon against a hostile world; prints a table and exits 1 if a promise broke.
 
-    python -m tests.chaos [outage kill disk overload] [--kills N] [--verdicts N] [--seconds S] [--seed N]
+    python -m tests.chaos [outage kill disk overload changeover] [--kills N] [--verdicts N] [--seconds S]
+        [--changes N] [--seed N] [--models DIR --recipes DIR --parts DIR DIR]
 
 Real daemon, real mosquitto, real disks; the demo product at full speed.
 """
@@ -20,7 +21,9 @@ import cv2
 from rich.console import Console
 from rich.table import Table
 
+from linewatch.settings import ModelsSettings
 from tests.cable import Cable
+from tests.chaos import changeover
 from tests.daemon import Daemon, verdicts
 from tests.disks import SmallDisk
 from tests.mosquitto import Ear, Mosquitto
@@ -48,12 +51,17 @@ def main() -> int:
         "kill": kill,
         "disk": disk,
         "overload": overload,
+        "changeover": change_over,
     }
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("trials", nargs="*", choices=[*trials, []], default=list(trials))
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--verdicts", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--changes", type=int, default=50)
+    parser.add_argument("--models", type=Path, help="of two trained products, for changeover")
+    parser.add_argument("--recipes", type=Path)
+    parser.add_argument("--parts", type=Path, nargs="+", help="folders with pictures of both")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     table = Table("trial", "promise", "seen", "held")
@@ -217,10 +225,48 @@ def overload(options: argparse.Namespace, folder: Path, broker: Mosquitto) -> It
     yield Finding("overload", "memory is flat", f"{grown:+.1f} MB", grown < 10)
 
 
+def change_over(options: argparse.Namespace, folder: Path, broker: Mosquitto) -> Iterator[Finding]:
+    """Change product many times under running frames, without and with resident models."""
+    if options.models:
+        models = ModelsSettings(path=options.models, recipes=options.recipes)
+        parts = changeover.gather(options.parts, folder / "parts")
+    else:
+        models, parts = changeover.simulated(folder)
+    for kind, room, s_max in (
+        ("cold", 0, changeover.COLD_S_MAX),
+        ("resident", 10**9, changeover.RESIDENT_S_MAX),
+    ):
+        seen = changeover.run(folder, broker, models, parts, changes=options.changes, resident_bytes_max=room)
+        done = sum(change.answer["code"] == 0 for change in seen.changes)
+        yield Finding(kind, "every changeover is answered and audited", f"{done}, {seen.audited - 1} audited",
+            done == seen.audited - 1 == options.changes)  # fmt: skip
+        broken = seen.during() + seen.mistaken()
+        yield Finding(
+            kind,
+            "no PASS between command and reply, none of another product after it",
+            f"{len(broken)} of {len(seen.passes)}",
+            not broken,
+        )
+        compared, wrong = changeover.strangers(models, parts, seen.rows)
+        yield Finding(
+            kind,
+            "each verdict's score is that of the model it names",
+            f"{wrong} of {compared} differ",
+            compared > 0 and not wrong,
+        )
+        longest = max(change.took_s for change in seen.changes)
+        yield Finding(
+            kind,
+            f"command to reply: median within {s_max} s",
+            f"median {seen.median_s:.3f} s, longest {longest:.3f} s",
+            seen.median_s < s_max,
+        )
+
+
 @contextmanager
 def _place() -> Iterator[tuple[Path, Mosquitto]]:
     with tempfile.TemporaryDirectory(prefix="linewatch-chaos-") as name:
-        broker = Mosquitto(Path(name))
+        broker = Mosquitto(Path(name), "set_tcp_nodelay true")  # Else small messages wait up to 40 ms.
         broker.start()
         try:
             yield Path(name), broker

@@ -1,0 +1,176 @@
+"""Change to and fro between products under running frames, and recount what every verdict claims."""
+
+import json
+import shutil
+import sqlite3
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from linewatch.domain import Result
+from linewatch.engine import OpenVinoEngine
+from linewatch.errors import NotRegistered
+from linewatch.pictures import read_image
+from linewatch.recipe import load_recipe, products
+from linewatch.scoring import Scorer
+from linewatch.settings import ModelsSettings
+from linewatch.sources.folder import find_pictures
+from tests.bundles import models_in, part, teach
+from tests.daemon import Daemon
+from tests.mosquitto import Ear, Heard, Mosquitto
+
+ON_ITS_WAY_S = 0.05  # A PASS heard this soon after the command may have been sent before it came.
+RAW_TOLERANCE = 1e-3
+COLD_S_MAX, RESIDENT_S_MAX = 1.5, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One changeover as the PLC sees it; times are monotonic seconds."""
+
+    product: str
+    asked_s: float
+    answered_s: float
+    answer: dict[str, Any]
+
+    @property
+    def took_s(self) -> float:
+        """Return the time from command to reply."""
+        return self.answered_s - self.asked_s
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was heard and journaled during one run."""
+
+    changes: list[Change]
+    passes: list[tuple[float, dict[str, Any]]]  # When heard, and the verdict.
+    rows: list[dict[str, Any]]
+    audited: int
+
+    @property
+    def median_s(self) -> float:
+        """Return the median time from command to reply."""
+        return statistics.median(change.took_s for change in self.changes)
+
+    def during(self) -> list[dict[str, Any]]:
+        """Return passes heard between a command, given time to arrive, and its reply."""
+        return [
+            verdict
+            for heard_s, verdict in self.passes
+            if any(change.asked_s + ON_ITS_WAY_S < heard_s < change.answered_s for change in self.changes)
+        ]
+
+    def mistaken(self) -> list[dict[str, Any]]:
+        """Return passes heard between a reply and the next command that are not of the new product."""
+        ends = [change.asked_s for change in self.changes[1:]] + [float("inf")]
+        return [
+            verdict
+            for heard_s, verdict in self.passes
+            for change, end_s in zip(self.changes, ends, strict=True)
+            if change.answered_s < heard_s < end_s and verdict["product"] != change.product
+        ]
+
+
+def simulated(folder: Path) -> tuple[ModelsSettings, Path]:
+    """Teach two tiny products, of which each fails the other's parts; return them and the parts."""
+    models = models_in(folder)
+    parts = folder / "parts"
+    parts.mkdir(parents=True)
+    for name, level in (("dark", 90), ("light", 130)):
+        good = part() - 100 + level
+        spoilt = good.copy()
+        spoilt[16:24, 32:40] += 30
+        teach(models, name, level=level, golden=[(good, Result.PASS, 0.0), (spoilt, Result.FAIL, 3.0)])
+        for number in range(3):
+            cv2.imwrite(str(parts / f"{number}-{name}.png"), good)
+    return models, parts
+
+
+def run(
+    folder: Path,
+    broker: Mosquitto,
+    models: ModelsSettings,
+    parts: Path,
+    *,
+    changes: int,
+    resident_bytes_max: int,
+) -> Seen:
+    """Change product again and again while the parts pass by, and return what was seen."""
+    names = list(products(models.recipes))[:2]
+    place = folder / f"run-{resident_bytes_max}"
+    place.mkdir()
+    settings: dict[str, object] = {
+        "station.product": names[0],
+        "source.kind": "folder",
+        "source.uri": parts,
+        "source.loop": "true",
+        "source.fps": 20,
+        "models.path": models.path,
+        "models.recipes": models.recipes,
+        "models.resident_bytes_max": resident_bytes_max,
+    }
+    done: list[Change] = []
+    with Ear(broker.port) as ear, Daemon(place, broker.port, settings) as daemon:
+        ear.wait(lambda ear: len(_passes(ear.heard)) > 0, "a first PASS")
+        for number in range(changes):
+            product = names[(number + 1) % 2]
+            rid = number + 1
+            asked_s = time.monotonic()
+            ear.say("t/cmd/product", json.dumps({"rid": rid, "product": product}))
+            ear.wait(lambda ear: len(ear.on("t/cmd/product/res")) == rid, "the reply")  # noqa: B023 - used now
+            reply = [message for message in ear.heard if message.topic == "t/cmd/product/res"][-1]
+            done.append(Change(product, asked_s, reply.at_s, json.loads(reply.payload)))
+            judged = len(ear.on("t/verdict")) + 5
+            ear.wait(lambda ear: len(ear.on("t/verdict")) >= judged, "five parts")  # noqa: B023
+        assert daemon.stop() == 0
+        rows = daemon.rows()
+        with sqlite3.connect(f"file:{place / 'journal.db'}?mode=ro", uri=True) as db:
+            audited = db.execute("SELECT count(*) FROM audit WHERE action = 'in_use'").fetchone()[0]
+    return Seen(done, _passes(ear.heard), rows, audited)
+
+
+def strangers(models: ModelsSettings, parts: Path, rows: list[dict[str, Any]]) -> tuple[int, int]:
+    """Score every judged picture again with the model its verdict names.
+
+    Returns how many verdicts were compared, and how many have another score.
+    """
+    scorers = {}
+    for product in products(models.recipes):
+        recipe, bundle = load_recipe(models.recipes, product, models.path)
+        scorers[product, bundle.version] = Scorer(bundle, OpenVinoEngine(bundle.graph)), recipe
+    known: dict[tuple[str, str, str], float] = {}
+    compared = wrong = 0
+    for row in rows:
+        if row["result"] == "ERROR":
+            continue
+        scorer, recipe = scorers[row["product"], row["model"]]
+        key = row["product"], row["model"], row["part"]
+        if key not in known:
+            try:
+                known[key] = scorer.score(read_image(parts / row["part"]), recipe).raw
+            except NotRegistered:
+                known[key] = 0.0
+        compared += 1
+        wrong += not abs(known[key] - row["raw"]) <= RAW_TOLERANCE * max(1.0, known[key])
+    return compared, wrong
+
+
+def gather(folders: list[Path], into: Path, each: int = 6) -> Path:
+    """Copy the first pictures of some folders into one, mixed."""
+    into.mkdir()
+    for number, folder in enumerate(folders):
+        for path in find_pictures(folder)[:each]:
+            shutil.copy(path, into / f"{path.stem}-{number}{path.suffix}")
+    return into
+
+
+def _passes(heard: list[Heard]) -> list[tuple[float, dict[str, Any]]]:
+    verdicts = [
+        (message.at_s, json.loads(message.payload)) for message in heard if message.topic == "t/verdict"
+    ]
+    return [(at_s, verdict) for at_s, verdict in verdicts if verdict["result"] == "PASS"]

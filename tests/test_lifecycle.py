@@ -1,0 +1,103 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from linewatch.bundle import MANIFEST, active_version
+from linewatch.domain import Result
+from linewatch.errors import RecipeError, UsageError
+from linewatch.journal_reader import AnotherJournal, AuditEntry, JournalReader
+from linewatch.lifecycle import make_active, roll_back
+from linewatch.settings import JournalSettings, Settings
+from tests.bundles import models_in, part, teach
+
+
+class Shop:
+    """Models, recipes and a journal in one folder, as a person at the command line finds them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.models = models_in(folder)
+        self.settings = Settings(models=self.models, journal=JournalSettings(path=folder / "journal.db"))
+
+    @property
+    def active(self) -> str:
+        """The version that is active on disk."""
+        return active_version(self.models.path, "demo")
+
+    def audit(self) -> list[AuditEntry]:
+        """Return the audit, oldest first."""
+        with JournalReader(AnotherJournal(self.settings.journal.path)) as reader:
+            return reader.audit(100)[::-1]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """Open the shop."""
+    return Shop(tmp_path)
+
+
+def test_an_activation_is_audited_and_a_rollback_brings_back_the_very_same(shop: Shop) -> None:
+    """Who, when, from, to and why; afterwards the version before is active again."""
+    old = teach(shop.models).version
+    new = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
+    make_active(shop.settings, "demo", old, "the lamp is back")
+
+    assert (shop.active, roll_back(shop.settings, "demo"), shop.active) == (old, (new, old), new)
+
+    first, second = shop.audit()
+    assert (first.action, first.facts) == (
+        "model_activated",
+        {"product": "demo", "from": new, "to": old, "why": "the lamp is back"},
+    )
+    assert (second.facts["from"], second.facts["to"], second.facts["why"]) == (old, new, "rollback")
+    assert first.who and first.at_ms <= second.at_ms
+
+
+def flip_a_byte(folder: Path) -> None:
+    """Change the weights a little."""
+    weights = folder / "scorer.bin"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\xff")
+
+
+def come_from_the_future(folder: Path) -> None:
+    """Have a manifest that a later linewatch wrote."""
+    path = folder / MANIFEST
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+
+
+def nothing(folder: Path) -> None:
+    """Leave the files alone: its golden sample scores otherwise here."""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (flip_a_byte, "was changed after training"),
+        (come_from_the_future, "has format 2, this linewatch reads 1"),
+        (nothing, "scores golden sample golden/0.png 0.0000 instead of 1.7000"),
+    ],
+)
+def test_an_unfit_version_is_refused_and_the_attempt_is_audited(
+    shop: Shop, spoil: Callable[[Path], None], sentence: str
+) -> None:
+    """Nothing changes; the audit says who wanted what, and why it was not done."""
+    old = teach(shop.models).version
+    bad = teach(shop.models, golden=[(part(), Result.PASS, 1.7)])
+    (shop.models.path / "demo/active").write_text(old + "\n")
+    spoil(bad.folder)
+
+    with pytest.raises(RecipeError, match=sentence):
+        make_active(shop.settings, "demo", bad.version, "new batch")
+
+    assert shop.active == old
+    (entry,) = shop.audit()
+    assert (entry.action, entry.facts["from"], entry.facts["to"]) == ("model_refused", old, bad.version)
+    assert str(entry.facts["why"]).startswith("new batch: ") and sentence in str(entry.facts["why"])
+
+
+def test_without_an_earlier_version_there_is_nothing_to_roll_back_to(shop: Shop) -> None:
+    """The sentence says where to look."""
+    teach(shop.models)
+
+    with pytest.raises(UsageError, match="no earlier active model; see: linewatch models list demo"):
+        roll_back(shop.settings, "demo")
