@@ -70,7 +70,7 @@ def facts_of(now: Snapshot, outbox: int) -> StateFacts:
         product=now.product,
         product_index=now.product_index,
         model=now.model,
-        camera=not now.camera_trouble,
+        camera=not (now.camera_trouble or now.picture_trouble),
         disk=not now.impairments.keys() & {"journal", "evidence"},
         outbox=outbox,
         last_seq=now.last_seq,

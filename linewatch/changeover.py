@@ -103,12 +103,18 @@ class Changeover:
     def test(self, who: str) -> None:
         """Prove the product in use again, from disk. Raises RecipeError and leaves FAULT if it failed."""
         with self._busy:
-            before = self._station.snapshot()
             self._station.intend(State.SELFTEST, "self-test")
-            self._take_up(before.product, who, "self-test")
-            # A paused station stays paused; out of FAULT a passed self-test leads back to work.
-            paused = before.mode is State.PAUSED
-            self._station.intend(before.mode if paused else State.READY, before.mode_reason if paused else "")
+            self._take_up(self._station.snapshot().product, who, "self-test")
+            self._station.intend(State.READY)  # Also out of FAULT; a paused station stays paused.
+
+    def reload(self, who: str) -> None:
+        """Read and prove the product in use again beside the line, which goes on; then swap.
+
+        Raises RecipeError and leaves the station in FAULT if it is unfit now.
+        """
+        with self._busy:
+            self._take_up(self._station.snapshot().product, who, "reload")
+            self._station.intend(State.READY)
 
     def probe(self) -> None:
         """Prove the model in use beside the line, which goes on; leaves FAULT if it failed.
@@ -173,4 +179,4 @@ class Changeover:
         try:
             self._audit(who, action, {"from": came_from, "to": to, "why": why})
         except StorageFull as trouble:
-            self._station.impaired("journal", str(trouble))
+            self._station.storage_failed("journal", trouble)

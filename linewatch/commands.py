@@ -56,13 +56,15 @@ class Changing(Protocol):
     def test(self, who: str) -> None:
         """Prove the product in use again. Raises RecipeError and leaves the station in FAULT if it failed."""
 
+    def reload(self, who: str) -> None:
+        """Do the same beside the line, which goes on meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Errand:
     """A request that takes time, and who wants to know how it ended."""
 
     command: Command
-    product: str  # The one to change to, by name: recipes may change while this waits.
     done: Callable[[Answer], None]
 
 
@@ -129,37 +131,21 @@ class Commands:
 
     def request(self, command: Command, done: Callable[[Answer], None]) -> None:
         """Queue what takes time; `done` is called once, with the truth."""
-        try:
-            self._request(command, done)
-        except RecipeError as trouble:  # A broken recipe file: nobody can be sure which product is which.
-            self._unknown(str(trouble), done)
-
-    def _request(self, command: Command, done: Callable[[Answer], None]) -> None:
-        product = self._product(command) if command.name == "product" else ""
-        if command.name == "product" and not product:
-            wanted = command.product or command.index
-            known = ", ".join(f"{name} ({index})" for name, index in sorted(self._products().items()))
-            self._unknown(f"product {wanted!r} has no recipe; known are {known or 'none'}", done)
-        elif not self._queue(Errand(command, product, done)):
+        if not self._queue(Errand(command, done)):
             done(Answer(Code.BUSY, "too many commands at once; wait for the replies"))
-
-    def _unknown(self, why: str, done: Callable[[Answer], None]) -> None:
-        """Refuse, in FAULT: somebody wants another product than the one that would be judged."""
-        self._station.intend(State.FAULT, why)
-        done(Answer(Code.UNKNOWN, why))
 
     def _queue(self, errand: Errand) -> bool:
         """Let an errand wait its turn if there is room; while a new product waits, no part passes."""
         with self._lock:  # Only here errands are added, so the room that is seen stays.
             if len(self._errands) == self._errands.capacity:
                 return False
-            if errand.product:  # Said first: once queued, the errand may be over at any time.
-                self._station.await_change(errand.product)
+            if errand.command.name == "product":  # Said first: once queued, it may be over at any time.
+                self._station.await_change(errand.command.product or f"number {errand.command.index}")
             return self._errands.offer(errand)
 
     def reload(self) -> None:
         """Read the recipe and the model of the product in use again, and prove them."""
-        self.request(Command("selftest", 0, who="reload"), lambda _: None)
+        self.request(Command("reload", 0, who="reload"), lambda _: None)
 
     def serve(self, stage: Stage) -> None:
         """Run errands until closed."""
@@ -186,18 +172,21 @@ class Commands:
         match errand.command.name:
             case "product":
                 self._station.change_begins()
-                self._changeover.change(errand.product, errand.command.who)
+                return self._change(errand.command)
             case "selftest":
                 self._changeover.test(errand.command.who)
+            case "reload":
+                self._changeover.reload(errand.command.who)
             case "pause":
-                if mode is not State.READY:
+                if mode not in (State.READY, State.CHANGEOVER):
                     return Answer(Code.NOT_READY, f"only a ready station can be paused; it is {mode}")
-                self._station.intend(State.PAUSED, "paused by command")
+                self._station.pause()
             case "resume":
                 if mode is not State.PAUSED:
                     return Answer(Code.NOT_READY, f"only a paused station can resume; it is {mode}")
-                self._station.intend(State.READY)
+                self._station.resume()
             case "reset":
+                self._station.forgive_pictures()
                 if mode is State.FAULT:
                     self._changeover.test(errand.command.who)
             case "rebirth":
@@ -206,12 +195,24 @@ class Commands:
                 raise AssertionError(other)
         return Answer(Code.DONE)
 
-    def _product(self, command: Command) -> str:
-        """Return the product's name, "" if there is none."""
-        products = self._products()
-        if command.product:
-            return command.product if command.product in products else ""
-        return next((name for name, index in products.items() if index == command.index), "")
+    def _change(self, command: Command) -> Answer:
+        """Change to a product that has a recipe; else FAULT: somebody wants another one than would judge."""
+        try:
+            products = self._products()
+        except RecipeError as trouble:  # A broken recipe file: nobody can be sure which product is which.
+            return self._unknown(str(trouble))
+        names = {index: name for name, index in products.items()}
+        product = command.product or names.get(command.index, "")
+        if product not in products:
+            known = ", ".join(f"{name} ({index})" for name, index in sorted(products.items()))
+            wanted = command.product or command.index
+            return self._unknown(f"product {wanted!r} has no recipe; known are {known or 'none'}")
+        self._changeover.change(product, command.who)
+        return Answer(Code.DONE)
+
+    def _unknown(self, why: str) -> Answer:
+        self._station.intend(State.FAULT, why)
+        return Answer(Code.UNKNOWN, why)
 
     def _trigger(self, command: Command, arrived_ns: int) -> Answer:
         self._metrics.triggers.inc()

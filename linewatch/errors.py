@@ -57,8 +57,12 @@ class BrokerLost(LinewatchError):
 
 
 class StorageFull(LinewatchError):
-    """The disk took nothing; verdicts go on without evidence or journal."""
+    """The disk took nothing; verdicts go on without evidence or journal.
 
-    def __init__(self, path: str | Path, problem: str) -> None:
+    `no_room` says that it is full, and not read-only, absent or broken.
+    """
+
+    def __init__(self, path: str | Path, problem: str, *, no_room: bool = False) -> None:
         super().__init__(f"storage {str(path)!r}: {problem}")
         self.problem = problem
+        self.no_room = no_room

@@ -1,5 +1,6 @@
 """Pictures on disk: which are kept, whole or not at all, and which go first when room is short."""
 
+import errno
 import os
 import re
 import threading
@@ -19,6 +20,7 @@ JPEG_QUALITY = 85
 PNG_LEVEL = 1  # Higher levels take five times as long for a tenth less.
 SWEEP_FILES = 50  # Removed in one step.
 RETRY_S = 5.0  # After the disk refused, how long until it is asked again.
+RESUME_PICTURES = 10  # So many must have room before it counts as working again; else it would flap.
 FIRST_TO_GO = (Result.PASS, Result.ERROR, Result.UNSURE, Result.FAIL)
 
 COUNT_S = 0.02  # Spent counting old pictures in one step.
@@ -55,8 +57,9 @@ class Evidence:
         self._uncounted: list[Shelf] | None = None  # None before the first sweep.
         self._leaving: tuple[Shelf | None, list[Path]] = (None, [])
         self._passes = 0
-        self._refusal = ""
+        self._refusal: StorageFull | None = None  # While the disk has refused and not been proven since.
         self._refused_until_s = -1.0
+        self._room_bytes = settings.free_bytes_min  # What must be free; more after a refusal.
 
     @property
     def bytes_kept(self) -> int:
@@ -92,28 +95,32 @@ class Evidence:
         After a refusal the disk is left alone for 5 s; until then this raises at once.
         """
         assert _NAME.fullmatch(name), name
-        if self._refuses():
-            raise StorageFull(self._root, self._refusal)
+        if self._refusal and self._refuses():
+            raise StorageFull(self._root, self._refusal.problem, no_room=self._refusal.no_room)
         try:
             size = self._write(self._root / name, image)
         except StorageFull as trouble:
-            self._refusal, self._refused_until_s = trouble.problem, self._clock_s() + RETRY_S
+            self._refusal, self._refused_until_s = trouble, self._clock_s() + RETRY_S
+            least = self._settings.free_bytes_min
+            self._room_bytes = least + max(least // 10, RESUME_PICTURES * image.nbytes)
             raise
         self._account(_shelf(name), size)
 
     def prove(self) -> None:
         """Write a few bytes and remove them: the disk works again. Raises StorageFull when it does not."""
-        self._refuse_when_short()
+        self._refuse_when_short()  # Of room for more than one picture, else it were full again at once.
         probe = self._root / ".probe"
         with self._storing(probe):
             probe.write_bytes(b"linewatch")
             probe.unlink()
         self._refused_until_s = -1.0
+        self._refusal = None
+        self._room_bytes = self._settings.free_bytes_min
 
     def _refuse_when_short(self) -> None:
-        if self.free_bytes() < self._settings.free_bytes_min:
+        if self.free_bytes() < self._room_bytes:
             raise StorageFull(
-                self._root, f"less than {self._settings.free_bytes_min} bytes are free; free some"
+                self._root, f"less than {self._room_bytes} bytes are free; free some", no_room=True
             )
 
     def _write(self, target: Path, image: Image) -> int:
@@ -156,9 +163,8 @@ class Evidence:
         expired = next((shelf for shelf in shelves if shelf[0] < oldest), None)
         if expired is not None:
             return expired
-        short = (
-            self.bytes_kept > self._settings.bytes_max or self.free_bytes() < self._settings.free_bytes_min
-        )
+        wanted = self._room_bytes if self._settings.free_bytes_min else 0
+        short = self.bytes_kept > self._settings.bytes_max or self.free_bytes() < wanted
         return next(iter(shelves), None) if short else None
 
     def _remove_oldest(self, shelf: Shelf) -> None:
@@ -227,7 +233,8 @@ class Evidence:
             yield
         except OSError as error:
             problem = error.strerror or str(error)
-            raise StorageFull(path, f"{problem}; free some room or check the disk") from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise StorageFull(path, f"{problem}; free some room or check the disk", no_room=full) from error
 
 
 def _encoded(name: str, image: Image) -> bytes:

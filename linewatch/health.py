@@ -39,6 +39,18 @@ class Health:
     brightness_ratio: float  # Against the median of the training pictures; 1.0 without any.
     sharpness_ratio: float
 
+    @property
+    def fault(self) -> str:
+        """What is wrong with the picture, "" when it may be judged; a sentence for people."""
+        if self.reason is Reason.NONE:
+            return ""
+        if self.reason is Reason.FROZEN:
+            return "the camera gives the same picture again and again; restart the camera"
+        return (
+            f"the picture has {self.brightness_ratio:.0%} of the usual light and "
+            f"{self.sharpness_ratio:.0%} of the usual sharpness; check light, lens and focus"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

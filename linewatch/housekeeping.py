@@ -56,7 +56,7 @@ class Housekeeping:
             if not self._journal.owed:
                 self._station.restored("journal")
         except StorageFull as trouble:
-            self._station.impaired("journal", str(trouble))
+            self._station.storage_failed("journal", trouble)
         try:
             self._metrics.evidence_files_deleted.inc(self._evidence.sweep())
             self._metrics.evidence_bytes.set(self._evidence.bytes_kept)
@@ -65,4 +65,4 @@ class Housekeeping:
                 self._evidence.prove()
                 self._station.restored("evidence")
         except StorageFull as trouble:
-            self._station.impaired("evidence", str(trouble))
+            self._station.storage_failed("evidence", trouble)

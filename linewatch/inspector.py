@@ -100,4 +100,5 @@ class Inspector:
         labels = (self._metrics.station, prepared.recipe.product)
         self._metrics.brightness_ratio.labels(*labels).set(health.brightness_ratio)
         self._metrics.sharpness_ratio.labels(*labels).set(health.sharpness_ratio)
+        self._station.picture(health.fault)
         return health.reason

@@ -79,7 +79,7 @@ def translating(path: Path) -> Iterator[None]:
             raise Damaged(str(error)) from error
         if code not in _NO_ROOM:
             raise
-        raise StorageFull(path, _NO_ROOM[code]) from error
+        raise StorageFull(path, _NO_ROOM[code], no_room=code == sqlite3.SQLITE_FULL) from error
 
 
 def connect(path: Path, synchronous: str) -> sqlite3.Connection:

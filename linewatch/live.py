@@ -120,20 +120,21 @@ class LiveLink:
         return self._open_session() is not None
 
     def publish_verdict(self, verdict: Verdict) -> bool:
-        """Send JSON and PLC line now or not at all; return whether they went out. Never waits.
+        """Send and count JSON and PLC line, now or not at all; return whether they went out. Never waits.
 
         A broker that has not acknowledged for a deadline's time counts as gone: what is queued
         behind would come late. Called by one thread.
         """
         session = self._open_session()
-        if session is None:
-            return False
-        session.publish(
-            Letter(self._topics.plc_verdict, plc_line(verdict)),  # First: the PLC is the one in a hurry.
-            Letter(self._topics.verdict, verdict_json(verdict, history=False)),
-            expiry_s=self._expiry_s,
-        )
-        return True
+        if session is not None:
+            session.publish(
+                Letter(self._topics.plc_verdict, plc_line(verdict)),  # First: the PLC is the one in a hurry.
+                Letter(self._topics.verdict, verdict_json(verdict, history=False)),
+                expiry_s=self._expiry_s,
+            )
+        for topic in ("verdict", "plc_verdict"):
+            self._count(topic, "failed" if session is None else "sent")
+        return session is not None
 
     def run(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Be connected until `stop`, trying for ever; then say goodbye with `online` = "0"."""

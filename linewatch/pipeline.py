@@ -63,12 +63,16 @@ def run(
 
     stop, drained, hurry = threading.Event(), threading.Event(), threading.Event()
 
-    def reload() -> None:
-        commands.reload()
-
     with ExitStack() as parts:
         # First in, last out: a signal while parts are built or closed must not cut that short.
-        signals = parts.enter_context(Signals(stop, hurry, reload=reload, duration_s=duration_s))
+        signals = parts.enter_context(
+            Signals(
+                stop,
+                hurry,
+                reload=lambda: commands.reload(),  # noqa: PLW0108 - they are built later
+                duration_s=duration_s,
+            )
+        )
         metrics = Metrics(settings.station.name)
         journal = parts.enter_context(Journal.open(settings.journal.path))
         station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
@@ -167,6 +171,7 @@ def run(
             systemd.notify("WATCHDOG=1")
             metrics.show_beats({stage.name: stage.beats for stage in group.stages})
             signals.act()
+            station.watch_pictures()
 
         systemd.notify("READY=1")
         group.run(stop, drained, hurry=hurry, alive=alive)

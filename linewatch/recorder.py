@@ -94,11 +94,11 @@ class Recorder:
             checked = self._in_time(verdict, inspection)
             in_time = checked.result is verdict.result
             if in_time:
-                self._publish(verdict)
+                self._wire.publish_verdict(verdict)
         if not in_time:  # The disk was slow, or a changeover began: the PLC must not read this PASS.
             verdict = checked
             self._commit(self._journal.amend, verdict)  # Also if refused: what is owed must be true too.
-            self._publish(verdict)
+            self._wire.publish_verdict(verdict)
         self._journal.release(verdict.boot, verdict.seq)
 
         self.latest = Latest(verdict, inspection)
@@ -167,15 +167,10 @@ class Recorder:
             write(verdict)
         except StorageFull as trouble:
             self._metrics.journal_errors.inc()
-            self._station.impaired("journal", str(trouble))
+            self._station.storage_failed("journal", trouble)
             return False
         self._station.restored("journal")
         return True
-
-    def _publish(self, verdict: Verdict) -> None:
-        outcome = "sent" if self._wire.publish_verdict(verdict) else "failed"
-        for topic in ("verdict", "plc_verdict"):
-            self._metrics.mqtt_messages.labels(verdict.station, topic, outcome).inc()
 
     def _keep_heatmap(self, name: str, inspection: Inspection) -> bool:
         assert inspection.frame.image is not None and inspection.scored is not None
@@ -187,7 +182,7 @@ class Recorder:
             self._pictures.write(name, image)
         except StorageFull as trouble:
             self._metrics.evidence_write_errors.inc()
-            self._station.impaired("evidence", str(trouble))
+            self._station.storage_failed("evidence", trouble)
             return False
         self._station.restored("evidence")
         return True

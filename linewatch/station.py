@@ -4,17 +4,20 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from linewatch.domain import Result, State, Verdict
+from linewatch.errors import StorageFull
 from linewatch.metrics import Metrics
 from linewatch.wake import Wake
 
 log = logging.getLogger(__name__)
 
 NOT_OPENED = "the source is not opened yet"
+UNFIT_S = 1.0  # Without a fit picture for this long, the camera is in trouble and not just one part.
+PAUSED_REASON = "paused by command"
 EVENTS_MAX = 256  # Kept while the broker is away; the oldest go first, the log has them all.
 
 
@@ -30,6 +33,8 @@ class Snapshot:
     mode: State = State.STARTING  # What the daemon intends: the state without troubles.
     mode_reason: str = ""
     camera_trouble: str = NOT_OPENED
+    picture_trouble: str = ""  # Frozen, dark, over-exposed or blurred.
+    unfit: int = 0  # So many pictures in a row, while there is picture trouble.
     impairments: dict[str, str] = field(default_factory=dict)  # "journal", "recipe", ...: why.
     selftest_passed: bool = False
     last_seq: int = 0
@@ -44,18 +49,34 @@ class Snapshot:
             return self.mode
         if self.camera_trouble:
             return State.STARTING if self.camera_trouble == NOT_OPENED else State.FAULT
-        return State.DEGRADED if self.impairments else State.READY
+        if self.unfit > 1:  # One alone may be the part's fault; then the line goes on.
+            return State.FAULT
+        return State.DEGRADED if self.impairments or self.picture_trouble else State.READY
 
     @property
     def reasons(self) -> list[str]:
         """Why the state is not READY, most serious first; [] when it is."""
-        troubles = [self.mode_reason, self.camera_trouble, *self.impairments.values()]
+        troubles = [
+            self.mode_reason,
+            self.camera_trouble,
+            self.picture_trouble,
+            *self.impairments.values(),
+        ]
         return [trouble for trouble in troubles if trouble] if self.state is not State.READY else []
 
     @property
     def uptime_s(self) -> int:
         """Whole seconds since start."""
         return int(time.monotonic() - self.started_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfit:
+    """Pictures in a row that could not be judged."""
+
+    since_s: float  # Monotonic.
+    count: int
+    fault: str  # Of the newest.
 
 
 class Station:
@@ -65,13 +86,24 @@ class Station:
     `changed` is set whenever something happened that the PLC should hear at once.
     """
 
-    def __init__(self, name: str, boot: int, product: str, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        name: str,
+        boot: int,
+        product: str,
+        metrics: Metrics,
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.changed = Wake()
         self.events: deque[dict[str, object]] = deque(maxlen=EVENTS_MAX)
         self._metrics = metrics
         self._lock = threading.Lock()
         self._steady = threading.Lock()
+        self._clock_s = clock_s
         self._awaited = 0  # Changeovers that were asked for and have not begun.
+        self._paused = False  # Outlives changeovers and self-tests.
+        self._unfit: _Unfit | None = None  # The pictures since the last fit one.
         self._now = Snapshot(station=name, boot=boot, product=product, started_s=time.monotonic())
 
     def snapshot(self) -> Snapshot:
@@ -85,14 +117,26 @@ class Station:
             yield self._now
 
     def intend(self, mode: State, reason: str = "") -> None:
-        """Enter a mode: READY means ready unless camera, disk or broker say otherwise.
+        """Enter a mode: READY means ready unless camera, disk or broker say otherwise, or it is paused.
 
         STOPPED is final, and while a changeover is awaited nothing else is entered.
         """
         with self._steady, self._lock:
             changing = self._awaited > 0 and mode is not State.STOPPED
+            if self._paused and mode is State.READY:
+                mode, reason = State.PAUSED, PAUSED_REASON
             if self._now.mode is not State.STOPPED and not changing:
                 self._replace(mode=mode, mode_reason=reason)
+
+    def pause(self) -> None:
+        """Let no part pass until `resume`, whatever changes or is tested meanwhile."""
+        self._paused = True
+        self.intend(State.READY)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._paused = False
+        self.intend(State.READY)
 
     def await_change(self, product: str) -> None:
         """Enter CHANGEOVER at once; what is still done before it cannot lead back to READY."""
@@ -110,6 +154,7 @@ class Station:
         """Name the product and the model that judge from now on."""
         with self._steady, self._lock:
             self._replace(product=product, product_index=index, model=model)
+        self.forgive_pictures()  # They were measured against another product's.
 
     def tested(self, passed: bool) -> None:
         """Keep how the last self-test ended."""
@@ -137,6 +182,41 @@ class Station:
             log.info("camera_back after_s=%.1f", silent_s)
             self.event("camera_back", after_s=round(silent_s, 1))
 
+    def picture(self, fault: str) -> None:
+        """Take note of an examined picture: what is wrong with it, "" if it can be judged."""
+        if not fault:
+            if self._unfit is not None:
+                self.forgive_pictures()
+            return
+        with self._lock:
+            before = self._unfit
+            since_s = before.since_s if before else self._clock_s()
+            self._unfit = _Unfit(since_s, before.count + 1 if before else 1, fault)
+            if self._now.picture_trouble:
+                self._replace(unfit=self._unfit.count)
+
+    def watch_pictures(self) -> None:
+        """Say that pictures are unfit once none was fit for 1 s; call it a few times a second."""
+        with self._lock:
+            unfit = self._unfit
+            if unfit is None or self._now.picture_trouble or self._clock_s() - unfit.since_s < UNFIT_S:
+                return
+            self._replace(picture_trouble=unfit.fault, unfit=unfit.count)
+        log.warning("pictures_unfit reason=%r", unfit.fault)
+        self.event("pictures_unfit", reason=unfit.fault)
+
+    def forgive_pictures(self) -> None:
+        """Forget unfit pictures: the last one was fit, or what came before does not count any more."""
+        with self._lock:
+            unfit, told = self._unfit, self._now.picture_trouble
+            self._unfit = None
+            if told:
+                self._replace(picture_trouble="", unfit=0)
+        if unfit is not None and told:
+            after_s = self._clock_s() - unfit.since_s
+            log.info("pictures_fit after_s=%.1f", after_s)
+            self.event("pictures_fit", after_s=round(after_s, 1))
+
     def impaired(self, part: str, why: str) -> None:
         """Report trouble with "journal", "evidence", "broker" or "recipe": the line goes on, DEGRADED."""
         with self._lock:
@@ -146,6 +226,13 @@ class Station:
         if first:
             log.warning("impaired part=%s reason=%r", part, why)
             self.event(f"{part}_impaired", reason=why)
+
+    def storage_failed(self, part: str, trouble: StorageFull) -> None:
+        """Report that the disk refused the "journal" or the "evidence"."""
+        first = part not in self._now.impairments
+        self.impaired(part, str(trouble))
+        if first and trouble.no_room:
+            self.event("disk_full", part=part, reason=str(trouble))
 
     def restored(self, part: str) -> None:
         """Take back what `impaired` reported."""

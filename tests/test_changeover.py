@@ -201,7 +201,7 @@ def test_a_self_test_of_a_paused_station_leaves_it_paused(tmp_path: Path) -> Non
     teach(models)
     line = Line(models)
     line.changeover.begin("demo")
-    line.station.intend(State.PAUSED, "paused by command")
+    line.station.pause()
 
     line.changeover.test("mqtt")
 
@@ -366,3 +366,39 @@ def test_a_paused_line_is_not_tested_on_schedule(tmp_path: Path) -> None:
     line.changeover.probe()
 
     assert line.station.snapshot().state is State.PAUSED
+
+
+def test_a_reload_takes_up_what_changed_while_parts_are_judged(tmp_path: Path) -> None:
+    """The line need not stop for a new threshold: no part sees another state than READY."""
+    models = models_in(tmp_path)
+    teach(models)
+    line = Line(models)
+    line.changeover.begin("demo")
+    line.modes.clear()
+    recipe = models.recipes / "demo.toml"
+    recipe.write_text(recipe.read_text() + "\nunsure_threshold = 1e-6\n")
+
+    line.changeover.reload("reload")
+
+    assert set(line.modes) == {State.READY}
+    assert line.inspector.prepared is not None
+    assert line.inspector.prepared.recipe.unsure_threshold == 1e-6
+
+
+def test_a_reload_of_what_is_unfit_now_is_a_fault(tmp_path: Path) -> None:
+    """What is on disk is what shall judge; if it cannot, nothing does, and a second reload mends it."""
+    models = models_in(tmp_path)
+    teach(models)
+    line = Line(models)
+    line.changeover.begin("demo")
+    recipe = models.recipes / "demo.toml"
+    good = recipe.read_text()
+    recipe.write_text("index = 0")
+    with pytest.raises(RecipeError):
+        line.changeover.reload("reload")
+    assert line.station.snapshot().state is State.FAULT
+    assert line.inspect()[2] is Result.ERROR
+
+    recipe.write_text(good)
+    line.changeover.reload("reload")
+    assert (line.station.snapshot().state, line.inspect()[2]) == (State.READY, Result.PASS)

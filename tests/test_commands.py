@@ -33,6 +33,10 @@ class FakeChangeover:
         """Test at once."""
         self._end("test")
 
+    def reload(self, who: str) -> None:
+        """Reload at once."""
+        self._end("reload")
+
     def _end(self, what: str) -> None:
         self.done.append(what)
         if self.trouble:
@@ -182,7 +186,7 @@ def test_an_earlier_errand_does_not_make_a_station_ready_that_awaits_a_changeove
 
 
 def test_a_recipe_that_breaks_while_its_change_waits_is_answered_once() -> None:
-    """The request is settled when it is taken: it ends by the changeover's word and not in CHANGEOVER."""
+    """Recipes are read when it is its turn, not in the network's thread; it never ends in CHANGEOVER."""
     rig = Rig()
     rig.say("product", rid=1, product="bottle")
 
@@ -192,8 +196,8 @@ def test_a_recipe_that_breaks_while_its_change_waits_is_answered_once() -> None:
     rig.recipes = broken
     rig.serve()
 
-    assert [reply["code"] for reply in rig.replies] == [0]
-    assert rig.mode is State.READY
+    assert [(reply["code"], reply["reason"]) for reply in rig.replies] == [(5, "gone")]
+    assert rig.mode is State.FAULT
 
 
 def test_a_change_is_announced_before_it_can_be_over() -> None:
@@ -411,8 +415,8 @@ def test_pause_and_resume() -> None:
     real = rig.station.intend
 
     def spy(mode: State, reason: str = "") -> None:
-        modes.append(mode)
         real(mode, reason)
+        modes.append(rig.mode)
 
     rig.station.intend = spy  # type: ignore[method-assign]  # to see the order
     rig.serve()
@@ -450,4 +454,28 @@ def test_reload_proves_the_product_in_use_again() -> None:
     rig.commands.reload()
     rig.serve()
 
-    assert rig.changeover.done == ["test"]
+    assert rig.changeover.done == ["reload"]
+
+
+def test_a_change_while_paused_leaves_the_station_paused() -> None:
+    """Only `resume` ends a pause, also when another product was taken up meanwhile."""
+    rig = Rig()
+    rig.say("pause", rid=1)
+    rig.say("product", rid=2, product="bottle")
+    rig.serve()
+
+    assert [reply["code"] for reply in rig.replies] == [0, 0]
+    assert (rig.mode, rig.station.snapshot().reasons) == (State.PAUSED, ["paused by command"])
+
+
+def test_reset_forgives_pictures_that_nobody_can_make_better() -> None:
+    """A PLC that triggers only while ready would otherwise never get a fit picture again."""
+    rig = Rig()
+    for _ in range(2):
+        rig.station.picture("black")
+    rig.station.watch_pictures()  # Too early by 1 s.
+    rig.ask("reset", rid=1)
+    rig.station.picture("black")
+
+    assert rig.station.snapshot().picture_trouble == ""
+    assert rig.station.snapshot().state is State.READY

@@ -157,6 +157,29 @@ def test_room_for_the_journal_is_left(small_disk: SmallDisk, clock: Clock) -> No
     assert evidence.free_bytes() > 450_000
 
 
+def test_room_for_one_picture_does_not_count_as_working_again(tmp_path: Path, clock: Clock) -> None:
+    """Near `free_bytes_min` the state would flap; there must be room for a few, and housekeeping makes it."""
+    evidence = evidence_in(tmp_path, clock, free_bytes_min=1_000_000)
+    evidence.free_bytes = lambda: free  # type: ignore[method-assign]  # a disk that others fill
+    free = 1_000_000
+    keep(evidence, verdict(1))
+    free = 999_999
+    with pytest.raises(StorageFull) as caught:
+        keep(evidence, verdict(2, Result.FAIL))
+    assert caught.value.no_room
+
+    free = 1_000_000
+    with pytest.raises(StorageFull):
+        evidence.prove()
+    assert sweep_all(evidence) == 1
+
+    free = 1_000_000 + max(100_000, 10 * picture().nbytes)
+    evidence.prove()
+    free = 1_000_000  # From here on down it works until the bound is met again.
+    keep(evidence, verdict(3))
+    assert left(tmp_path) == [name for name in left(tmp_path) if name.endswith("-3.png")]
+
+
 def test_too_many_bytes_cost_passes_first_and_fails_last(tmp_path: Path, clock: Clock) -> None:
     """Within one kind the oldest go first, by day and then by part, not by the alphabet."""
     evidence = evidence_in(tmp_path, clock)

@@ -34,6 +34,9 @@ class NoChangeover:
     def test(self, who: str) -> None:
         """Pass."""
 
+    def reload(self, who: str) -> None:
+        """Pass."""
+
 
 class Watched(Station):
     """A station that a test can wait for."""
@@ -136,7 +139,11 @@ def test_the_live_link_says_what_the_station_is(mosquitto: Mosquitto) -> None:
     assert (ear_state["station"], ear_state["boot"], ear_state["state"]) == ("press-7", 7, "READY")
     assert json.loads(ear.on("t/verdict")[0])["seq"] == 5
     assert json.loads(ear.on("t/event")[0])["event"] == "drift"
+    assert not link.publish_verdict(verdict(6))  # It has gone.
     assert plant.value("mqtt_messages_total", topic="event", outcome="sent") == 1
+    for topic in ("verdict", "plc_verdict"):
+        for outcome in ("sent", "failed"):
+            assert plant.value("mqtt_messages_total", topic=topic, outcome=outcome) == 1
 
 
 def test_commands_reach_the_station(mosquitto: Mosquitto) -> None:
@@ -223,6 +230,8 @@ def test_without_mqtt_nothing_is_sent_and_nothing_is_owed(tmp_path: Path) -> Non
         assert journal.undelivered_count() == 0
 
     assert not link.publish_verdict(verdict(1))
-    assert plant.value("mqtt_messages_total", topic="history", outcome="sent") == 0
+    for topic in ("history", "verdict", "plc_verdict"):
+        for outcome in ("sent", "failed"):
+            assert plant.value("mqtt_messages_total", topic=topic, outcome=outcome) == 0
     assert plant.value("mqtt_connected") == 0
     assert plant.station.snapshot().state is State.READY

@@ -3,6 +3,7 @@ import logging
 import pytest
 
 from linewatch.domain import Result, State
+from linewatch.errors import StorageFull
 from linewatch.metrics import Metrics
 from linewatch.station import EVENTS_MAX, Station
 from tests.fakes import verdict
@@ -13,7 +14,8 @@ class Post:
 
     def __init__(self) -> None:
         self.metrics = Metrics("test")
-        self.station = Station("test", 7, "demo", self.metrics)
+        self.now_s = 100.0
+        self.station = Station("test", 7, "demo", self.metrics, clock_s=lambda: self.now_s)
 
     @property
     def state(self) -> State:
@@ -29,6 +31,13 @@ class Post:
         """Bring it to READY."""
         self.station.camera_back(0)
         self.station.intend(State.READY)
+
+    def expose(self, *faults: str, after_s: float = 0.0) -> None:
+        """Examine pictures, then let time pass."""
+        for fault in faults:
+            self.station.picture(fault)
+        self.now_s += after_s
+        self.station.watch_pictures()
 
     def shown(self) -> list[str]:
         """Return the states that the one-hot metric shows."""
@@ -184,3 +193,69 @@ def test_events_carry_who_and_when_and_are_bounded() -> None:
         "event": "trigger_missed",
         "rid": EVENTS_MAX + 9,
     }
+
+
+def test_pictures_that_stay_unfit_are_a_fault_until_one_is_fit() -> None:
+    """A frozen or black camera is told once, with its reason, and is over with the next fit picture."""
+    post = Post()
+    post.ready()
+    post.expose("black", "black", after_s=0.9)
+    assert post.state is State.READY
+    post.expose("black", after_s=0.2)
+    assert (post.state, post.reasons) == (State.FAULT, ["black"])
+    post.expose("black", "frozen", after_s=5.0)
+    assert post.reasons == ["black"]  # A reason that changes with every picture would flood the topic.
+
+    post.expose("")
+    assert (post.state, post.reasons) == (State.READY, [])
+    assert post.events() == ["pictures_unfit", "pictures_fit"]
+
+
+def test_one_unfit_picture_does_not_stop_the_line() -> None:
+    """It may be an empty nest: among fit ones it is nothing, alone for a second it is DEGRADED."""
+    post = Post()
+    post.ready()
+    post.expose("black", "", after_s=5.0)
+    assert (post.state, post.events()) == (State.READY, [])
+
+    post.expose("black", after_s=1.5)
+    assert (post.state, post.reasons) == (State.DEGRADED, ["black"])
+
+    post.expose("black")
+    assert post.state is State.FAULT
+
+
+def test_another_product_has_another_picture() -> None:
+    """What was unfit for the product before says nothing about the new one, which has its own light."""
+    post = Post()
+    post.ready()
+    post.expose("dark", "dark", after_s=2.0)
+    post.station.use("bottle", 3, "7f3a91c2")
+
+    assert (post.station.snapshot().product, post.state) == ("bottle", State.READY)
+
+
+@pytest.mark.parametrize("no_room", [True, False])
+def test_a_full_disk_has_an_event_of_its_own(no_room: bool) -> None:
+    """Told once, and told from a disk that is read-only or broken."""
+    post = Post()
+    post.ready()
+    for _ in range(2):
+        post.station.storage_failed("evidence", StorageFull("/evidence", "no", no_room=no_room))
+
+    assert post.state is State.DEGRADED
+    assert post.events() == ["evidence_impaired", "disk_full"][: 1 + no_room]
+
+
+def test_a_pause_outlives_whatever_happens_meanwhile() -> None:
+    """A changeover or a self-test that ends well leads back to the pause, and only `resume` out of it."""
+    post = Post()
+    post.ready()
+    post.station.pause()
+    post.station.await_change("bottle")
+    post.station.change_begins()
+    post.station.intend(State.READY)
+    assert (post.state, post.reasons) == (State.PAUSED, ["paused by command"])
+
+    post.station.resume()
+    assert (post.state, post.reasons) == (State.READY, [])
