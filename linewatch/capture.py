@@ -58,7 +58,7 @@ class FreeRun:
         """Yield frames at the pace."""
         due = time.monotonic()
         while not stop.is_set():
-            if not reader.live and self._wait_until(due, stage, stop):
+            if not reader.live and pause_until(due, stage, stop):
                 return
             try:
                 frame = reader.read(IDLE_S)
@@ -77,14 +77,6 @@ class FreeRun:
         """Wait: without a camera nothing was exposed."""
         stop.wait(wait_s)
         yield from ()
-
-    @staticmethod
-    def _wait_until(due: float, stage: Stage, stop: threading.Event) -> bool:
-        while (left := due - time.monotonic()) > 0:
-            if stop.wait(min(left, IDLE_S)):
-                return True
-            stage.beat()
-        return False
 
 
 class Triggered:
@@ -147,10 +139,17 @@ class Triggered:
             return None
 
 
+def pause_until(due: float, stage: Stage, stop: threading.Event) -> bool:
+    """Wait until `due` on the monotonic clock, showing that the stage is alive; return whether to stop."""
+    while (left := due - time.monotonic()) > 0:
+        if stop.wait(min(left, IDLE_S)):
+            return True
+        stage.beat()
+    return False
+
+
 def is_triggered(settings: Settings) -> bool:
-    """Return whether somebody asks for each exposure, instead of running free. Raises ConfigError."""
-    if settings.trigger.mode == "part":
-        raise ConfigError('trigger.mode "part" is not in this version; use "free" or "mqtt"')
+    """Return whether somebody asks for each exposure over MQTT. Raises ConfigError."""
     if settings.trigger.mode == "mqtt" and not settings.mqtt.enabled:
         raise ConfigError('trigger.mode "mqtt" needs mqtt.enabled = true; else nobody could ever trigger')
     return settings.trigger.mode == "mqtt"

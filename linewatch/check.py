@@ -11,6 +11,7 @@ from linewatch.capture import is_triggered
 from linewatch.changeover import prepare
 from linewatch.errors import LinewatchError, StorageFull
 from linewatch.mqtt import Broker
+from linewatch.part_trigger import empty_belt
 from linewatch.recipe import products
 from linewatch.settings import Settings
 from linewatch.sources import open_source
@@ -36,7 +37,7 @@ def check(settings: Settings) -> list[Finding]:
 
 def _attempts(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "settings", lambda: f"station {settings.station.name}, product {settings.station.product}"
-    yield "trigger", lambda: "by MQTT" if is_triggered(settings) else "free-running"
+    yield "trigger", lambda: _trigger(settings)
     yield "recipes", lambda: _recipes(settings)
     for product in _products(settings):
         yield f"product {product}", lambda product=product: _product(settings, product)  # type: ignore[misc]  # bound now
@@ -58,6 +59,15 @@ def _products(settings: Settings) -> list[str]:
     """Return every product with a recipe, and the one that is inspected after start."""
     known = [path.stem for path in sorted(settings.models.recipes.glob("*.toml"))]
     return known if settings.station.product in known else [*known, settings.station.product]
+
+
+def _trigger(settings: Settings) -> str:
+    if is_triggered(settings):
+        return "by MQTT"
+    if settings.trigger.mode == "free":
+        return "free-running"
+    empty_belt(settings.trigger)
+    return "by each part that enters the picture"
 
 
 def _recipes(settings: Settings) -> str:

@@ -15,7 +15,7 @@ from functools import partial
 
 from linewatch import links, systemd
 from linewatch.announcer import Announcer
-from linewatch.capture import Capture, FreeRun, Trigger, Triggered, is_triggered
+from linewatch.capture import Capture, FreeRun, Occasions, Trigger, Triggered, is_triggered
 from linewatch.changeover import Changeover
 from linewatch.commands import Commands
 from linewatch.desk import StationDesk
@@ -27,6 +27,7 @@ from linewatch.inspector import Inspector
 from linewatch.journal import Journal
 from linewatch.lane import Lane
 from linewatch.metrics import Metrics
+from linewatch.part_trigger import PartTriggered, empty_belt
 from linewatch.recipe import products
 from linewatch.recorder import Recorder
 from linewatch.settings import Settings
@@ -109,7 +110,7 @@ def run(
         recorder = Recorder(station, journal, live_link, evidence, metrics, deadline_ms=limits.deadline_ms)
         capture = Capture(
             partial(open_source, source),
-            Triggered(triggers, PATIENCE * limits.deadline_ms / 1000) if triggered else FreeRun(source.fps),
+            _occasions(settings, triggers, station),
             frames,
             station,
             metrics,
@@ -177,6 +178,18 @@ def run(
         group.run(stop, drained, hurry=hurry, alive=alive)
         systemd.notify("STOPPING=1")
         log.info("stopped boot=%d last_seq=%d", journal.boot, station.snapshot().last_seq)
+
+
+def _occasions(settings: Settings, triggers: Lane[Trigger], station: Station) -> Occasions:
+    """Return when to expose. Raises ConfigError."""
+    match settings.trigger.mode:
+        case "mqtt":
+            return Triggered(triggers, PATIENCE * settings.limits.deadline_ms / 1000)
+        case "part":
+            trigger = settings.trigger
+            return PartTriggered(trigger.axis, settings.source.fps, station, empty_belt(trigger))
+        case "free":
+            return FreeRun(settings.source.fps)
 
 
 def _shed(frame: Frame) -> Frame:

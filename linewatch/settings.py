@@ -83,6 +83,13 @@ class TriggerSettings(Section):
     """What starts an exposure."""
 
     mode: Literal["free", "mqtt", "part"] = "free"
+    axis: Literal["x", "y"] = "x"  # How the belt runs: parts cross the picture sideways, or up and down.
+    background: Path | None = None  # Pictures of the empty belt; without them it is learnt at start.
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_path_is_none(cls, values: Any) -> Any:
+        return _without_empty(values, "background")
 
 
 class ModelsSettings(Section):

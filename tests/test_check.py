@@ -176,13 +176,15 @@ def test_an_unusable_certificate_is_found(settings: Settings, tmp_path: Path) ->
 
 def test_a_trigger_that_cannot_come_is_found(settings: Settings) -> None:
     """Check and run agree: what run refuses is not called good here."""
-    part_enters = TriggerSettings(mode="part")
+    part_enters = TriggerSettings(mode="part", background=Path("no-such-folder"))
     by_mqtt = TriggerSettings(mode="mqtt")
 
-    assert 'trigger.mode "part" is not in this version' in bad(settings, trigger=part_enters)["trigger"]
+    assert (
+        "trigger.background 'no-such-folder' does not exist" in bad(settings, trigger=part_enters)["trigger"]
+    )
     assert "needs mqtt.enabled = true" in bad(settings, trigger=by_mqtt)["trigger"]
     with pytest.raises(ConfigError):
-        is_triggered(settings.model_copy(update={"trigger": part_enters}))
+        is_triggered(settings.model_copy(update={"trigger": by_mqtt}))
     assert is_triggered(settings.model_copy(update={"trigger": by_mqtt, "mqtt": MqttSettings()}))
     assert not is_triggered(settings)
 

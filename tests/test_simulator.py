@@ -112,7 +112,7 @@ def test_an_empty_address_means_the_defaults() -> None:
     ("uri", "words"),
     [
         ("sede=7", "did you mean seed?"),
-        ("xyz=7", "known are seed, defects, size, pool, count"),
+        ("xyz=7", "known are seed, defects, size, pool, count, belt, touching"),
         ("seed=x", "seed must be a number from 0 to"),
         ("defects=1.5", "defects must be a number from 0.0 to 1.0, not '1.5'"),
         ("defects=nan", "defects must be a number from"),
@@ -128,3 +128,37 @@ def test_a_wrong_address_is_refused_with_a_hint(uri: str, words: str) -> None:
         Simulator(uri)
 
     assert words in str(caught.value)
+
+
+def test_the_same_belt_comes_again_from_the_same_seed() -> None:
+    """Its pictures and its truth are the same, byte by byte; it ends when `count` parts have passed."""
+    seen = []
+    for _ in range(2):
+        with Simulator("belt=40&seed=5&size=96&count=2&defects=0.5") as simulator:
+            assert simulator.belt is not None
+            pictures, parts = [], set()
+            while (frame := simulator.read()) is not None:
+                assert frame.image is not None
+                pictures.append(frame.image.tobytes())
+                parts |= set(simulator.belt.in_view())
+            assert simulator.belt.passed() == 2
+            seen.append((pictures, parts))
+
+    assert seen[0] == seen[1]
+    assert {1, 2} <= seen[0][1]
+
+
+def test_a_part_lies_on_the_belt_where_the_truth_says() -> None:
+    """The middle of what is brighter than the belt is where `in_view` has the part, until it leaves."""
+    with Simulator("belt=20&seed=2&size=320&touching=0&defects=0") as simulator:
+        belt = simulator.belt
+        assert belt is not None
+        checked = 0
+        while checked < 10:
+            frame = simulator.read()
+            assert frame is not None and frame.image is not None
+            places = belt.in_view()
+            if len(places) == 1 and abs(place := next(iter(places.values()))) < 40:
+                bright = np.flatnonzero((frame.image[..., 1] > 100).mean(axis=0) > 0.1)
+                assert (bright[0] + bright[-1]) / 2 - 160 == pytest.approx(place, abs=6)
+                checked += 1

@@ -55,9 +55,12 @@ class FolderSource:
         return Frame(image, time.monotonic_ns(), time.time_ns() // 1_000_000, part=part, fault=fault)
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Return every picture file below `folder`, at any depth, in natural order. Raises ConfigError."""
-    where = f"source.uri {str(folder)!r}"
+def find_pictures(folder: Path, setting: str = "source.uri") -> list[Path]:
+    """Return every picture file below `folder`, at any depth, in natural order.
+
+    Raises ConfigError, which names the `setting` that names the folder.
+    """
+    where = f"{setting} {str(folder)!r}"
     try:
         if not folder.is_dir():
             what = "is a file, not a folder" if folder.exists() else "does not exist"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from linewatch.domain import Frame, Image
 from linewatch.errors import ConfigError
+from linewatch.sources.belt import Belt
 from linewatch.sources.flaws import DEFECTS, paint
 from linewatch.sources.scene import DESIGN_PX, Layers, draw_layers
 
@@ -28,6 +29,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "size": (96, 2048),
     "pool": (0, 256),
     "count": (0, 10**9),
+    "belt": (0.0, 200.0),
+    "touching": (0.0, 1.0),
 }
 
 
@@ -40,6 +43,8 @@ class SimulatorOptions:
     size: int = 320  # Side of the square picture in pixels.
     pool: int = 0  # Render this many parts when opening and show them in turn; 0 renders each one fresh.
     count: int = 0  # End after this many parts; 0 never ends.
+    belt: float = 0.0  # Parts travel so many 320ths of the picture a frame, about; 0 shows a part a frame.
+    touching: float = 0.2  # Share of the parts on the belt that touch the one before.
 
 
 def parse_options(uri: str) -> SimulatorOptions:
@@ -72,11 +77,21 @@ class Simulator:
         self.options = parse_options(uri)
         self._shown = 0
         self._pool: list[Image] = []
+        self.belt: Belt | None = None  # While open, where parts travel; it knows where each one is.
 
     def __enter__(self) -> Self:
-        """Draw the product, and the pool if there is one."""
-        _layers(self.options.size)
+        """Draw the product, and the pool or the belt if there is one."""
+        layers = _layers(self.options.size)
         self._shown = 0
+        if self.options.belt:
+            self.belt = Belt(
+                layers,
+                self._part,
+                seed=self.options.seed,
+                speed=self.options.belt,
+                touching=self.options.touching,
+            )
+            return self
         self._pool = [self._render(number) for number in range(1, self.options.pool + 1)]
         return self
 
@@ -85,22 +100,34 @@ class Simulator:
     ) -> None:
         """Let go of the pool."""
         self._pool = []
+        self.belt = None
 
     def read(self) -> Frame | None:
-        """Return the next part at once; None after `count` parts."""
-        if self.options.count and self._shown >= self.options.count:
+        """Return the next picture at once; None after `count` parts."""
+        if self.options.count and (self.belt.passed() if self.belt else self._shown) >= self.options.count:
             return None
         self._shown += 1
-        image = self._pool[self._number(self._shown) - 1] if self._pool else self._render(self._shown)
+        if self.belt:
+            image = self.belt.advance()
+        else:
+            image = self._pool[self._number(self._shown) - 1] if self._pool else self._render(self._shown)
         now_ns = time.monotonic_ns()
         return Frame(image, captured_ns=now_ns, captured_ms=time.time_ns() // 1_000_000, simulated=True)
 
     def truth(self, seq: int) -> str | None:
-        """Return the defect of the `seq`-th part (from 1) since opening; None for a good one."""
+        """Return the defect of the `seq`-th part (from 1) since opening; None for a good one.
+
+        On the belt `seq` is the number of the part along it.
+        """
         return _draw_defect(self.options.seed, self._number(seq), self.options.defects)
 
     def _number(self, seq: int) -> int:
         return (seq - 1) % self.options.pool + 1 if self.options.pool else seq
+
+    def _part(self, number: int) -> NDArray[np.uint8]:
+        layers = _layers(self.options.size)
+        defect = _draw_defect(self.options.seed, number, self.options.defects)
+        return _painted(layers, self.options.seed, number, defect)
 
     def _render(self, number: int) -> Image:
         defect = _draw_defect(self.options.seed, number, self.options.defects)
@@ -114,8 +141,12 @@ def render(seed: int, number: int, defect: str | None = None, size: int = 320) -
     so two pictures of the same part with and without it differ in nothing else.
     """
     layers = _layers(size)
-    part = layers.part if defect is None else paint(layers, defect, np.random.default_rng((seed, number, 2)))
+    part = _painted(layers, seed, number, defect)
     return _photograph(layers, part, np.random.default_rng((seed, number, 1)))
+
+
+def _painted(layers: Layers, seed: int, number: int, defect: str | None) -> NDArray[np.uint8]:
+    return layers.part if defect is None else paint(layers, defect, np.random.default_rng((seed, number, 2)))
 
 
 def _draw_defect(seed: int, number: int, share: float) -> str | None:
