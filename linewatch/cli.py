@@ -52,6 +52,19 @@ def run(
 
 
 @app.command()
+def serve(
+    config: NeededConfig,
+    duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
+) -> None:
+    """Show the pages for uploads and review, without camera and broker."""
+    from linewatch import serve as office
+    from linewatch import settings
+
+    _log_to_stdout()
+    office.run(settings.load(config), duration_s=duration)
+
+
+@app.command()
 def check(
     config: NeededConfig,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -10,7 +10,7 @@ import cv2
 
 from linewatch.domain import NO_BOX, Image, Reason, Result, Scored, Verdict
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import NotRegistered, StorageFull
+from linewatch.errors import ImageError, NotRegistered, RecipeError, StorageFull
 from linewatch.messages import verdict_json
 from linewatch.pictures import read_image
 from linewatch.recipe import Recipe, judge, load_recipe
@@ -30,8 +30,8 @@ def inspect_files(
     """Yield for every file the keys of a verdict; heatmaps go into `out`.
 
     `boot` is 0 and `seq` counts the files. Light and sharpness are not examined: somebody chose
-    these pictures. Raises RecipeError before the first, ImageError at a file that is no picture,
-    and StorageFull when `out` takes nothing.
+    these pictures. Raises RecipeError before the first or at a picture that the recipe does not fit,
+    ImageError at a file that is no picture, and StorageFull when `out` takes nothing.
     """
     recipe, bundle = load_recipe(recipes, product, models)
     scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
@@ -50,8 +50,8 @@ def judge_picture(
 ) -> tuple[Verdict, Scored | None]:
     """Judge one picture that no camera of the line took: any light and sharpness will do.
 
-    `boot` is 0. Returns None beside the verdict when the part was not found. Raises ImageError when
-    the recipe's `roi` or `mask` does not fit.
+    `boot` is 0. Returns None beside the verdict when the part was not found. Raises RecipeError when
+    the recipe's `roi` or `mask` does not fit the picture.
     """
     started_ns = time.monotonic_ns()
     scored: Scored | None = None
@@ -60,6 +60,10 @@ def judge_picture(
         result, reason = judge(scored.raw, recipe)
     except NotRegistered:
         result, reason = Result.UNSURE, Reason.NOT_REGISTERED
+    except ImageError as trouble:
+        raise RecipeError(
+            f"this picture does not fit the recipe of {recipe.product!r}: {trouble}"
+        ) from trouble
     verdict = Verdict(
         station=station,
         boot=0,

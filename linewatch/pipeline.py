@@ -15,6 +15,7 @@ from functools import partial
 
 from linewatch import links, systemd
 from linewatch.announcer import Announcer
+from linewatch.assessor import Assessor
 from linewatch.capture import Capture, FreeRun, Occasions, Trigger, Triggered, is_triggered
 from linewatch.changeover import Changeover
 from linewatch.commands import Commands
@@ -160,6 +161,7 @@ def run(
             inspector,
             commands,
             settings.models,
+            parts.enter_context(Assessor(settings.models, settings.station.name)),
             latest=lambda: recorder.latest,
             alive=lambda: not group.failed and group.stalled() is None,
         )

@@ -39,6 +39,11 @@ def part(blob: int = 0) -> Image:
     return image
 
 
+def png(image: Image) -> bytes:
+    """Return a picture as the bytes of a PNG file."""
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
 def teach(
     models: ModelsSettings,
     product: str = "demo",

@@ -9,6 +9,7 @@ import numpy as np
 
 from linewatch.domain import Frame, Image, Reason, Result, State, Verdict
 from linewatch.errors import CameraLost, LinewatchError, StorageFull
+from linewatch.pictures import decode
 from linewatch.web.desk import (
     Actual,
     Hour,
@@ -154,6 +155,7 @@ class FakeDesk:
             "v": 1, "station": "station1", "boot": 41, "state": State.READY, "reason": "",
             "product": "bottle", "product_index": 3, "model": "7f3a91c2", "last_seq": len(rows),
         }  # fmt: skip
+        self.has_line = True
         self.why_not: list[str] = []
         self.moving = True
         self.picture: LivePicture | None = None
@@ -164,6 +166,7 @@ class FakeDesk:
             ProductInfo("screw", 4, "", 0.0, 0.0, trouble="product 'screw' has no model; train it"),
         ]
         self.reports: dict[tuple[str, str], bytes] = {}
+        self.golden: dict[tuple[str, str], bytes] = {}
         self.trouble: LinewatchError | None = None
         self.judged: list[tuple[str, Image]] = []
         self.judging: Callable[[], None] = lambda: None
@@ -220,8 +223,13 @@ class FakeDesk:
         """Look up one report."""
         return self.reports.get((product, version))
 
-    def inspect(self, product: str, image: Image) -> InspectResult:
+    def golden_picture(self, product: str, version: str) -> bytes | None:
+        """Look up one golden sample."""
+        return self.golden.get((product, version))
+
+    def inspect(self, product: str, data: bytes) -> InspectResult:
         """Fail every picture, unless there is trouble."""
+        image = decode(data, "upload")
         self.judging()
         if self.trouble:
             raise self.trouble

@@ -1,6 +1,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,21 +11,21 @@ import cv2
 import numpy as np
 import pytest
 
+from linewatch.assessor import Assessor
 from linewatch.changeover import Changeover
 from linewatch.commands import Commands
 from linewatch.desk import LIVE_SIDE_PX, StationDesk
 from linewatch.domain import Image, Inspection, Reason, Result, Scored, State
-from linewatch.errors import LinewatchError, RecipeError
+from linewatch.errors import LinewatchError
 from linewatch.inspector import Inspector
 from linewatch.journal import Journal
 from linewatch.metrics import Metrics
 from linewatch.recipe import products
 from linewatch.recorder import Latest
-from linewatch.registration import Registration
 from linewatch.stages import Stage
 from linewatch.station import Station
 from linewatch.web.desk import Actual, Hour, Query, Review
-from tests.bundles import models_in, part, teach
+from tests.bundles import models_in, part, png, teach
 from tests.fakes import frame, verdict
 
 
@@ -45,12 +46,14 @@ class Office:
             self.station, self.changeover, partial(products, self.models.recipes), None, self.metrics
         )
         self.latest: Latest | None = None
+        self.assessor = Assessor(self.models, "test")
         self.desk = StationDesk(
             self.station,
             journal,
             self.inspector,
             self.commands,
             self.models,
+            self.assessor,
             latest=lambda: self.latest,
             alive=lambda: True,
         )
@@ -254,7 +257,7 @@ def test_a_damaged_model_and_a_nonsense_date_do_not_hide_the_products(office: Of
     teach(office.models, "lid", index=2)
     (office.models.path / "lid/active").write_text("nonsense")
     other = StationDesk(
-        office.station, office.journal, office.inspector, office.commands, office.models,
+        office.station, office.journal, office.inspector, office.commands, office.models, office.assessor,
         latest=lambda: None, alive=lambda: True,
     )  # fmt: skip
     assert [bool(product.trouble) for product in other.products()] == [False, True]
@@ -282,73 +285,39 @@ def test_a_report_is_served_only_for_a_version_on_disk(office: Office) -> None:
     assert office.desk.report("demo", f"../demo/{bundle.version}") is None
 
 
-@pytest.mark.parametrize(
-    ("blob", "result", "reason", "defects"),
-    [
-        (0, Result.PASS, Reason.NONE, 0),
-        (18, Result.UNSURE, Reason.NEAR_THRESHOLD, 0),
-        (30, Result.FAIL, Reason.ABOVE_THRESHOLD, 1),
-    ],
-)
-def test_an_uploaded_picture_is_judged_as_the_line_would(
-    office: Office, blob: int, result: Result, reason: Reason, defects: int
-) -> None:
-    """By the model on the line, without a row in the journal or a change of the last verdict."""
+def test_an_uploaded_picture_leaves_no_trace(office: Office) -> None:
+    """It is judged, without a row in the journal or a change of the last verdict."""
     version = teach(office.models, index=3).version
     office.ready()
 
-    judged = office.desk.inspect("demo", part(blob))
+    with office.assessor:
+        judged = office.desk.inspect("demo", png(part(30)))
 
-    found = judged.verdict
-    assert (found.result, found.reason, found.defects) == (result, reason, defects)
-    assert (found.boot, found.seq, found.product, found.product_index, found.model) == (
-        0, 0, "demo", 3, version,
-    )  # fmt: skip
-    assert found.raw == pytest.approx(blob / 10)
-    assert found.box == ((32, 16, 8, 8) if defects else (0, 0, 0, 0))
+    assert (judged.verdict.result, judged.verdict.model) == (Result.FAIL, version)
     assert cv2.imdecode(np.frombuffer(judged.heatmap, np.uint8), cv2.IMREAD_COLOR) is not None
     assert office.desk.verdicts(Query(limit=1)) == []
     assert office.station.snapshot().last_result is None
 
 
-def test_an_uploaded_picture_without_a_part_is_unsure_and_has_no_heatmap(office: Office) -> None:
-    """Nothing was scored, so there is nothing to show."""
-    teach(
-        office.models,
-        golden=[],
-        registration=Registration(True, False, 0.5, 0.5, 0, 0, area_min=0.1, area_max=0.3),
-    )
-    office.ready()
+def test_a_good_golden_sample_stands_in_where_no_good_part_was_kept(office: Office) -> None:
+    """Of this very model; an unknown or damaged one has none."""
+    bundle = teach(office.models)
+    golden = office.desk.golden_picture("demo", bundle.version)
 
-    judged = office.desk.inspect("demo", part())
-
-    assert (judged.verdict.result, judged.verdict.reason) == (Result.UNSURE, Reason.NOT_REGISTERED)
-    assert judged.heatmap == b""
+    assert golden == (bundle.folder / "golden/0.png").read_bytes()
+    assert office.desk.golden_picture("demo", "00000000") is None
+    assert office.desk.golden_picture("..", "demo") is None
+    (bundle.folder / "golden/0.png").write_bytes(b"damaged")
+    assert office.desk.golden_picture("demo", bundle.version) is None
 
 
-def test_a_picture_of_another_product_leaves_the_line_alone(office: Office) -> None:
-    """Its model is loaded beside the running one, once, and again only when another version is active."""
-    teach(office.models, "demo", index=1)
-    old = teach(office.models, "lid", index=2).version
-    office.ready()
-    on_line = office.inspector.prepared
+def test_a_long_search_holds_up_nobody_else(office: Office) -> None:
+    """Every thread of the page reads the journal with a connection of its own."""
+    mine = office.desk._reader
+    with ThreadPoolExecutor(1) as other:
+        theirs = other.submit(lambda: office.desk._reader).result()
 
-    assert office.desk.inspect("lid", part()).verdict.model == old
-    borrowed = office.desk._borrowed
-    assert office.desk.inspect("lid", part(30)).verdict.result is Result.FAIL
-    assert office.desk._borrowed is borrowed
-
-    new = teach(office.models, "lid", level=130, golden=[]).version
-    judged = office.desk.inspect("lid", part(30)).verdict
-    assert (judged.model, judged.result) == (new, Result.FAIL)
-    assert office.inspector.prepared is on_line
-
-
-@pytest.mark.parametrize("product", ["screw", "../demo"])
-def test_a_picture_of_an_unknown_product_is_refused(office: Office, product: str) -> None:
-    """One sentence says what is missing."""
-    with pytest.raises(RecipeError, match="has no recipe"):
-        office.desk.inspect(product, part())
+    assert office.desk._reader is mine and theirs is not mine
 
 
 def test_switching_returns_when_the_product_is_ready(office: Office) -> None:

@@ -265,6 +265,24 @@ def test_review_queue_leads_from_reject_to_reject(client: FlaskClient, desk: Fak
     assert [(r.actual, r.note) for r in reviews if r] == [(Actual.GOOD, "reflection"), (Actual.DEFECT, "")]
 
 
+def test_review_queue_keeps_to_what_was_chosen(client: FlaskClient, desk: FakeDesk) -> None:
+    """Time, product and reason narrow the queue, and skipping or marking does not widen it again."""
+    desk.rows[41, 6] = Row(verdict(6, Result.FAIL, product="screw"))
+    desk.rows[41, 7] = Row(verdict(7, Result.FAIL, reason=Reason.WRONG_PRODUCT))
+    signed_in(client)
+
+    assert "Part #7" in client.get("/review").text
+    page = client.get("/review?product=bottle&reason=10").text
+    assert "Part #2" in page and "1 waiting" in page
+    page = client.get("/review?product=bottle").text
+    assert 'href="/review?product=bottle&amp;before=41-7"' in page, "skip"
+    marked = client.post(
+        "/history/41/7", data={"actual": "good", "then": "review", "product": "bottle", "before": ""}
+    )
+    assert marked.headers["Location"] == "/review?product=bottle&done=41-7"
+    assert "Part #3" in client.get(marked.headers["Location"]).text
+
+
 def test_marking_needs_somebody_signed_in(client: FlaskClient, desk: FakeDesk) -> None:
     """Without a session nothing changes and the page asks to sign in."""
     assert 'name="actual"' not in client.get("/review").text

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from linewatch.domain import Image, Result, State
+from linewatch.domain import Result, State
 from linewatch.web import Actual, InspectResult, LivePicture, Row, WebServer, create_app
 from tests.browser import CHROMIUM, Browser
 from tests.fakes import FakeDesk, verdict
@@ -26,7 +26,7 @@ def jpeg(level: int) -> bytes:
 class PictureDesk(FakeDesk):
     """Answers uploads with a heatmap that a browser can show."""
 
-    def inspect(self, product: str, image: Image) -> InspectResult:
+    def inspect(self, product: str, data: bytes) -> InspectResult:
         """Fail every picture."""
         return InspectResult(verdict(0, Result.FAIL, boot=0), jpeg(200))
 

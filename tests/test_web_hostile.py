@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from linewatch.domain import Result
 from linewatch.web import LivePicture, Row, create_app
 from tests.fakes import FakeDesk, verdict
+from tests.multipart import upload
 
 TOKEN = "a-long-random-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -45,16 +46,6 @@ def client(desk: FakeDesk, tmp_path: Path) -> FlaskClient:
     (tmp_path / "evidence" / "1.png").write_bytes(b"picture")
     app = create_app(desk, lambda: (b"", "text/plain"), TOKEN, tmp_path / "evidence")
     return app.test_client()
-
-
-def multipart(data: bytes) -> bytes:
-    """Return an upload form; the test client would spool a large one to a file and leave it open."""
-    return (
-        b'--frontier\r\nContent-Disposition: form-data; name="product"\r\n\r\nbottle\r\n--frontier\r\n'
-        b'Content-Disposition: form-data; name="image"; filename="part.png"\r\n\r\n'
-        + data
-        + b"\r\n--frontier--"
-    )
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -103,9 +94,8 @@ def test_a_bad_upload_is_refused_with_one_sentence(
     """No such file reaches the scorer, whatever its name says."""
     make, status = UPLOADS[name]
 
-    response = client.post(
-        path, data=multipart(make()), content_type="multipart/form-data; boundary=frontier"
-    )
+    body, content_type = upload(make())
+    response = client.post(path, data=body, content_type=content_type)
 
     assert response.status_code == status, response.text
     if path.startswith("/api"):

@@ -15,6 +15,7 @@ from flask import Flask
 from linewatch.errors import ConfigError
 from linewatch.web import WebServer, create_app
 from tests.fakes import FakeDesk
+from tests.multipart import upload
 
 WAIT_S = 10
 
@@ -53,16 +54,10 @@ def get(server: WebServer, path: str) -> int:
 def post_picture(server: WebServer) -> int:
     """Upload a small picture and return the status."""
     picture = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
-    body = (
-        b'--frontier\r\nContent-Disposition: form-data; name="product"\r\n\r\nbottle\r\n--frontier\r\n'
-        b'Content-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
-        + picture
-        + b"\r\n--frontier--"
-    )
+    body, content_type = upload(picture)
     connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
     try:
-        headers = {"Content-Type": "multipart/form-data; boundary=frontier"}
-        connection.request("POST", "/api/inspect", body, headers)
+        connection.request("POST", "/api/inspect", body, {"Content-Type": content_type})
         response = connection.getresponse()
         response.read()
         return response.status

@@ -8,7 +8,7 @@ from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from linewatch.domain import State
+from linewatch.domain import Reason, Result, State
 from linewatch.errors import LinewatchError
 from linewatch.web.access import Gate, guard
 from linewatch.web.api import Api
@@ -35,6 +35,7 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the wire's order
     app.url_map.converters["ordinal"] = Ordinal
     app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.globals.update(results=list(Result), reasons=list(Reason))
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
     gate = Gate(token, language.texts)
@@ -51,7 +52,13 @@ def create_app(
     @app.context_processor
     def every_page() -> dict[str, object]:
         now = desk.state()
-        return {"t": language.texts, "gate": gate, "now": now, "state": State(str(now["state"]))}
+        return {
+            "t": language.texts,
+            "gate": gate,
+            "now": now,
+            "state": State(str(now["state"])),
+            "has_line": desk.has_line,
+        }
 
     return app
 

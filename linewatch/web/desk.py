@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from linewatch.domain import Image, Reason, Result, Verdict
+from linewatch.domain import Reason, Result, Verdict
 
 
 class Actual(StrEnum):
@@ -110,7 +110,11 @@ class InspectResult:
 
 
 class Desk(Protocol):
-    """The daemon as the page sees it."""
+    """The daemon as the page sees it, or what stands in for it where no line runs."""
+
+    @property
+    def has_line(self) -> bool:
+        """Whether there is a line to watch and to change over."""
 
     def state(self) -> dict[str, object]:
         """Return the JSON of the topic `B/state`; `reason` is a sentence for people or ""."""
@@ -130,6 +134,9 @@ class Desk(Protocol):
     def good_picture(self, verdict: Verdict) -> str:
         """Return the evidence path of a good part to compare with; "" if there is none."""
 
+    def golden_picture(self, product: str, version: str) -> bytes | None:
+        """Return a good sample that a model was tested with, as PNG; None if there is none."""
+
     def hours(self, since_ms: int) -> Sequence[Hour]:
         """Return counts from `since_ms` until now in steps of one hour, oldest first."""
 
@@ -142,8 +149,12 @@ class Desk(Protocol):
     def report(self, product: str, version: str) -> bytes | None:
         """Return a model's training report: one HTML file without scripts; None if there is none."""
 
-    def inspect(self, product: str, image: Image) -> InspectResult:
-        """Judge a picture as the line would. Raises LinewatchError: the product cannot be prepared."""
+    def inspect(self, product: str, data: bytes) -> InspectResult:
+        """Judge an encoded picture as the line would.
+
+        Raises ImageError for what is no picture, ImageTooLarge, RecipeError when the product cannot be
+        prepared or its recipe does not fit the picture, and LinewatchError when it cannot be done now.
+        """
 
     def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
         """Keep a person's word on a verdict; False if there is no such verdict. Raises StorageFull."""

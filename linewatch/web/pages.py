@@ -1,12 +1,14 @@
 """The pages for people: forms and links that work without JavaScript."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from linewatch.domain import Reason, Result
+from linewatch.domain import Result
 from linewatch.errors import LinewatchError
 from linewatch.web.access import Gate
 from linewatch.web.charts import defect_rate, hour_chart, parts_of, score_chart
@@ -23,6 +25,7 @@ TREND_PARTS = 60
 STRIP_PARTS = 12
 HISTORY_LIMIT = 40
 QUEUE_MAX = 100
+FILTER = ("from", "to", "product", "reason")
 HELD_BACK = frozenset({Result.FAIL, Result.UNSURE})
 REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
@@ -57,13 +60,14 @@ class Pages:
         routes.get("/products")(self.products)
         routes.post("/products")(self.switch)
         routes.get("/products/<product>/<version>/report")(self.report)
+        routes.get("/products/<product>/<version>/good.png")(self.golden)
         routes.post("/sign-in")(self.sign_in)
         routes.post("/sign-out")(self.sign_out)
         return routes
 
-    def live(self) -> str:
+    def live(self) -> str | AnyResponse:
         """Show what the camera sees and how the line does."""
-        return self._live.get()
+        return self._live.get() if self._desk.has_line else redirect(url_for(".inspect"))
 
     def live_picture(self) -> AnyResponse:
         """Give the newest judged picture, or with `at` the one that the live page spoke of."""
@@ -99,13 +103,10 @@ class Pages:
         """List verdicts by time, product, result and reason."""
         query = read_query(request.args, self._texts, limit=HISTORY_LIMIT)
         rows = self._desk.verdicts(query)
-        chosen: dict[str, Any] = {
-            k: request.args[k] for k in ("from", "to", "product", "result", "reason") if request.args.get(k)
-        }
+        chosen = _chosen(request.args, "result")
         older = None
         if len(rows) == query.limit:
-            last = rows[-1].verdict
-            older = url_for(".history", **chosen, before=f"{last.boot}-{last.seq}")
+            older = url_for(".history", **chosen, before=_key(rows[-1]))
         return render_template(
             "history.html",
             rows=rows,
@@ -113,8 +114,6 @@ class Pages:
             older=older,
             newest=url_for(".history", **chosen) if query.before else None,
             products=self._desk.products(),
-            results=list(Result),
-            reasons=list(Reason),
         )
 
     def part(self, boot: int, seq: int) -> str:
@@ -129,16 +128,17 @@ class Pages:
         if not self._desk.review(boot, seq, actual, note):
             abort(404, self._texts["error_no_verdict"])
         if request.form.get("then") == "review":
-            return redirect(url_for(".review", before=_skipped(), done=f"{boot}-{seq}"), 303)
+            # Where the queue stood and what was chosen: marking one part brings back no skipped ones.
+            stood = _chosen(request.form, "before")
+            return redirect(url_for(".review", **stood, done=f"{boot}-{seq}"), 303)
         return redirect(url_for(".part", boot=boot, seq=seq), 303)
 
     def review(self) -> str:
         """Show the newest part that was held back and not looked at again, and what waits behind it."""
         asked = read_query(request.args, self._texts, limit=QUEUE_MAX)
-        queue = self._desk.verdicts(
-            Query(limit=QUEUE_MAX, before=asked.before, results=HELD_BACK, reviewed=False)
-        )
+        queue = self._desk.verdicts(replace(asked, limit=QUEUE_MAX, results=HELD_BACK, reviewed=False))
         row = queue[0] if queue else None
+        chosen = _chosen(request.args)
         return render_template(
             "review.html",
             row=row,
@@ -146,6 +146,10 @@ class Pages:
             queue=queue,
             queue_max=QUEUE_MAX,
             before=request.args.get("before", ""),
+            chosen=chosen,
+            skip=url_for(".review", **chosen, before=_key(queue[0])) if len(queue) > 1 else "",
+            first=url_for(".review", **chosen) if asked.before else "",
+            products=self._desk.products(),
             done=self._done(),
         )
 
@@ -174,6 +178,13 @@ class Pages:
         response = make_response(html)
         response.headers["Content-Security-Policy"] = REPORT_POLICY
         return response
+
+    def golden(self, product: str, version: str) -> Response:
+        """Give a good sample of a model, to compare a part with."""
+        picture = self._golden(product, version)
+        if picture is None:
+            abort(404, self._texts["error_no_picture"])
+        return Response(picture, mimetype="image/png")
 
     def sign_in(self) -> AnyResponse:
         """Start the operator's session and go on where it was asked for."""
@@ -219,7 +230,18 @@ class Pages:
         return row
 
     def _good(self, row: Row) -> str:
-        return self._desk.good_picture(row.verdict)
+        """Return the address of a good part to compare with, "" if there is none."""
+        verdict = row.verdict
+        kept = self._desk.good_picture(verdict)
+        if kept:
+            return url_for("evidence", path=kept)
+        if self._golden(verdict.product, verdict.model) is None:
+            return ""
+        return url_for(".golden", product=verdict.product, version=verdict.model)
+
+    def _golden(self, product: str, version: str) -> bytes | None:
+        known = {(p.name, m.version) for p in self._desk.products() for m in p.models}
+        return self._desk.golden_picture(product, version) if (product, version) in known else None
 
     def _done(self) -> Row | None:
         """Return the part that was just marked, to say so."""
@@ -228,9 +250,13 @@ class Pages:
         return row if row and row.review else None
 
 
-def _skipped() -> str | None:
-    """Return where the queue stood, so that marking one part does not bring back the skipped ones."""
-    return request.form.get("before") or None
+def _chosen(words: Mapping[str, str], *more: str) -> dict[str, Any]:
+    """Return what a filter was set to, for links that keep it."""
+    return {key: words[key] for key in (*FILTER, *more) if words.get(key)}
+
+
+def _key(row: Row) -> str:
+    return f"{row.verdict.boot}-{row.verdict.seq}"
 
 
 def way_back() -> str:

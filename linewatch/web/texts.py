@@ -29,6 +29,7 @@ _TEXTS = {
     "nav_history": "History",
     "nav_review": "Review",
     "nav_products": "Products",
+    "no_line": "No line here",
     "connection_lost": "No connection to the station. What you see is old.",
     "simulated": "Simulated parts: this is a demonstration, not a line.",
     # Live view
@@ -120,6 +121,7 @@ _TEXTS = {
     # Review
     "review_title": "Review",
     "review_lead": "Look again at parts the line held back, and say what they really are.",
+    "review_choose": "Choose by time, product or reason",
     "review_empty": "Nothing waits for review.",
     "review_empty_note": "Parts that fail or are unsure appear here.",
     "review_waiting": "{count} waiting",

@@ -1,13 +1,11 @@
-"""A picture sent by a person or a program: bounded, decoded safely, judged one at a time."""
+"""A picture sent by a person or a program: bounded, judged one at a time."""
 
 import threading
 from collections.abc import Mapping
 
 from flask import abort, request
 
-from linewatch.domain import Image
 from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeError
-from linewatch.pictures import decode
 from linewatch.web.desk import Desk, InspectResult
 from linewatch.web.store import PictureStore
 
@@ -26,7 +24,7 @@ class Uploads:
         self._texts = texts
         self._heatmaps = PictureStore(HEATMAPS_MAX)
         self._waiting = threading.BoundedSemaphore(WAITING_MAX)
-        self._judging = threading.Lock()  # One at a time: the line needs the processor more.
+        self._judging = threading.Lock()
 
     def inspect(self) -> tuple[InspectResult, str]:
         """Judge the picture of the current request; also return its heatmap's name, "" if none.
@@ -65,16 +63,12 @@ class Uploads:
 
     def _judge(self, product: str, data: bytes) -> InspectResult:
         try:
-            return self._desk.inspect(product, self._decode(data))
-        except RecipeError as error:
-            abort(409, str(error))
-        except LinewatchError as error:
-            abort(503, str(error))
-
-    def _decode(self, data: bytes) -> Image:
-        try:
-            return decode(data, "upload")  # Its own name, never the user's.
+            return self._desk.inspect(product, data)
         except ImageTooLarge as error:
             abort(413, str(error))
         except ImageError as error:
             abort(400, str(error))
+        except RecipeError as error:
+            abort(409, str(error))
+        except LinewatchError as error:
+            abort(503, str(error))
