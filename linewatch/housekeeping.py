@@ -27,13 +27,15 @@ class Housekeeping:
         retention_days: float,
         selftest: Callable[[], None] = lambda: None,
         selftest_every_s: float = 0.0,
+        utc_s: Callable[[], float] = time.time,
     ) -> None:
         self._journal = journal
         self._reader = journal.reader()
         self._evidence = evidence
         self._station = station
         self._metrics = metrics
-        self._retention_days = retention_days
+        self._retention_s = retention_days * 86_400
+        self._utc_s = utc_s
         self._selftest = selftest
         self._selftest_every_s = selftest_every_s  # 0: never.
 
@@ -50,7 +52,7 @@ class Housekeeping:
     def step(self) -> None:
         """Do what is due; a disk that refuses is reported and tried again."""
         try:
-            self._journal.tidy(self._retention_days)
+            self._journal.tidy(round(1000 * (self._utc_s() - self._retention_s)))
             self._metrics.outbox_messages.set(self._journal.undelivered_count())
             self._metrics.outbox_oldest_age.set(self._reader.oldest_undelivered_s())
             if not self._journal.owed:

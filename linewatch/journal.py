@@ -177,17 +177,17 @@ class Journal:
         with self._writing, self._storing():
             audit(self._db, self.clock_ms(), who, action, facts)
 
-    def tidy(self, retention_days: float) -> int:
+    def tidy(self, before_ms: int) -> int:
         """Do a small step of housekeeping; call it about once a second. Raises StorageFull.
 
-        Journals what is owed, removes up to 200 old delivered verdicts and keeps the log short.
-        Returns how many were removed.
+        Journals what is owed, removes up to 200 delivered verdicts that were journaled before
+        `before_ms` (UTC) and keeps the log short. Returns how many were removed.
         """
         with self._writing, self._storing():
             if not self.path.exists():
                 raise Damaged("it was removed")
             self._repay()
-            removed = self._prune(self.clock_ms() - round(retention_days * 86_400_000))
+            removed = self._prune(before_ms)
         wal = beside(self.path, "-wal")
         if wal.exists() and wal.stat().st_size > WAL_BYTES_MAX:
             with self._storing():  # Passive: it waits for nobody, and nobody waits for it.

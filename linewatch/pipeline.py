@@ -18,6 +18,7 @@ from linewatch.announcer import Announcer
 from linewatch.assessor import Assessor
 from linewatch.capture import Capture, FreeRun, Occasions, Trigger, Triggered, is_triggered
 from linewatch.changeover import Changeover
+from linewatch.clock import CautiousClock
 from linewatch.commands import Commands
 from linewatch.desk import StationDesk
 from linewatch.domain import Frame, Inspection, Reason, State
@@ -78,7 +79,8 @@ def run(
         metrics = Metrics(settings.station.name)
         journal = parts.enter_context(Journal.open(settings.journal.path))
         station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
-        evidence = Evidence(settings.evidence)
+        clock = CautiousClock()
+        evidence = Evidence(settings.evidence, utc_s=clock.utc_s)
 
         # What cannot wait sheds its oldest picture; a recording at full speed can wait, and must:
         # frames that queue only grow old.
@@ -124,6 +126,7 @@ def run(
             station,
             metrics,
             retention_days=settings.journal.retention_days,
+            utc_s=clock.utc_s,
             selftest=changeover.probe,
             selftest_every_s=settings.models.selftest_every_s,
         )

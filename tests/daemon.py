@@ -21,12 +21,18 @@ START_S = 30.0
 class Daemon:
     """`linewatch run` in a folder of its own, with the demo product; starts on entering.
 
-    `changes` are settings as `{"source.fps": 50}`. `program` runs instead of the command line's main.
+    `changes` are settings as `{"source.fps": 50}`. `program` runs instead of the command line's main,
+    `environment` is added to what it inherits.
     Entering returns once it said READY=1; leaving kills what still runs.
     """
 
     def __init__(
-        self, folder: Path, broker_port: int, changes: Mapping[str, object] | None = None, program: str = ""
+        self,
+        folder: Path,
+        broker_port: int,
+        changes: Mapping[str, object] | None = None,
+        program: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.evidence = folder / "evidence"
@@ -51,6 +57,7 @@ class Daemon:
         }
         for key, value in (settings | dict(changes or {})).items():
             self._environment[f"LINEWATCH_{key.upper().replace('.', '__')}"] = str(value)
+        self._environment |= environment or {}
         (folder / "linewatch.toml").write_text("")
         command = ["-c", program] if program else ["-m", "linewatch"]
         self._command = [sys.executable, *command, "run", "--config", str(folder / "linewatch.toml")]

@@ -36,7 +36,12 @@ class House:
             EvidenceSettings(**{"path": folder / "evidence", "free_bytes_min": 0} | settings)  # type: ignore[arg-type]  # checked by the model
         )
         self.housekeeping = Housekeeping(
-            self.journal, self.evidence, self.station, self.metrics, retention_days=10
+            self.journal,
+            self.evidence,
+            self.station,
+            self.metrics,
+            retention_days=10,
+            utc_s=lambda: self.now_ms / 1000,
         )
 
     def record(self, seq: int) -> None:

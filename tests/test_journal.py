@@ -230,7 +230,7 @@ def test_damage_while_running_costs_no_verdict(path: Path) -> None:
     with Journal.open(path, warn=told.append) as journal, journal.reader() as reader:
         record(journal, *range(1, 300))
         assert len(keys(reader)) == 299
-        journal.tidy(90)
+        journal.tidy(0)
         journal._keeper.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with path.open("r+b") as file:
             file.seek(4096)
@@ -254,7 +254,7 @@ def test_a_removed_file_is_made_anew(path: Path, journal: Journal, reader: Journ
         if file.suffix not in (".lock", ".boot"):
             file.unlink()
     with pytest.raises(StorageFull, match="a new one is started"):
-        journal.tidy(90)
+        journal.tidy(0)
     record(journal, 2)
 
     assert keys(reader) == [(1, 2)]
@@ -296,7 +296,7 @@ def test_an_idle_line_pays_its_debt_by_housekeeping(small_disk: SmallDisk) -> No
                 journal.append(verdict(journal.boot, seq))
             journal.release(journal.boot, seq)
         small_disk.empty()
-        journal.tidy(90)
+        journal.tidy(0)
 
         assert len(keys(reader)) == seq
 
@@ -314,7 +314,7 @@ def test_history_never_hears_a_row_whose_amendment_failed(small_disk: SmallDisk)
         journal.release(journal.boot, 1)
         assert keys(reader) == []
         small_disk.empty()
-        journal.tidy(90)
+        journal.tidy(0)
 
         batch = reader.undelivered(10)
         assert batch is not None
@@ -394,15 +394,15 @@ def test_retention_spares_what_was_not_delivered(path: Path) -> None:
         batch = reader.undelivered(450)
         assert batch is not None
         journal.delivered(batch)
-        assert journal.tidy(90) == 0
+        assert journal.tidy(now_ms - 90 * DAY_MS) == 0
         now_ms += 91 * DAY_MS
-        assert [journal.tidy(90) for _ in range(4)] == [200, 200, 50, 0]
+        assert [journal.tidy(now_ms - 90 * DAY_MS) for _ in range(4)] == [200, 200, 50, 0]
 
         assert len(keys(reader)) == 50
         batch = reader.undelivered(50)
         assert batch is not None
         journal.delivered(batch)
-        assert [journal.tidy(90) for _ in range(2)] == [49, 0]
+        assert [journal.tidy(now_ms - 90 * DAY_MS) for _ in range(2)] == [49, 0]
         record(journal, 501)
         assert keys(reader) == [(1, 501)]
 
@@ -416,7 +416,7 @@ def test_a_clock_set_back_removes_nothing_and_ages_stay_positive(path: Path) -> 
         assert reader.oldest_undelivered_s() == 5.0
         now_ms -= 3_600_000
         assert reader.oldest_undelivered_s() == 0.0
-        assert journal.tidy(90) == 0
+        assert journal.tidy(now_ms - 90 * DAY_MS) == 0
 
 
 def test_the_log_is_kept_short_beside_the_record_stage(path: Path, journal: Journal) -> None:
@@ -424,11 +424,11 @@ def test_the_log_is_kept_short_beside_the_record_stage(path: Path, journal: Jour
     for start in range(0, 3000, 1000):
         for seq in range(start + 1, start + 1001):
             journal.owed.append(verdict(journal.boot, seq, image="x" * 1000))
-        journal.tidy(90)
+        journal.tidy(0)
     size = path.with_name("journal.db-wal").stat().st_size
     for seq in range(3001, 3301):
         record(journal, seq)
-    journal.tidy(90)
+    journal.tidy(0)
 
     assert path.with_name("journal.db-wal").stat().st_size == size  # Written again from its beginning.
 
@@ -450,7 +450,7 @@ def test_threads_share_the_journal(journal: Journal, reader: JournalReader) -> N
 
     def keep_house() -> None:
         while not done.is_set():
-            journal.tidy(90)
+            journal.tidy(0)
             journal.audit("house", "kept", {})
             reader.verdicts(10)
 
