@@ -118,7 +118,7 @@ def test_every_plc_command_and_reason_stands_in_the_plc_document() -> None:
 def test_every_event_stands_in_the_plc_document() -> None:
     """A new event gets its line under Events in docs/plc.md."""
     said = set(re.findall(r'\bevent\(\s*"(\w+)"', SOURCE))
-    parts = set(re.findall(r'\bimpaired\(\s*"(\w+)"', SOURCE))
+    parts = set(re.findall(r'\b(?:impaired|storage_failed)\(\s*"(\w+)"', SOURCE))
 
     assert said and parts
     assert named("plc.md", "event") == said | {
