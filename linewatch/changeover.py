@@ -4,16 +4,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from linewatch.bundle import Bundle, read_bundle
 from linewatch.domain import State
+from linewatch.drift import Drift, Rejects
 from linewatch.engine import OpenVinoEngine
 from linewatch.errors import RecipeError, SelfTestFailed, StorageFull
 from linewatch.golden import self_test
 from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
 from linewatch.metrics import Metrics
-from linewatch.recipe import load_recipe
+from linewatch.recipe import Recipe, load_recipe
 from linewatch.resident import Engines
 from linewatch.scoring import Scorer
 from linewatch.settings import ModelsSettings
@@ -75,6 +77,7 @@ class Changeover:
         self._metrics = metrics
         self._audit = audit
         self._engines = Engines(models.resident_bytes_max)
+        self._usual: dict[str, tuple[Recipe, Rejects]] = {}  # What rate each product's parts taught.
         self._busy = threading.Lock()
 
     def begin(self, product: str) -> None:
@@ -142,7 +145,8 @@ class Changeover:
         started = time.monotonic()
         before = self._station.snapshot()
         station = before.station
-        self._metrics.know_product(product)
+        for known in (before.product, product):  # What drifted on a product that leaves is told no more.
+            self._metrics.know_product(known)
         try:
             prepared, bundle = prepare(
                 product, self._models, live=self._live, engines=self._engines, brief=brief
@@ -150,6 +154,8 @@ class Changeover:
         except RecipeError as trouble:
             self._refuse(product, str(trouble), who, why)
             raise
+        prepared = replace(prepared, drift=self._drift(prepared.recipe, bundle))
+        self._metrics.drift_psi.labels(station, product).set_function(lambda: prepared.drift.psi)
         self._inspector.use(prepared)
         self._station.use(product, prepared.recipe.index, bundle.version)
         self._station.tested(passed=True)
@@ -160,6 +166,18 @@ class Changeover:
         self._metrics.model_load.set(time.monotonic() - started)
         if (before.product, before.model) != (product, bundle.version):
             self._remember(who, "in_use", before, f"{product}/{bundle.version}", why)
+
+    def _drift(self, recipe: Recipe, bundle: Bundle) -> Drift:
+        """Return fresh charts; with the same thresholds as before, the usual rate of rejects is known."""
+        judged_by, rejects = self._usual.get(recipe.product, (recipe, Rejects()))
+        if judged_by != recipe:
+            rejects = Rejects()
+        rejects.restart()
+        self._usual[recipe.product] = recipe, rejects
+        pictures = bundle.pictures
+        return Drift(
+            bundle.calibration.scores, recipe.threshold, pictures.brightness, pictures.sharpness, rejects
+        )
 
     def _refuse(self, product: str, trouble: str, who: str, why: str) -> None:
         """Judge nothing until a product passes its self-test."""

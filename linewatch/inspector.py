@@ -1,16 +1,23 @@
 """Frame to inspection: the stage that judges. Whatever a frame is, it leaves with one result."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from linewatch.domain import Frame, Image, Inspection, Reason, Result, Scored, State
+from linewatch.drift import Drift, Edge
 from linewatch.errors import ImageError, NotRegistered
 from linewatch.health import Gate
 from linewatch.metrics import Metrics
 from linewatch.recipe import Recipe, judge
 from linewatch.scoring import Scorer
 from linewatch.station import Station
+
+log = logging.getLogger(__name__)
+
+_PART_UNSEEN = (Reason.BAD_PICTURE, Reason.NOT_REGISTERED)
+"""Reasons of parts that were there and could not be scored: they fill the reject bin like a FAIL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,7 @@ class Prepared:
     recipe: Recipe
     scorer: Scorer
     gate: Gate
+    drift: Drift = field(default_factory=Drift)
 
 
 class Inspector:
@@ -82,6 +90,8 @@ class Inspector:
 
         if scored is None and result is Result.ERROR:
             self._metrics.frames_dropped.labels(station.station, reason.name.lower()).inc()
+        if prepared is not None and (scored is not None or reason in _PART_UNSEEN):
+            self._tell(prepared, prepared.drift.part(result, scored.raw if scored else None))
         yield Inspection(
             frame=frame,
             product=prepared.recipe.product if prepared else station.product,
@@ -101,4 +111,17 @@ class Inspector:
         self._metrics.brightness_ratio.labels(*labels).set(health.brightness_ratio)
         self._metrics.sharpness_ratio.labels(*labels).set(health.sharpness_ratio)
         self._station.picture(health.fault)
+        self._tell(prepared, prepared.drift.picture(health.brightness_ratio, health.sharpness_ratio))
         return health.reason
+
+    def _tell(self, prepared: Prepared, edges: Iterable[Edge]) -> None:
+        """Let metrics and events know what began or ceased to drift."""
+        product = prepared.recipe.product
+        for edge in edges:
+            signal, on = edge.signal.value, int(edge.on)
+            value, limit = round(edge.value, 3), round(edge.limit, 3)
+            self._metrics.drift.labels(self._metrics.station, product, signal).set(on)
+            self._station.event("drift", product=product, signal=signal, on=on, value=value, limit=limit)
+            log.warning(
+                "drift product=%s signal=%s on=%d value=%g limit=%g", product, signal, on, value, limit
+            )

@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from linewatch import __version__
 from linewatch.domain import Reason, Result, State
+from linewatch.drift import Signal
 
 STAGES = ("capture", "inspect", "record", "deliver", "announce", "prepare", "tidy")
 
@@ -86,6 +87,7 @@ class Metrics:
         self.changeover = self._gauge("changeover_seconds", "Time of the last changeover").labels(station)
         self.selftest_success = self._gauge("selftest_success", "1 if the last self-test passed", "product")
         self.drift_psi = self._gauge("drift_psi", "Population stability index of the scores", "product")
+        self.drift = self._gauge("drift", "1 while this has left its usual range", "product", "signal")
         self.brightness_ratio = self._gauge("brightness_ratio", "Against the training pictures", "product")
         self.sharpness_ratio = self._gauge("sharpness_ratio", "Against the training pictures", "product")
         self.shadow_disagreements = self._counter("shadow_disagreements", "Shadow against live", "product")
@@ -110,6 +112,8 @@ class Metrics:
             self.inspections.labels(self.station, product, result)
         self.score_ratio.labels(self.station, product)
         self.shadow_disagreements.labels(self.station, product)
+        for signal in Signal:
+            self.drift.labels(self.station, product, signal).set(0)
 
     def set_state(self, state: State) -> None:
         """Show the state one-hot."""

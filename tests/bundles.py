@@ -74,7 +74,7 @@ def teach(
             input_shape=(SIDE_PX, SIDE_PX),
             registration=registration,
             calibration=Calibration(2.0, 1.5, 0.01, None, "test", (0.5, 0.9)),
-            pictures=PictureStatistics((60.0, 100.0, 140.0), (0.0, 1.0, 2.0)),
+            pictures=PictureStatistics((60.0, 100.0, 140.0), (0.0, 0.0, 0.0)),
             golden=tuple(
                 Golden(name, expected, raw) for name, (_, expected, raw) in zip(names, samples, strict=True)
             ),

@@ -39,6 +39,7 @@ CONTRACT: list[tuple[str, str, set[str]]] = [
     ("changeover_seconds", "gauge", set()),
     ("selftest_success", "gauge", {"product"}),
     ("drift_psi", "gauge", {"product"}),
+    ("drift", "gauge", {"product", "signal"}),
     ("brightness_ratio", "gauge", {"product"}),
     ("sharpness_ratio", "gauge", {"product"}),
     ("shadow_disagreements_total", "counter", {"product"}),

@@ -1,0 +1,120 @@
+"""How soon drift is told, and how often it is told of nothing, on real pictures of one camera each.
+
+    python -m tests.benchmarks.drift PRODUCT... --data DIR --models DIR --recipes DIR [--streams N]
+
+Test pictures of good parts are drawn at random, with replacement, into streams of 1,000
+parts; then the light falls by 15 %, or the lens loses focus (a blur of 2 pixels), or the next product in
+the list is put on the belt. The demo product is always there, with fresh parts, a fifth of them defective.
+"""
+
+import argparse
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from linewatch.changeover import prepare
+from linewatch.domain import Image, Reason, Result
+from linewatch.drift import Drift, Signal
+from linewatch.errors import NotRegistered
+from linewatch.health import Health
+from linewatch.inspector import Prepared
+from linewatch.pictures import read_image
+from linewatch.recipe import judge
+from linewatch.settings import ModelsSettings
+from linewatch.sources.folder import find_pictures
+from linewatch.sources.simulator import DEFECTS, render
+
+PARTS, SOON = 1000, 50
+Measured = tuple[Health, Result, float | None]
+CHANGES: dict[Signal, Callable[[Image], Image]] = {
+    Signal.BRIGHTNESS: lambda image: np.asarray(cv2.convertScaleAbs(image, alpha=0.85), np.uint8),
+    Signal.SHARPNESS: lambda image: np.asarray(cv2.GaussianBlur(image, (0, 0), 2.0), np.uint8),
+}
+
+
+def main() -> None:
+    """Print one line for each product."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.drift")
+    parser.add_argument("products", nargs="*")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--models", type=Path)
+    parser.add_argument("--recipes", type=Path)
+    parser.add_argument("--streams", type=int, default=20)
+    options = parser.parse_args()
+    own = ModelsSettings()
+    demo = [
+        render(5, number, DEFECTS[number % len(DEFECTS)] if number % 5 == 0 else None)
+        for number in range(200)
+    ]
+    lines = [("demo", own, demo)]
+    if options.products:
+        place = ModelsSettings(path=options.models, recipes=options.recipes)
+        for product in options.products:
+            paths = find_pictures(options.data / product / "test" / "good")
+            lines.append((product, place, [read_image(path) for path in paths]))
+    strangers = cycle([images for _, _, images in lines[1:]] + [lines[0][2]])
+    for product, settings, images in lines:
+        report(product, settings, images, next(strangers), options.streams)
+
+
+def report(
+    product: str, settings: ModelsSettings, images: list[Image], others: list[Image], streams: int
+) -> None:
+    """Measure all pictures once, then draw streams from them."""
+    prepared, bundle = prepare(product, settings)
+    usual = [_measure(prepared, image) for image in images]
+    injected = {
+        signal: [_measure(prepared, change(image)) for image in images] for signal, change in CHANGES.items()
+    }
+    injected[Signal.REJECTS] = [_measure(prepared, image) for image in others[:20]]
+    false: list[str] = []
+    delays: dict[Signal, list[int]] = {signal: [] for signal in injected}
+    for seed in range(streams):
+        for signal, changed in injected.items():
+            rng = np.random.default_rng(seed)
+            pictures, threshold = bundle.pictures, prepared.recipe.threshold
+            drift = Drift(bundle.calibration.scores, threshold, pictures.brightness, pictures.sharpness)
+            told = [name for _ in range(PARTS) for name in _feed(drift, usual[rng.integers(len(usual))])]
+            if signal is Signal.REJECTS:
+                false += told
+            delays[signal].append(
+                next(
+                    (
+                        number
+                        for number in range(1, PARTS + 1)
+                        if signal in _feed(drift, changed[rng.integers(len(changed))])
+                    ),
+                    PARTS,
+                )
+            )
+    late = ", ".join(
+        f"{signal} after {np.median(d):.0f}, at most {max(d)} parts" for signal, d in delays.items()
+    )
+    print(
+        f"{product} {bundle.version}: {len(false)} signals in {streams} x {PARTS} usual parts "
+        f"({', '.join(sorted(set(false))) or 'none'}); {late}"
+    )
+
+
+def _measure(prepared: Prepared, image: Image) -> Measured:
+    health = prepared.gate.examine(image)
+    if health.reason is Reason.BAD_PICTURE:
+        return health, Result.ERROR, None
+    try:
+        raw = prepared.scorer.score(image, prepared.recipe).raw
+    except NotRegistered:
+        return health, Result.UNSURE, None
+    return health, judge(raw, prepared.recipe)[0], raw
+
+
+def _feed(drift: Drift, measured: Measured) -> list[Signal]:
+    health, result, raw = measured
+    edges = [*drift.picture(health.brightness_ratio, health.sharpness_ratio), *drift.part(result, raw)]
+    return [edge.signal for edge in edges if edge.on]
+
+
+if __name__ == "__main__":
+    main()
