@@ -11,7 +11,7 @@ from linewatch.errors import ImageError, NotRegistered
 from linewatch.health import Gate
 from linewatch.metrics import Metrics
 from linewatch.recipe import Recipe, judge
-from linewatch.scoring import Scorer
+from linewatch.scoring import Scorer, View
 from linewatch.station import Station
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,22 @@ class Prepared:
     drift: Drift = field(default_factory=Drift)
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """An exposure on its way to the graph, with the product that will judge it."""
+
+    frame: Frame
+    prepared: Prepared | None
+    view: View | None  # None when there is nothing to judge; `reason` then says why.
+    reason: Reason
+
+
 class Inspector:
-    """Judges frames with the product in use; `use` swaps the product between two frames."""
+    """Judges frames with the product in use; `use` swaps the product between two frames.
+
+    `examine` and `inspect` may run in a thread each: one looks at the next frame while the graph
+    works on the last.
+    """
 
     def __init__(
         self,
@@ -61,34 +75,44 @@ class Inspector:
             self._gate = prepared.gate
         self._prepared = prepared
 
-    def inspect(self, frame: Frame) -> Iterator[Inspection]:
-        """Yield exactly one inspection for one exposure."""
-        station = self._station.snapshot()
+    def examine(self, frame: Frame) -> Iterator[Examined]:
+        """Yield one exposure with what the graph shall look at, or why it cannot; frames in order."""
         prepared = self._prepared  # Read once: a changeover may replace it at any time.
-        age_ms = (self._clock_ns() - frame.captured_ns) // 1_000_000
+        view, reason = None, Reason.NONE
+        if frame.image is None:
+            reason = frame.fault
+        elif prepared is None or self._station.snapshot().mode is not State.READY:
+            reason = Reason.NOT_READY
+        elif self._age_ms(frame) > self._frame_age_ms_max:
+            reason = Reason.STALE
+        elif (reason := self._health(prepared, frame.image)) is Reason.NONE:
+            try:
+                view = prepared.scorer.look(frame.image, prepared.recipe)
+                self._station.restored("recipe")
+            except NotRegistered:
+                reason = Reason.NOT_REGISTERED
+            except ImageError as trouble:  # Its roi or mask does not fit this picture.
+                reason = Reason.BAD_PICTURE
+                self._station.impaired("recipe", str(trouble))
+        yield Examined(frame, prepared, view, reason)
+
+    def inspect(self, examined: Examined) -> Iterator[Inspection]:
+        """Yield exactly one inspection for one exposure."""
+        frame, prepared, view, reason = examined.frame, examined.prepared, examined.view, examined.reason
+        age_ms = self._age_ms(frame)
         self._metrics.frame_age.observe(age_ms / 1000)
 
         scored: Scored | None = None
-        if frame.image is None:
-            result, reason = Result.ERROR, frame.fault
-        elif prepared is None or station.mode is not State.READY:
-            result, reason = Result.ERROR, Reason.NOT_READY
-        elif age_ms > self._frame_age_ms_max:
-            result, reason = Result.ERROR, Reason.STALE
-        elif (fault := self._examine(prepared, frame.image)) is not Reason.NONE:
-            result, reason = Result.ERROR, fault
-        else:
-            try:
-                scored = prepared.scorer.score(frame.image, prepared.recipe)
+        result = Result.UNSURE if reason is Reason.NOT_REGISTERED else Result.ERROR
+        if prepared is not None and view is not None:
+            if age_ms > self._frame_age_ms_max:
+                reason = Reason.STALE
+            else:
+                scored = prepared.scorer.measure(view, prepared.recipe)
                 result, reason = judge(scored.raw, prepared.recipe)
-                self._station.restored("recipe")
-            except NotRegistered:
-                result, reason = Result.UNSURE, Reason.NOT_REGISTERED
-            except ImageError as trouble:  # Its roi or mask does not fit this picture.
-                result, reason = Result.ERROR, Reason.BAD_PICTURE
-                self._station.impaired("recipe", str(trouble))
 
-        if scored is None and result is Result.ERROR:
+        station = self._station.snapshot()
+        if result is Result.ERROR:
             self._metrics.frames_dropped.labels(station.station, reason.name.lower()).inc()
         if prepared is not None and (scored is not None or reason in _PART_UNSEEN):
             self._tell(prepared, prepared.drift.part(result, scored.raw if scored else None))
@@ -104,7 +128,10 @@ class Inspector:
             scored=scored,
         )
 
-    def _examine(self, prepared: Prepared, image: Image) -> Reason:
+    def _age_ms(self, frame: Frame) -> int:
+        return (self._clock_ns() - frame.captured_ns) // 1_000_000
+
+    def _health(self, prepared: Prepared, image: Image) -> Reason:
         """Return why a picture cannot be judged, and show how it compares with training."""
         health = prepared.gate.examine(image)
         labels = (self._metrics.station, prepared.recipe.product)

@@ -1,8 +1,8 @@
 """The picture of the daemon: build every part, join them with lanes, run until the end.
 
-    Source -> Capture -[frames]-> Inspector -[inspections]-> Recorder -> journal -> live verdict
-                                                                            |
-                                                                            +-> Courier -> history
+    Source -> Capture -[frames]-> Inspector -[examined]-> Inspector -[inspections]-> Recorder
+                                  (examine)               (inspect)                      |
+                                              history <- Courier <- journal -> live verdict
 
 The end of the stream runs down the line: capture ends, the others drain and end after it.
 """
@@ -25,7 +25,7 @@ from linewatch.domain import Frame, Inspection, Reason, State
 from linewatch.errors import RecipeError
 from linewatch.evidence import Evidence
 from linewatch.housekeeping import Housekeeping
-from linewatch.inspector import Inspector
+from linewatch.inspector import Examined, Inspector
 from linewatch.journal import Journal
 from linewatch.lane import Lane
 from linewatch.metrics import Metrics
@@ -86,9 +86,10 @@ def run(
         # frames that queue only grow old.
         patient = not live and source.fps == 0
         frames = Lane[Frame]("frames", 1 if patient else limits.frames_max, shed=None if patient else _shed)
+        examined = Lane[Examined]("examined", 1)
         inspections = Lane[Inspection]("inspections", limits.inspections_max)  # Full: judging waits.
         triggers = Lane[Trigger]("triggers", 1)  # Full: the trigger is refused as busy.
-        for lane in (frames, inspections, triggers):
+        for lane in (frames, examined, inspections, triggers):
             metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
 
         inspector = Inspector(station, metrics, frame_age_ms_max=limits.frame_age_ms_max)
@@ -104,7 +105,7 @@ def run(
             station.snapshot,
             outbox=journal.undelivered_count,
             beats=lambda: inspect.beats,
-            busy=lambda: len(frames) + len(inspections) > 0 or inspect.busy_s() > 0,
+            busy=lambda: len(frames) + len(examined) + len(inspections) > 0 or inspect.busy_s() > 0,
         )
         live_link = links.live_link(
             settings, station, commands, announcer, metrics, failed=lambda: group.failed
@@ -140,10 +141,11 @@ def run(
                 consume(me, inspections, recorder.record)
                 station.intend(State.STOPPED, "stopped")
 
-        inspect = stage("inspect", lambda me: transform(me, frames, inspector.inspect, inspections))
+        inspect = stage("inspect", lambda me: transform(me, examined, inspector.inspect, inspections))
         group = StageGroup(
             line=[
                 stage("capture", capture.run),
+                stage("examine", lambda me: transform(me, frames, inspector.examine, examined)),
                 inspect,
                 stage("record", record),
             ],

@@ -1,6 +1,7 @@
 """From a picture to its score: the one code path of the line, the page, the commands and training."""
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,16 @@ from linewatch.registration import Registration, placement
 Matrix = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is looked at of one frame, as the graph takes it."""
+
+    crop: Image
+    placement: Matrix  # 2x3, from crop pixels (column, row) to frame pixels (x, y).
+    frame: tuple[int, int]  # Its height and width.
+    mask: NDArray[np.bool_] | None  # Over the whole frame; False is not looked at.
+
+
 class Scorer:
     """Scores pictures of one product with one model version; may be shared between threads."""
 
@@ -28,22 +39,36 @@ class Scorer:
         self._masks: dict[Path, NDArray[np.bool_]] = {}
 
     def score(self, image: Image, recipe: Recipe) -> Scored:
-        """Score one frame. Raises NotRegistered when the part must be found and is not.
+        """Look at one frame and measure what is seen. Raises NotRegistered and ImageError."""
+        return self.measure(self.look(image, recipe), recipe)
+
+    def look(self, image: Image, recipe: Recipe) -> View:
+        """Cut out of one frame what the graph takes. Raises NotRegistered when the part is not found.
+
+        Raises ImageError when the recipe's `roi` or `mask` does not fit the frame.
+        """
+        area, corner = cut_roi(image, recipe.roi)
+        crop, to_area = standard_crop(area, self._registration, self._engine.input_shape)
+        mask = None if recipe.mask is None else self._mask(recipe.mask, image)
+        height, width = image.shape[:2]
+        return View(crop, to_area + _shift(corner), (height, width), mask)
+
+    def measure(self, view: View, recipe: Recipe) -> Scored:
+        """Run the graph on a view of the same recipe.
 
         The raw score is the largest value of the anomaly map over what is looked at: inside the
         recipe's `roi`, where its `mask` is not black, and not in a region that is above the
-        threshold but smaller than `min_defect_px`. Raises ImageError when `mask` does not fit.
+        threshold but smaller than `min_defect_px`.
         """
-        area, corner = cut_roi(image, recipe.roi)
-        raw, anomaly_map, placement_in_area = run_engine(area, self._registration, self._engine)
-        placement_in_frame = placement_in_area + _shift(corner)
-        if recipe.mask is not None:
-            seen = cells_seen(self._mask(recipe.mask, image), placement_in_frame, anomaly_map.shape)
+        raw, anomaly_map = self._engine.run(view.crop)
+        placement_in_frame = map_placement(view.placement, self._engine.input_shape, anomaly_map.shape)
+        if view.mask is not None:
+            seen = cells_seen(view.mask, placement_in_frame, anomaly_map.shape)
             anomaly_map = np.where(seen, anomaly_map, np.float32(0))
             raw = float(anomaly_map.max())
         defects: tuple[Defect, ...] = ()
         if raw > recipe.threshold:
-            defects, rest = _regions(anomaly_map, recipe, placement_in_frame, image.shape)
+            defects, rest = _regions(anomaly_map, recipe, placement_in_frame, view.frame)
             if not defects:
                 anomaly_map, raw = rest, float(rest.max())
         return Scored(raw, anomaly_map, placement_in_frame, defects)

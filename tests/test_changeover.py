@@ -44,7 +44,8 @@ class Line:
 
     def inspect(self, shown: Frame | None = None) -> tuple[str, str, Result]:
         """Inspect a good part of product demo; return product, model and result."""
-        (inspection,) = self.inspector.inspect(shown or frame(image=part()))
+        (examined,) = self.inspector.examine(shown or frame(image=part()))
+        (inspection,) = self.inspector.inspect(examined)
         return inspection.product, inspection.model, inspection.result
 
     def value(self, name: str, **labels: str) -> float | None:

@@ -129,9 +129,9 @@ def test_a_bug_ends_the_process_and_the_will_is_delivered(tmp_path: Path, mosqui
     broken = (
         "from linewatch import cli, inspector\n"
         "inspect = inspector.Inspector.inspect\n"
-        "def fail(self, frame):\n"
-        "    assert frame.seq < 10, 'injected'\n"
-        "    return inspect(self, frame)\n"
+        "def fail(self, examined):\n"
+        "    assert examined.frame.seq < 10, 'injected'\n"
+        "    return inspect(self, examined)\n"
         "inspector.Inspector.inspect = fail\n"
         "cli.main()\n"
     )

@@ -87,7 +87,8 @@ class Bench:
 
     def inspect(self, exposed: Frame) -> Inspection:
         """Inspect one frame: exactly one inspection comes of it."""
-        (inspection,) = self.inspector.inspect(exposed)
+        (examined,) = self.inspector.examine(exposed)
+        (inspection,) = self.inspector.inspect(examined)
         assert inspection.frame is exposed
         return inspection
 
@@ -132,6 +133,29 @@ def test_a_frame_that_waited_too_long_is_an_error() -> None:
     assert bench.verdict(bench.frame(age_ms=500)) == (Result.PASS, Reason.NONE)
     assert bench.verdict(bench.frame(age_ms=501)) == (Result.ERROR, Reason.STALE)
     assert (bench.engine.runs, bench.dropped("stale")) == (1, 1)
+
+
+def test_a_frame_that_grows_too_old_before_the_graph_is_an_error() -> None:
+    """What counts is the age when scoring begins, not when the picture was looked at."""
+    bench = Bench()
+    (examined,) = bench.inspector.examine(bench.frame(age_ms=499))
+    bench.now_ns += 2_000_000
+
+    (inspection,) = bench.inspector.inspect(examined)
+
+    assert (inspection.result, inspection.reason) == (Result.ERROR, Reason.STALE)
+    assert bench.engine.runs == 0
+
+
+def test_a_frame_that_was_looked_at_before_a_changeover_names_the_product_that_judged_it() -> None:
+    """Recipe, scorer and name travel together: no verdict mixes two products."""
+    bench = Bench(1.0)
+    (examined,) = bench.inspector.examine(bench.frame())
+    bench.inspector.use(None)
+
+    (inspection,) = bench.inspector.inspect(examined)
+
+    assert (inspection.product, inspection.model, inspection.result) == ("bottle", "7f3a91c2", Result.PASS)
 
 
 @pytest.mark.parametrize("level", [5, 250])
