@@ -53,6 +53,9 @@ constraints: $(VENV)/.test  ## Write down the versions that are installed now.
 	@{ echo "# The versions that the tests ran with: installs are repeatable. Made anew by: make constraints"; \
 	  $(BIN)/pip --disable-pip-version-check freeze --exclude-editable; } > config/constraints.txt
 
-.PHONY: chaos
-chaos: $(VENV)/.test system-parts  ## Outages, kills, a full disk and overload; about 20 minutes, prints a table.
+.PHONY: chaos soak
+chaos: $(VENV)/.test system-parts  ## Outages, kills, full disks, overload, changeovers; about 15 minutes, prints tables.
 	$(BIN)/python -m tests.chaos
+
+soak: $(VENV)/.test system-parts  ## 20 minutes at full load: nothing grows.
+	$(BIN)/python -m tests.chaos soak --minutes 20

@@ -119,9 +119,9 @@ class Daemon:
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the journal's rows, oldest first, as a stranger would read them."""
-        with sqlite3.connect(f"file:{self.folder / 'journal.db'}?mode=ro", uri=True) as db:
+    def rows(self, path: Path | None = None) -> list[dict[str, Any]]:
+        """Return the journal's rows, oldest first, as a stranger would read them; `path` says where it is."""
+        with sqlite3.connect(f"file:{path or self.folder / 'journal.db'}?mode=ro", uri=True) as db:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute("SELECT * FROM verdicts ORDER BY id")]
 

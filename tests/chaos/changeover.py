@@ -5,6 +5,8 @@ import shutil
 import sqlite3
 import statistics
 import time
+from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from linewatch.scoring import Scorer
 from linewatch.settings import ModelsSettings
 from linewatch.sources.folder import find_pictures
 from tests.bundles import models_in, part, teach
+from tests.chaos.findings import Finding
 from tests.daemon import Daemon
 from tests.mosquitto import Ear, Heard, Mosquitto
 
@@ -74,6 +77,45 @@ class Seen:
             for change, end_s in zip(self.changes, ends, strict=True)
             if change.answered_s < heard_s < end_s and verdict["product"] != change.product
         ]
+
+
+def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Finding]:
+    """Change product many times under running frames, without and with resident models."""
+    if options.models:
+        models = ModelsSettings(path=options.models, recipes=options.recipes)
+        parts = gather(options.parts, folder / "parts")
+    else:
+        models, parts = simulated(folder)
+    for kind, room, s_max in (
+        ("cold", 0, COLD_S_MAX),
+        ("resident", 10**9, RESIDENT_S_MAX),
+    ):
+        seen = run(folder, broker, models, parts, changes=options.changes, resident_bytes_max=room)
+        done = sum(change.answer["code"] == 0 for change in seen.changes)
+        yield Finding(kind, "every changeover is answered and audited", f"{done}, {seen.audited - 1} audited",
+            done == seen.audited - 1 == options.changes)  # fmt: skip
+        broken = seen.during() + seen.mistaken()
+        yield Finding(
+            kind,
+            "no PASS between command and reply, none of another product after it",
+            f"{len(broken)} of {len(seen.passes)}",
+            not broken,
+        )
+        compared, wrong = strangers(models, parts, seen.rows)
+        yield Finding(
+            kind,
+            "each verdict's score is that of the model it names",
+            f"{wrong} of {compared} differ",
+            compared > 0 and not wrong,
+        )
+        longest = max(change.took_s for change in seen.changes)
+        yield Finding(
+            kind,
+            f"command to reply: median within {s_max} s",
+            f"median {seen.median_s:.3f} s, longest {longest:.3f} s",
+            seen.median_s < s_max,
+            figure=True,
+        )
 
 
 def simulated(folder: Path) -> tuple[ModelsSettings, Path]:
