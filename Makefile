@@ -59,3 +59,7 @@ chaos: $(VENV)/.test system-parts  ## Outages, kills, full disks, overload, chan
 
 soak: $(VENV)/.test system-parts  ## 20 minutes at full load: nothing grows.
 	$(BIN)/python -m tests.chaos soak --minutes 20
+
+.PHONY: api-calls
+api-calls: $(VENV)/.test  ## Ten thousand random calls against the description of the API.
+	API_CALLS=10000 $(BIN)/python -m pytest tests/test_web_openapi.py
