@@ -8,11 +8,13 @@ import subprocess
 import tempfile
 import threading
 from collections import deque
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 WAIT_S = 20.0
+AXE = (files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -121,6 +123,14 @@ class Browser:
             ": setTimeout(look, 50); look(); })"
         )
         assert found, f"never came true: {expression}"
+
+    def barriers(self) -> list[str]:
+        """Return what axe finds that keeps people from using this page, minor matters included."""
+        self.ask(f"{AXE}; null")
+        return [
+            f"{fault['impact']} {fault['id']}: {[node['html'] for node in fault['nodes']]}"
+            for fault in self.ask("axe.run()")["violations"]
+        ]
 
     def offline(self, cut: bool) -> None:
         """Cut the network, or give it back."""

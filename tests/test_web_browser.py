@@ -176,6 +176,34 @@ def test_every_page_fits_a_phone_and_a_thumb(browser: Browser, address: str, pag
         assert browser.complaints == []
 
 
+@pytest.mark.parametrize("signed_in", [False, True], ids=["signed out", "signed in"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_keeps_anybody_from_using_a_page(
+    browser: Browser, address: str, desk: FakeDesk, dark: bool, signed_in: bool
+) -> None:
+    """Names, roles, order and contrast: axe finds nothing on any page, in any state of the station."""
+    browser.look(1280, 800, dark=dark)
+    if signed_in:
+        browser.look(390, 844, dark=dark, phone=True)
+        browser.open(address + "/products")
+        browser.ask(f"document.querySelector('#token').value = {TOKEN!r}")
+        browser.submit(".sign-in button")
+    found = {}
+    for page in (*PAGES, "/review?product=bottle"):
+        browser.open(address + page)
+        found[page] = browser.barriers()
+    for state in (State.FAULT, State.DEGRADED, State.CHANGEOVER):
+        desk.now |= {"state": state, "reason": "camera lost; check the cable"}
+        desk.why_not = [] if state.judging else ["camera lost; check the cable"]
+        browser.open(address + "/")
+        browser.wait_for(f"document.querySelector('.pill').dataset.state === '{state}'")
+        found[state] = browser.barriers()
+
+    assert {page: faults for page, faults in found.items() if faults} == {}
+    browser.open("about:blank")
+    assert browser.barriers(), "a page without title and language has some"
+
+
 def test_the_first_view_is_small(browser: Browser, address: str) -> None:
     """Without the camera's picture, everything together is under 60 kB."""
     browser.call("Network.setCacheDisabled", cacheDisabled=True)
