@@ -191,7 +191,8 @@ class LiveLink:
                 return
             session.publish(Letter(f"{incoming.topic}/res", text))
             if self._is_elsewhere(incoming.reply_to):
-                session.publish(Letter(incoming.reply_to, text), correlation=incoming.correlation)
+                # QoS 0: where the access list forbids it, a refusal would end the verdicts' connection.
+                session.publish(Letter(incoming.reply_to, text), qos=0, correlation=incoming.correlation)
 
         self._on_command(incoming, reply)
 
