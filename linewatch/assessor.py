@@ -77,16 +77,17 @@ class Assessor:
     ) -> None:
         self.rest()
 
-    def inspect(self, product: str, data: bytes) -> tuple[Verdict, bytes]:
+    def inspect(self, product: str, data: bytes, version: str = "") -> tuple[Verdict, bytes]:
         """Return the verdict on an encoded picture, and its heatmap as JPEG, b"" when nothing was scored.
 
+        `version` stands in for the model that the recipe asks for.
         Raises ImageError for what is no picture, ImageTooLarge, RecipeError when the product cannot be
         prepared or its recipe does not fit the picture, and LinewatchError when it takes too long.
         """
         with self._lock:
             if self._rest is not None:
                 self._rest.cancel()
-            answer, jpeg = self._ask(product, data)
+            answer, jpeg = self._ask({"product": product, "version": version}, data)
             self._rest = threading.Timer(IDLE_S, self.rest)
             self._rest.daemon = True
             self._rest.start()
@@ -101,7 +102,7 @@ class Assessor:
                 self._rest.cancel()
             self._end()
 
-    def _ask(self, product: str, data: bytes) -> tuple[dict[str, Any], bytes]:
+    def _ask(self, question: dict[str, str], data: bytes) -> tuple[dict[str, Any], bytes]:
         if self._process is None:
             # Its own session: Ctrl+C at the terminal is the daemon's to hear.
             self._process = subprocess.Popen(
@@ -118,7 +119,7 @@ class Assessor:
         timer.start()
         try:
             assert process.stdin is not None and process.stdout is not None
-            _send(process.stdin, {"product": product}, data)
+            _send(process.stdin, question, data)
             return _receive(process.stdout)
         except (OSError, EOFError) as error:
             status = self._end()
@@ -164,13 +165,13 @@ def main() -> None:
             question, data = _receive(sys.stdin.buffer)
         except EOFError:
             return
-        product = question["product"]
+        product, version = question["product"], question["version"]
         try:
             image = decode(data, UPLOAD)
             # Read every time: since the last picture another version may have become the active one.
-            recipe, _ = load_recipe(models.recipes, product, models.path)
+            recipe, _ = load_recipe(models.recipes, product, models.path, version)
             if prepared is None or prepared.recipe != recipe:
-                prepared, _ = prepare(product, models)
+                prepared, _ = prepare(product, models, version=version)
             verdict, scored = judge_picture(image, prepared.scorer, recipe, station=places["station"])
         except LinewatchError as trouble:
             _send(answers, {"error": _kind(trouble), "sentence": str(trouble).removeprefix(_PREFIX)})

@@ -18,6 +18,7 @@ from linewatch.registration import Registration
 FORMAT = 1
 ACTIVE = "active"
 PREVIOUS = "previous"
+TRIAL = "trial"
 MANIFEST = "manifest.json"
 GRAPH = "scorer.xml"
 WEIGHTS = "scorer.bin"
@@ -171,8 +172,28 @@ def activate(models: Path, product: str, version: str) -> None:
 
 def previous_version(models: Path, product: str) -> str:
     """Return the version that was active before the present one, "" if there was none."""
-    pointer = models / product / PREVIOUS
-    return pointer.read_text(encoding="utf-8").strip() if pointer.exists() else ""
+    return _pointed_at(models / product / PREVIOUS)
+
+
+def trial_version(models: Path, product: str) -> str:
+    """Return the version that is on trial beside the active one, "" if none is."""
+    return _pointed_at(models / product / TRIAL)
+
+
+def put_on_trial(models: Path, product: str, version: str) -> None:
+    """Let a version judge beside the line; "" ends the trial."""
+    pointer = models / product / TRIAL
+    if version:
+        _point(pointer, version)
+    else:
+        pointer.unlink(missing_ok=True)
+
+
+def _pointed_at(pointer: Path) -> str:
+    try:
+        return pointer.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _point(pointer: Path, version: str) -> None:

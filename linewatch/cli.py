@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from linewatch.errors import ConfigError, LinewatchError, StorageFull, UsageError
+from linewatch.cli_models import models_app
+from linewatch.cli_options import Config, NeededConfig, Product, write_json
+from linewatch.errors import ConfigError, LinewatchError, UsageError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CONFIG = 1, 2, 78
 
@@ -22,15 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Live camera line inspection. Every command takes --debug, which shows tracebacks.",
 )
-models_app = typer.Typer(no_args_is_help=True, help="The life of a product's models.")
 app.add_typer(models_app, name="models")
 
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="Settings file; default: config/linewatch.toml if it is there."),
-]
-NeededConfig = Annotated[Path, typer.Option("--config", help="Settings file.")]
-Product = Annotated[str, typer.Argument(help="Name of the product.")]
 FalseReject = Annotated[
     float, typer.Option(min=0.0001, max=0.5, help="Share of good parts that may be rejected, 0 to 1.")
 ]
@@ -105,7 +100,7 @@ def bench(
     figures = benchmark.measure(settings.load(config), config)
     typer.echo(benchmark.table(figures))
     if json_file is not None:
-        _write_json(json_file, figures)
+        write_json(json_file, figures)
 
 
 @app.command()
@@ -218,7 +213,7 @@ def evaluate(
         )
     typer.echo(json.dumps(figures, indent=2))
     if json_file is not None:
-        _write_json(json_file, figures)
+        write_json(json_file, figures)
 
 
 @app.command()
@@ -244,63 +239,6 @@ def inspect(
         threads=place.threads,
     ):
         typer.echo(json.dumps(verdict, separators=(",", ":")))
-
-
-@models_app.command("list")
-def models_list(
-    product: Annotated[str | None, typer.Argument(help="Only this product's.")] = None, config: Config = None
-) -> None:
-    """Show every model version; the active ones with a star."""
-    from linewatch import lifecycle, settings
-
-    for found in lifecycle.list_models(settings.load(config).models.path, product):
-        star = "*" if found.active else " "
-        typer.echo(f"{star} {found.product} {found.version}  {found.created}  {found.text}")
-
-
-@models_app.command("show")
-def models_show(
-    product: Product, version: Annotated[str, typer.Argument()] = "active", config: Config = None
-) -> None:
-    """Print what is known of one version as JSON."""
-    from linewatch import lifecycle, settings
-
-    known = lifecycle.facts(settings.load(config).models.path, product, version)
-    typer.echo(json.dumps(known, indent=2, default=str))
-
-
-@models_app.command("verify")
-def models_verify(
-    product: Product, version: Annotated[str, typer.Argument()] = "active", config: Config = None
-) -> None:
-    """Prove every file of a version, and the golden samples of the active one."""
-    from linewatch import lifecycle, settings
-
-    bundle = lifecycle.verify(settings.load(config), product, version)
-    typer.echo(f"{product} {bundle.version}: {len(bundle.files)} files intact")
-
-
-@models_app.command("activate")
-def models_activate(
-    product: Product,
-    version: Annotated[str, typer.Argument()],
-    why: Annotated[str, typer.Option(help="Kept in the audit.")] = "",
-    config: Config = None,
-) -> None:
-    """Make a version the active one; a running daemon takes it up on SIGHUP or a product command."""
-    from linewatch import lifecycle, settings
-
-    before = lifecycle.make_active(settings.load(config), product, version, why)
-    typer.echo(f"{product}: {version} is active (before: {before or 'none'})")
-
-
-@models_app.command("rollback")
-def models_rollback(product: Product, config: Config = None) -> None:
-    """Make the version active again that was so before."""
-    from linewatch import lifecycle, settings
-
-    now, before = lifecycle.roll_back(settings.load(config), product)
-    typer.echo(f"{product}: {now} is active again (before: {before})")
 
 
 def main() -> None:
@@ -341,13 +279,6 @@ def _exit_status(error: Exception) -> int:
     if isinstance(error, ConfigError):
         return EXIT_CONFIG
     return EXIT_USAGE if isinstance(error, UsageError | Misuse) else EXIT_FAILED
-
-
-def _write_json(path: Path, figures: object) -> None:
-    try:
-        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise StorageFull(path, f"{error.strerror}; name another file with --json") from error
 
 
 def _log_to_stdout() -> None:

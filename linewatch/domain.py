@@ -169,3 +169,29 @@ class Verdict:
         if not math.isfinite(ratio):
             return 0
         return max(round(ratio), 1001) if ratio > 1000 else round(ratio)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One part as the model on the line judged it, and as the model on trial would have."""
+
+    boot: int
+    seq: int
+    product: str
+    model: str
+    result: Result
+    raw: float
+    threshold: float
+    latency_ms: int
+    trial_model: str
+    trial_result: Result
+    trial_raw: float
+    trial_threshold: float
+    trial_ms: int  # Decoding and scoring, at the lowest priority.
+    image: str = ""  # Path below the evidence folder; kept for every disagreement.
+    heatmap: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the line would have done the same with the part."""
+        return self.result is self.trial_result

@@ -25,6 +25,7 @@ class Housekeeping:
         metrics: Metrics,
         *,
         retention_days: float,
+        trial: Callable[[str], None] = lambda _product: None,
         selftest: Callable[[], None] = lambda: None,
         selftest_every_s: float = 0.0,
         utc_s: Callable[[], float] = time.time,
@@ -36,6 +37,7 @@ class Housekeeping:
         self._metrics = metrics
         self._retention_s = retention_days * 86_400
         self._utc_s = utc_s
+        self._trial = trial
         self._selftest = selftest
         self._selftest_every_s = selftest_every_s  # 0: never.
 
@@ -52,6 +54,7 @@ class Housekeeping:
     def step(self) -> None:
         """Do what is due; a disk that refuses is reported and tried again."""
         try:
+            self._trial(self._station.snapshot().product)
             self._journal.tidy(round(1000 * (self._utc_s() - self._retention_s)))
             self._metrics.outbox_messages.set(self._journal.undelivered_count())
             self._metrics.outbox_oldest_age.set(self._reader.oldest_undelivered_s())

@@ -5,15 +5,17 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from linewatch.domain import Verdict
+from linewatch.domain import Comparison, Verdict
 from linewatch.errors import StorageFull
 from linewatch.journal_file import (
+    COMPARE,
+    COMPARED,
     INSERT,
     UPSERT,
     Damaged,
@@ -26,6 +28,7 @@ from linewatch.journal_file import (
     refuse_foreign,
     row_of,
     set_aside,
+    stored,
     translating,
     utc_ms,
     utf8,
@@ -36,6 +39,7 @@ from linewatch.journal_reader import Batch, JournalReader
 log = logging.getLogger(__name__)
 
 OWED_MAX = 5_000  # Verdicts kept in memory while the disk refuses; then the oldest are lost, loudly.
+COMPARISONS_MAX = 100_000  # Of models on trial; the oldest go.
 PRUNE_ROWS = 200  # Removed in one step, so that the record stage hardly ever waits for it.
 WAL_BYTES_MAX = 2_000_000  # Above this, `tidy` moves the log into the file.
 
@@ -171,6 +175,22 @@ class Journal:
                 (self.clock_ms(), boot, seq, actual, utf8(note), utf8(who)),
             )
             return True
+
+    def compared(self, comparisons: Sequence[Comparison]) -> None:
+        """Keep what a model on trial said. Raises StorageFull; a power cut may lose the last ones."""
+        rows = [tuple(stored(getattr(found, name)) for name in COMPARED) for found in comparisons]
+        with self._writing, self._storing():
+            self._clerk.execute("BEGIN IMMEDIATE")
+            try:
+                self._clerk.executemany(COMPARE, rows)
+                self._clerk.execute(
+                    "DELETE FROM comparisons WHERE id <= (SELECT max(id) FROM comparisons) - ?",
+                    (COMPARISONS_MAX,),
+                )
+                self._clerk.execute("COMMIT")
+            finally:
+                if self._clerk.in_transaction:
+                    self._clerk.execute("ROLLBACK")
 
     def audit(self, who: str, action: str, facts: Mapping[str, object]) -> None:
         """Keep for ever who did what. Raises StorageFull."""

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from linewatch.domain import Reason, Result, Verdict
+from linewatch.domain import Comparison, Reason, Result, Verdict
 from linewatch.errors import ConfigError, StorageFull
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_S = 0.1  # Another program may hold the file for this long.
 CHECKED_BYTES_MAX = 64_000_000  # A larger file would take seconds to check at start.
 _MAGIC = b"SQLite format 3\0"
@@ -27,6 +27,13 @@ INSERT = f"INSERT INTO verdicts (journaled_ms, {COLUMNS}) VALUES (?{', ?' * len(
 UPSERT = f"{INSERT} ON CONFLICT (boot, seq) DO UPDATE SET journaled_ms = excluded.journaled_ms, " + ", ".join(
     f'"{name}" = excluded."{name}"' for name in FIELDS
 )
+COMPARED = tuple(field.name for field in fields(Comparison))
+COMPARE = f"INSERT INTO comparisons ({', '.join(COMPARED)}) VALUES (?{', ?' * (len(COMPARED) - 1)})"
+_COMPARISONS = f"""
+CREATE TABLE IF NOT EXISTS comparisons (id INTEGER PRIMARY KEY, {", ".join(COMPARED)});
+CREATE INDEX IF NOT EXISTS comparisons_by_model ON comparisons (product, trial_model, id);
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE verdicts (id INTEGER PRIMARY KEY, journaled_ms INTEGER NOT NULL, {COLUMNS}, UNIQUE (boot, seq));
@@ -44,7 +51,7 @@ CREATE TRIGGER audit_never_changes BEFORE UPDATE ON audit
     BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
 CREATE TRIGGER audit_never_shrinks BEFORE DELETE ON audit
     BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
-PRAGMA user_version = {SCHEMA_VERSION};
+{_COMPARISONS}
 COMMIT;
 """
 
@@ -113,13 +120,15 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise Damaged(verdict)
+    if version == 1:  # Before models could be tried beside the line.
+        db.executescript(f"BEGIN IMMEDIATE; {_COMPARISONS} COMMIT;")
 
 
 def row_of(verdict: Verdict, journaled_ms: int) -> tuple[object, ...]:
     """Return one row for INSERT or UPSERT."""
     return (
         journaled_ms,
-        *(_stored(getattr(verdict, name)) for name in FIELDS),
+        *(stored(getattr(verdict, name)) for name in FIELDS),
     )
 
 
@@ -131,6 +140,13 @@ def verdict_of(row: tuple[Any, ...]) -> Verdict:
     facts["box"] = tuple(map(int, str(facts["box"]).split(",")))
     facts["late"], facts["simulated"] = bool(facts["late"]), bool(facts["simulated"])
     return Verdict(**facts)
+
+
+def comparison_of(row: tuple[Any, ...]) -> Comparison:
+    """Return the comparison in a row of COMPARED."""
+    facts: dict[str, Any] = dict(zip(COMPARED, row, strict=True))
+    facts["result"], facts["trial_result"] = Result(facts["result"]), Result(facts["trial_result"])
+    return Comparison(**facts)
 
 
 def audit(db: sqlite3.Connection, at_ms: int, who: str, action: str, facts: Mapping[str, object]) -> None:
@@ -219,7 +235,7 @@ def write_boot(path: Path, boot: int) -> None:
         os.close(folder)
 
 
-def _stored(value: object) -> object:
+def stored(value: object) -> object:
     """Turn a field into what SQLite keeps: numbers, text, and a box as "x,y,w,h"."""
     if isinstance(value, str):
         return utf8(str(value))

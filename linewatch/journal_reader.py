@@ -9,9 +9,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from linewatch.domain import Reason, Result, Verdict
+from linewatch.domain import Comparison, Reason, Result, Verdict
 from linewatch.errors import StorageFull
-from linewatch.journal_file import COLUMNS, Damaged, connect, translating, utc_ms, verdict_of
+from linewatch.journal_file import (
+    COLUMNS,
+    COMPARED,
+    Damaged,
+    comparison_of,
+    connect,
+    translating,
+    utc_ms,
+    verdict_of,
+)
 
 LOOK_BACK_ROWS = 500_000  # How far a filtered page searches.
 HOUR_MS = 3_600_000
@@ -201,6 +210,14 @@ class JournalReader:
         """Return reviews, newest first; of several for one part the newest counts."""
         query = "SELECT at_ms, boot, seq, actual, note, who FROM reviews ORDER BY id DESC LIMIT ?"
         return [Review(*row) for row in self._rows(query, (limit,))]
+
+    def comparisons(self, product: str, trial_model: str, limit: int) -> list[Comparison]:
+        """Return what a model on trial said beside the line, newest first."""
+        if not self._rows("SELECT 1 FROM sqlite_schema WHERE name = 'comparisons'"):
+            return []  # Written by an older linewatch, and not opened by this one yet.
+        query = f"SELECT {', '.join(COMPARED)} FROM comparisons WHERE (product, trial_model) = (?, ?)"
+        rows = self._rows(f"{query} ORDER BY id DESC LIMIT ?", (product, trial_model, limit))
+        return [comparison_of(row) for row in rows]
 
     def audit(self, limit: int) -> list[AuditEntry]:
         """Return audit entries, newest first."""

@@ -4,7 +4,16 @@ import getpass
 from dataclasses import dataclass
 from pathlib import Path
 
-from linewatch.bundle import Bundle, activate, active_version, previous_version, read_bundle, versions
+from linewatch.bundle import (
+    Bundle,
+    activate,
+    active_version,
+    previous_version,
+    put_on_trial,
+    read_bundle,
+    trial_version,
+    versions,
+)
 from linewatch.changeover import prepare
 from linewatch.errors import RecipeError, UsageError
 from linewatch.journal import append_audit
@@ -78,6 +87,48 @@ def make_active(settings: Settings, product: str, version: str, why: str) -> str
     _remember(settings, "model_activated", product, before, version, why)
     activate(settings.models.path, product, version)
     return before
+
+
+def try_out(settings: Settings, product: str, version: str, why: str) -> None:
+    """Let a version judge beside the line from now on; the audit keeps it. Raises RecipeError."""
+    active = _active(settings.models.path, product)
+    if version == active:
+        raise UsageError(f"{product}/{version} is on the line already; put another version on trial")
+    try:
+        _prove(settings, product, version)
+    except RecipeError as trouble:
+        _remember(
+            settings, "model_refused", product, active, version, f"{why}: {trouble}" if why else str(trouble)
+        )
+        raise
+    _remember(settings, "trial_begun", product, active, version, why)
+    put_on_trial(settings.models.path, product, version)
+
+
+def promote(settings: Settings, product: str, why: str) -> tuple[str, str]:
+    """Activate the version on trial and end the trial; return it and the one before."""
+    version = on_trial(settings, product)
+    before = make_active(settings, product, version, why or "promoted after its trial")
+    put_on_trial(settings.models.path, product, "")
+    return version, before
+
+
+def discard(settings: Settings, product: str, why: str) -> str:
+    """End the trial and leave the line as it is; return the version that was on trial."""
+    version = on_trial(settings, product)
+    _remember(settings, "trial_discarded", product, _active(settings.models.path, product), version, why)
+    put_on_trial(settings.models.path, product, "")
+    return version
+
+
+def on_trial(settings: Settings, product: str) -> str:
+    """Return the version on trial. Raises UsageError when none is."""
+    version = trial_version(settings.models.path, product)
+    if not version:
+        raise UsageError(
+            f"product {product!r} has no model on trial; begin with: linewatch models try {product} VERSION"
+        )
+    return version
 
 
 def roll_back(settings: Settings, product: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from linewatch import __version__
 from linewatch.domain import Reason, Result, State
 from linewatch.drift import Signal
 
-STAGES = ("capture", "examine", "inspect", "record", "deliver", "announce", "prepare", "tidy")
+STAGES = ("capture", "examine", "inspect", "record", "deliver", "announce", "prepare", "shadow", "tidy")
 
 _LATENCY_S = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
 _SCORE_RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)

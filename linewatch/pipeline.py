@@ -33,6 +33,7 @@ from linewatch.part_trigger import PartTriggered, empty_belt
 from linewatch.recipe import products
 from linewatch.recorder import Recorder
 from linewatch.settings import Settings
+from linewatch.shadow import Shadow
 from linewatch.signals import Signals
 from linewatch.sources import open_source
 from linewatch.stages import Stage, StageGroup, consume, transform
@@ -60,7 +61,6 @@ def run(
     when there is no room to begin, and whatever bug ended a stage.
     """
     limits, source = settings.limits, settings.source
-    triggered = is_triggered(settings)
     live = open_source(source).live  # Built, not entered: a wrong address is found before anything starts.
     token = settings.http.token()
 
@@ -98,7 +98,7 @@ def run(
             station,
             changeover,
             partial(products, settings.models.recipes),
-            triggers if triggered else None,
+            triggers if is_triggered(settings) else None,
             metrics,
         )
         announcer = Announcer(
@@ -111,7 +111,22 @@ def run(
             settings, station, commands, announcer, metrics, failed=lambda: group.failed
         )
         courier = links.courier(settings, journal, station, metrics)
-        recorder = Recorder(station, journal, live_link, evidence, metrics, deadline_ms=limits.deadline_ms)
+        shadow = Shadow(
+            settings.models.path,
+            parts.enter_context(Assessor(settings.models, settings.station.name)),
+            evidence,
+            journal.compared,
+            metrics,
+        )
+        recorder = Recorder(
+            station,
+            journal,
+            live_link,
+            evidence,
+            metrics,
+            deadline_ms=limits.deadline_ms,
+            afterwards=shadow.offer,
+        )
         capture = Capture(
             partial(open_source, source),
             _occasions(settings, triggers, station),
@@ -128,6 +143,7 @@ def run(
             metrics,
             retention_days=settings.journal.retention_days,
             utc_s=clock.utc_s,
+            trial=shadow.step,
             selftest=changeover.probe,
             selftest_every_s=settings.models.selftest_every_s,
         )
@@ -137,7 +153,7 @@ def run(
             return Stage(name, run, observe, stall_s=stall_s)
 
         def record(me: Stage) -> None:
-            with commands:  # The last part recorded, nothing more can be asked.
+            with commands, shadow.trials:  # The last part recorded, nothing more can be asked.
                 consume(me, inspections, recorder.record)
                 station.intend(State.STOPPED, "stopped")
 
@@ -153,6 +169,7 @@ def run(
                 stage("deliver", lambda me: courier.run(stop, drained, me.beat)),
                 stage("announce", lambda me: live_link.run(drained, me.beat)),
                 stage("prepare", commands.serve, PREPARE_S),
+                stage("shadow", lambda me: consume(me, shadow.trials, shadow.compare), PREPARE_S),
                 stage("tidy", lambda me: housekeeping.run(me, drained)),
             ],
             stall_s=limits.stall_s,
@@ -170,8 +187,13 @@ def run(
             latest=lambda: recorder.latest,
             alive=lambda: not group.failed and group.stalled() is None,
         )
-        app = create_app(desk, metrics.render, token, settings.evidence.path)
-        page = parts.enter_context(WebServer(app, settings.http.host, settings.http.port))
+        page = parts.enter_context(
+            WebServer(
+                create_app(desk, metrics.render, token, settings.evidence.path),
+                settings.http.host,
+                settings.http.port,
+            )
+        )
         log.info("page address=%s", page.address)
         started(page)
 
@@ -185,6 +207,11 @@ def run(
         group.run(stop, drained, hurry=hurry, alive=alive)
         systemd.notify("STOPPING=1")
         log.info("stopped boot=%d last_seq=%d", journal.boot, station.snapshot().last_seq)
+
+
+def _watch(metrics: Metrics, *lanes: Lane[Frame] | Lane[Inspection] | Lane[Trigger]) -> None:
+    for lane in lanes:
+        metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
 
 
 def _occasions(settings: Settings, triggers: Lane[Trigger], station: Station) -> Occasions:

@@ -71,6 +71,7 @@ class Recorder:
         metrics: Metrics,
         *,
         deadline_ms: int,
+        afterwards: Callable[[Verdict, Inspection], None] = lambda _verdict, _inspection: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._station = station
@@ -79,6 +80,7 @@ class Recorder:
         self._pictures = pictures
         self._metrics = metrics
         self._deadline_ns = deadline_ms * 1_000_000
+        self._afterwards = afterwards  # Must not wait.
         self._clock_ns = clock_ns
         self.latest: Latest | None = None
 
@@ -107,6 +109,7 @@ class Recorder:
         _log_line(verdict)
         if verdict.image and inspection.frame.image is not None:
             self._keep(verdict.image, inspection.frame.image)
+        self._afterwards(verdict, inspection)
 
     def _verdict(self, inspection: Inspection) -> Verdict:
         station = self._station.snapshot()

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from linewatch import cli
+from linewatch.cli_options import write_json
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from tests.bundles import models_in, teach
 
 COMMANDS = {
     "run", "check", "train", "calibrate", "evaluate", "inspect", "capture", "bench", "demo",
     "models list", "models show", "models verify", "models activate", "models rollback",
+    "models try", "models compare", "models promote", "models discard",
 }  # fmt: skip
 
 ALL_HELP = """
@@ -271,9 +273,9 @@ def test_capture_without_a_camera_or_a_folder_is_one_sentence(terminal: Terminal
 def test_figures_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
     """The measurement was shown; only its file is missing."""
     with pytest.raises(StorageFull, match="No such file or directory; name another file with --json"):
-        cli._write_json(tmp_path / "no/such/folder.json", {})
+        write_json(tmp_path / "no/such/folder.json", {})
 
-    cli._write_json(tmp_path / "figures.json", {"rate": 1})
+    write_json(tmp_path / "figures.json", {"rate": 1})
     assert json.loads((tmp_path / "figures.json").read_text()) == {"rate": 1}
 
 

@@ -18,7 +18,7 @@ from linewatch import journal as module
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import ConfigError, StorageFull
 from linewatch.journal import Journal, append_audit
-from linewatch.journal_reader import JournalReader
+from linewatch.journal_reader import AnotherJournal, JournalReader
 from tests.disks import SmallDisk
 
 DAY_MS = 86_400_000
@@ -505,3 +505,21 @@ def test_what_was_committed_survives_kill_minus_9(path: Path) -> None:
             ]
         assert rows == list(range(1, len(rows) + 1))
         assert len(rows) >= seen
+
+
+def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
+    """What it holds stays, and what it lacks is added; read by itself it has no comparisons."""
+    path = tmp_path / "journal.db"
+    with Journal.open(path) as journal:
+        record(journal, 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("DROP TABLE comparisons")
+        db.execute("PRAGMA user_version = 1")
+    with JournalReader(AnotherJournal(path)) as reader:
+        assert (len(reader.verdicts(9)), reader.comparisons("bottle", "b", 9)) == (1, [])
+
+    with Journal.open(path) as journal:
+        assert len(journal.reader().verdicts(9)) == 1
+        assert journal.reader().comparisons("bottle", "b", 9) == []
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)

@@ -31,7 +31,7 @@ ONLY = {
     "flask": ("web",),
     "waitress": ("web",),
     "iotcore": ("broker",),
-    "typer": ("cli", "demo", "training"),
+    "typer": ("cli", "cli_models", "cli_options", "demo", "training"),
     "tensorflow": ("training",),
     "keras": ("training",),
     "sklearn": ("training",),

@@ -7,7 +7,7 @@ from linewatch.bundle import MANIFEST, active_version
 from linewatch.domain import Result
 from linewatch.errors import RecipeError, UsageError
 from linewatch.journal_reader import AnotherJournal, AuditEntry, JournalReader
-from linewatch.lifecycle import make_active, roll_back
+from linewatch.lifecycle import discard, make_active, on_trial, promote, roll_back, try_out
 from linewatch.settings import JournalSettings, Settings
 from tests.bundles import models_in, part, teach
 
@@ -101,3 +101,47 @@ def test_without_an_earlier_version_there_is_nothing_to_roll_back_to(shop: Shop)
 
     with pytest.raises(UsageError, match="no earlier active model; see: linewatch models list demo"):
         roll_back(shop.settings, "demo")
+
+
+def test_a_version_on_trial_is_promoted_and_rolled_back(shop: Shop) -> None:
+    """Each step is audited, and the trial ends with the promotion."""
+    new = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
+    old = teach(shop.models).version
+    (shop.models.path / "demo/previous").unlink()
+
+    try_out(shop.settings, "demo", new, "a week of parts more")
+    assert (shop.active, on_trial(shop.settings, "demo")) == (old, new)
+    assert promote(shop.settings, "demo", "") == (new, old)
+    assert shop.active == new
+    with pytest.raises(UsageError, match="no model on trial; begin with: linewatch models try demo VERSION"):
+        promote(shop.settings, "demo", "")
+    roll_back(shop.settings, "demo")
+
+    assert shop.active == old
+    assert [entry.action for entry in shop.audit()] == ["trial_begun", "model_activated", "model_activated"]
+
+
+def test_a_discarded_trial_leaves_the_line_as_it_is(shop: Shop) -> None:
+    """The version stays on disk, for another day."""
+    new = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
+    old = teach(shop.models).version
+    try_out(shop.settings, "demo", new, "")
+
+    assert discard(shop.settings, "demo", "more false rejects") == new
+
+    assert shop.active == old
+    assert [entry.facts["why"] for entry in shop.audit()] == ["", "more false rejects"]
+
+
+def test_only_a_fit_version_that_is_not_on_the_line_is_put_on_trial(shop: Shop) -> None:
+    """The refusal of an unfit one is audited."""
+    bad = teach(shop.models, golden=[(part(), Result.PASS, 1.7)]).version
+    old = teach(shop.models).version
+
+    with pytest.raises(UsageError, match="is on the line already"):
+        try_out(shop.settings, "demo", old, "")
+    with pytest.raises(RecipeError, match="scores golden sample"):
+        try_out(shop.settings, "demo", bad, "")
+
+    (entry,) = shop.audit()
+    assert (entry.action, entry.facts["to"]) == ("model_refused", bad)

@@ -1,0 +1,129 @@
+"""`linewatch models`: argument parsing only."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linewatch.cli_options import Config, Product, write_json, write_text
+
+models_app = typer.Typer(no_args_is_help=True, help="The life of a product's models.")
+
+
+@models_app.command("list")
+def models_list(
+    product: Annotated[str | None, typer.Argument(help="Only this product's.")] = None, config: Config = None
+) -> None:
+    """Show every model version; the active ones with a star."""
+    from linewatch import lifecycle, settings
+
+    for found in lifecycle.list_models(settings.load(config).models.path, product):
+        star = "*" if found.active else " "
+        typer.echo(f"{star} {found.product} {found.version}  {found.created}  {found.text}")
+
+
+@models_app.command("show")
+def models_show(
+    product: Product, version: Annotated[str, typer.Argument()] = "active", config: Config = None
+) -> None:
+    """Print what is known of one version as JSON."""
+    from linewatch import lifecycle, settings
+
+    known = lifecycle.facts(settings.load(config).models.path, product, version)
+    typer.echo(json.dumps(known, indent=2, default=str))
+
+
+@models_app.command("verify")
+def models_verify(
+    product: Product, version: Annotated[str, typer.Argument()] = "active", config: Config = None
+) -> None:
+    """Prove every file of a version, and the golden samples of the active one."""
+    from linewatch import lifecycle, settings
+
+    bundle = lifecycle.verify(settings.load(config), product, version)
+    typer.echo(f"{product} {bundle.version}: {len(bundle.files)} files intact")
+
+
+@models_app.command("activate")
+def models_activate(
+    product: Product,
+    version: Annotated[str, typer.Argument()],
+    why: Annotated[str, typer.Option(help="Kept in the audit.")] = "",
+    config: Config = None,
+) -> None:
+    """Make a version the active one; a running daemon takes it up on SIGHUP or a product command."""
+    from linewatch import lifecycle, settings
+
+    before = lifecycle.make_active(settings.load(config), product, version, why)
+    typer.echo(f"{product}: {version} is active (before: {before or 'none'})")
+
+
+@models_app.command("rollback")
+def models_rollback(product: Product, config: Config = None) -> None:
+    """Make the version active again that was so before."""
+    from linewatch import lifecycle, settings
+
+    now, before = lifecycle.roll_back(settings.load(config), product)
+    typer.echo(f"{product}: {now} is active again (before: {before})")
+
+
+@models_app.command("try")
+def models_try(
+    product: Product,
+    version: Annotated[str, typer.Argument()],
+    why: Annotated[str, typer.Option(help="Kept in the audit.")] = "",
+    config: Config = None,
+) -> None:
+    """Let a version judge the same parts beside the line; it changes nothing there."""
+    from linewatch import lifecycle, settings
+
+    lifecycle.try_out(settings.load(config), product, version, why)
+    typer.echo(f"{product}: {version} is on trial; see: linewatch models compare {product}")
+
+
+@models_app.command("compare")
+def models_compare(
+    product: Product,
+    version: Annotated[str | None, typer.Argument(help="Default: the one on trial.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="Only this many parts, the newest.")] = 100_000,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report with pictures here.")] = None,
+    config: Config = None,
+) -> None:
+    """Say what the version on trial would have done otherwise than the line."""
+    from linewatch import comparison, lifecycle, settings
+
+    chosen = settings.load(config)
+    report = comparison.report(chosen, product, version or lifecycle.on_trial(chosen, product), last)
+    typer.echo(comparison.table(report))
+    if json_file is not None:
+        write_json(json_file, report.as_dict())
+    if html is not None:
+        write_text(html, comparison.page(report, chosen.evidence.path))
+
+
+@models_app.command("promote")
+def models_promote(
+    product: Product,
+    why: Annotated[str, typer.Option(help="Kept in the audit.")] = "",
+    config: Config = None,
+) -> None:
+    """Make the version on trial the active one."""
+    from linewatch import lifecycle, settings
+
+    now, before = lifecycle.promote(settings.load(config), product, why)
+    typer.echo(f"{product}: {now} is active (before: {before or 'none'})")
+
+
+@models_app.command("discard")
+def models_discard(
+    product: Product,
+    why: Annotated[str, typer.Option(help="Kept in the audit.")] = "",
+    config: Config = None,
+) -> None:
+    """End the trial; the line stays as it is."""
+    from linewatch import lifecycle, settings
+
+    version = lifecycle.discard(settings.load(config), product, why)
+    typer.echo(f"{product}: {version} is no longer on trial")
