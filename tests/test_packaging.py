@@ -1,0 +1,137 @@
+"""What goes onto a line PC: the unit, the installed tree, the image."""
+
+import configparser
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from linewatch.cli import EXIT_CONFIG, EXIT_USAGE
+from linewatch.settings import LimitsSettings
+from tests.daemon import ROOT, Daemon
+from tests.mosquitto import Mosquitto
+
+UNIT = ROOT / "systemd/linewatch@.service"
+EXPOSURE_MAX = 2.0
+
+
+class Unit(configparser.ConfigParser):
+    """The unit file; a key that stands there more than once keeps its last value."""
+
+    def __init__(self) -> None:
+        super().__init__(interpolation=None, strict=False, delimiters="=")
+        self.optionxform = str  # type: ignore[assignment,method-assign]  # As the library's manual does it.
+        self.read(UNIT)
+
+
+def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze on a copy of the unit whose program exists on this machine."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed; on Debian or Ubuntu: apt-get install systemd")
+    copy = folder / UNIT.name
+    copy.write_text(UNIT.read_text().replace("/opt/linewatch/current/bin/linewatch", "/bin/true"))
+    return subprocess.run(
+        ["systemd-analyze", *arguments, str(copy)], capture_output=True, text=True, check=False
+    )
+
+
+def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
+    """It only warns about what it does not know, so a warning is a failure."""
+    done = analyze(tmp_path, "verify")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_unit_gives_little_away(tmp_path: Path) -> None:
+    """Who takes over the daemon gets its own files and its network, and not the machine."""
+    done = analyze(
+        tmp_path, "security", "--offline=true", f"--threshold={int(EXPOSURE_MAX * 10)}", "--no-pager"
+    )
+
+    assert done.returncode == 0, done.stdout[-200:]
+    assert "Overall exposure level" in done.stdout
+
+
+def test_the_unit_fits_the_daemon() -> None:
+    """Its times are longer than the daemon's own, and what a restart cannot mend is not restarted."""
+    service, limits = Unit()["Service"], LimitsSettings()
+
+    assert service["Type"] == "notify"
+    assert service["Restart"] == "on-failure"
+    assert service["RestartPreventExitStatus"].split() == [str(EXIT_USAGE), str(EXIT_CONFIG)]
+    assert int(service["WatchdogSec"]) > limits.stall_s
+    assert int(service["TimeoutStopSec"]) > 2 * (limits.grace_s + 5)
+    assert int(Unit()["Unit"]["StartLimitBurst"]) > 0
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make as a packager does."""
+    return subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_an_installed_tree_has_its_documented_layout(tmp_path: Path) -> None:
+    """Releases stand side by side below PREFIX, none knows where it was built or is overwritten."""
+    where = (f"DESTDIR={tmp_path}", "PREFIX=/srv/lw", "PIP_ARGUMENTS=--no-deps", "RELEASE=one")
+    done = make("install", *where)
+    again = make("install", *where)
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (again.returncode, "is installed already" in again.stdout) == (2, True)
+    release = tmp_path / "srv/lw/releases/one"
+    assert (tmp_path / "srv/lw/current").readlink() == Path("releases/one")
+    assert (release / "bin/linewatch").read_text().startswith("#!/srv/lw/releases/one/bin/python")
+    assert next(release.glob("lib/python3*/site-packages/linewatch/cli.py"))
+    assert (release / "share/linewatch/mosquitto/acl").exists()
+    assert (release / "share/doc/linewatch/operations.md").exists()
+    assert (tmp_path / "etc/linewatch/example.toml").exists()
+    unit = (tmp_path / "usr/local/lib/systemd/system/linewatch@.service").read_text()
+    assert "ExecStart=/srv/lw/current/bin/linewatch run --config /etc/linewatch/%i.toml" in unit
+    assert (tmp_path / "usr/local/lib/sysusers.d/linewatch.conf").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"srv", "etc", "usr"}
+
+
+IMAGE = (ROOT / "Containerfile").read_text()
+
+
+def test_the_image_is_clean_in_the_eyes_of_its_linter() -> None:
+    """As `make image-lint` sees it."""
+    program = shutil.which("hadolint") or shutil.which("hadolint", path=str(ROOT / "build/tools/bin"))
+    if program is None:
+        pytest.skip("hadolint is not installed; `make image-lint` does that")
+    done = subprocess.run([program, "Containerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_image_needs_no_root_and_no_training() -> None:
+    """It runs as a number that is not 0, and copies only what the context lets through."""
+    copied = [part for line in IMAGE.splitlines() if line.startswith("COPY ") and "--from" not in line
+              for part in line.split()[1:-1]]  # fmt: skip
+    ignored = (ROOT / ".containerignore").read_text().splitlines()
+
+    assert int(re.findall(r"^USER (\d+)$", IMAGE, re.MULTILINE)[-1]) > 0
+    assert "[train]" not in IMAGE
+    assert ignored[0] == "*"
+    for path in copied:
+        assert (ROOT / path).exists()
+        assert f"!{path}" in ignored
+
+
+def test_the_image_is_healthy_while_the_daemon_is(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Its health check, run as it stands there: 0 beside a daemon, not 0 without one."""
+    _, program, *arguments = json.loads(re.findall(r"^    CMD (\[.*\])$", IMAGE, re.MULTILINE)[0])
+    command = [sys.executable, program, *arguments]
+
+    def healthy(port: str) -> bool:
+        environment = os.environ | {"LINEWATCH_HTTP__PORT": port}
+        return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+
+    with Daemon(tmp_path, mosquitto.port) as daemon:
+        port = daemon.address.rpartition(":")[2]
+        assert healthy(port)
+    assert not healthy(port)
