@@ -48,11 +48,13 @@ class FreeRun:
     """Every frame is an exposure, at most `fps` a second; 0 is as fast as they come.
 
     A recording waits for its next turn. A camera does not: frames between two turns are read,
-    so that nothing stale stays in its buffer, and are no exposures.
+    so that nothing stale stays in its buffer, and are no exposures; unless `every` says that the
+    camera has a trigger of its own, and each of its frames shows a part.
     """
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, *, every: bool = False) -> None:
         self._period_s = 1 / fps if fps else 0.0
+        self._every = every
 
     def frames(self, reader: Reader, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
         """Yield frames at the pace."""
@@ -66,7 +68,7 @@ class FreeRun:
                 continue
             if frame is None:
                 return
-            if reader.live and frame.captured_ns / 1e9 < due:
+            if reader.live and not self._every and frame.captured_ns / 1e9 < due:
                 continue
             yield frame
             due = max(

@@ -14,7 +14,7 @@ from linewatch.mqtt import Broker
 from linewatch.part_trigger import empty_belt
 from linewatch.recipe import products
 from linewatch.settings import Settings
-from linewatch.sources import open_source
+from linewatch.sources import Waiting, open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,11 @@ def _product(settings: Settings, product: str) -> str:
 
 
 def _source(settings: Settings) -> str:
-    with open_source(settings.source) as source:
-        frame = source.read()
+    with open_source(settings.source, settings.gige) as source:
+        try:
+            frame = source.read()
+        except Waiting:
+            return f"{source.name} answers, and waits for its trigger"
         if frame is None or frame.image is None:
             raise LinewatchError(f"source {source.name!r} gives no picture; check source.uri")
         height, width = frame.image.shape[:2]

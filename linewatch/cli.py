@@ -104,6 +104,22 @@ def bench(
 
 
 @app.command()
+def cameras() -> None:
+    """List the cameras that can be reached from here, with what to write into the settings."""
+    from linewatch.sources.discovery import cameras as find
+
+    found, notes = find()
+    for camera in found:
+        typer.echo(f'kind = "{camera.kind}"  uri = "{camera.uri}"  # {camera.text}')
+    for note in notes:
+        typer.echo(note, err=True)
+    if not found:
+        typer.echo(
+            "no camera answers; check cables and power (RTSP cameras do not announce themselves)", err=True
+        )
+
+
+@app.command()
 def capture(
     config: NeededConfig,
     out: Annotated[Path, typer.Option(help="Folder for the pictures; made if it is not there.")],
@@ -113,7 +129,8 @@ def capture(
     from linewatch import settings
     from linewatch.commission import save_frames
 
-    saved = save_frames(settings.load(config).source, out, count)
+    chosen = settings.load(config)
+    saved = save_frames(chosen.source, out, count, chosen.gige)
     typer.echo(f"{saved} frames in {out}; look through them and take out every bad part before training")
 
 

@@ -6,11 +6,11 @@ import cv2
 from rich.progress import track
 
 from linewatch.errors import LinewatchError, StorageFull
-from linewatch.settings import SourceSettings
-from linewatch.sources import Source, open_source
+from linewatch.settings import GigeSettings, SourceSettings
+from linewatch.sources import Source, Waiting, open_source
 
 
-def save_frames(settings: SourceSettings, out: Path, count: int) -> int:
+def save_frames(settings: SourceSettings, out: Path, count: int, gige: GigeSettings | None = None) -> int:
     """Save up to `count` frames as PNG into `out`; return how many there were.
 
     Never overwrites: numbering goes on after what is there. Raises CameraLost and StorageFull.
@@ -21,7 +21,7 @@ def save_frames(settings: SourceSettings, out: Path, count: int) -> int:
         raise StorageFull(out, f"cannot be made ({error.strerror}); choose another --out") from error
     first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=0)
     saved = 0
-    with open_source(settings) as source:
+    with open_source(settings, gige) as source:
         for _ in track(range(count), description="Capturing", transient=True):
             if not _save_next(source, out / f"{first + saved:06d}.png"):
                 break
@@ -33,7 +33,13 @@ def save_frames(settings: SourceSettings, out: Path, count: int) -> int:
 
 def _save_next(source: Source, path: Path) -> bool:
     """Save the next frame that has a picture; return False at the end of the source."""
-    while (frame := source.read()) is not None:
+    while True:
+        try:
+            frame = source.read()
+        except Waiting:
+            continue
+        if frame is None:
+            return False
         if frame.image is None:
             continue
         try:
@@ -42,4 +48,3 @@ def _save_next(source: Source, path: Path) -> bool:
             path.unlink(missing_ok=True)  # Half a picture is nothing to learn from.
             raise StorageFull(path, f"{error.strerror}; make room and start again") from error
         return True
-    return False

@@ -61,7 +61,8 @@ def run(
     when there is no room to begin, and whatever bug ended a stage.
     """
     limits, source = settings.limits, settings.source
-    live = open_source(source).live  # Built, not entered: a wrong address is found before anything starts.
+    # Built, not entered: a wrong address is found before anything starts.
+    live = open_source(source, settings.gige).live
     token = settings.http.token()
 
     stop, drained, hurry = threading.Event(), threading.Event(), threading.Event()
@@ -128,7 +129,7 @@ def run(
             afterwards=shadow.offer,
         )
         capture = Capture(
-            partial(open_source, source),
+            partial(open_source, source, settings.gige),
             _occasions(settings, triggers, station),
             frames,
             station,
@@ -223,7 +224,7 @@ def _occasions(settings: Settings, triggers: Lane[Trigger], station: Station) ->
             trigger = settings.trigger
             return PartTriggered(trigger.axis, settings.source.fps, station, empty_belt(trigger))
         case "free":
-            return FreeRun(settings.source.fps)
+            return FreeRun(settings.source.fps, every=settings.hardware_triggered)
 
 
 def _shed(frame: Frame) -> Frame:

@@ -21,6 +21,8 @@ _LENGTHS = 63  # So many lengths are remembered; their median is a part's.
 _REACH = 0.6  # The belt moves by less than this share of the picture from frame to frame.
 _STILL_PX = 0.4  # The belt stands when it moves less than this.
 _ROWS = 32  # Enough to see how far the belt moved.
+_LEARN = 0.1  # Share of each new part in what a part looks like.
+_SEARCH, _ALIKE = 0.3, 0.7  # It is looked for so far to each side, and must be so much alike.
 _LOST_FRAMES = 3  # A part that was not seen for so long has gone.
 
 
@@ -60,6 +62,8 @@ class Presence:
         self._width = width
         self._lengths: deque[float] = deque(maxlen=_LENGTHS)
         self._before: Plane | None = None
+        self._coarse: Plane = np.zeros((1, width), np.float32)  # The picture in hand, with few rows.
+        self._likeness: Plane | None = None  # What a part looks like in it, on average.
         self._runs: list[Run] = []
         self.parts: list[Part] = []
         self.shift = 0.0  # How far the belt moved since the frame before, in columns.
@@ -85,7 +89,8 @@ class Presence:
         coarse = cv2.resize(
             difference, (self._width, min(_ROWS, len(difference))), interpolation=cv2.INTER_AREA
         )
-        slopes = np.diff(coarse, axis=1, append=0)
+        self._coarse = np.asarray(coarse, np.float32)
+        slopes = np.diff(self._coarse, axis=1, append=0)
         self.shift = 0.0 if self._before is None else _shift(self._before, slopes, self.shift)
         self._before = slopes
         for known in self.parts:
@@ -128,6 +133,9 @@ class Presence:
             inside = self._divide(run, inside, cut)
         elif self.usual:
             self._align(run, inside, cut)
+            if all(cut):
+                for known in inside:
+                    self._recognize(known)
             self._extend(run, inside, cut)
         else:  # Nothing was seen whole yet: it is taken for one part.
             inside[0].start, inside[-1].end = start, end
@@ -138,6 +146,35 @@ class Presence:
         """Learn from a run that is seen whole, once, how long a part is."""
         if not any(known.measured for known in inside):
             self._lengths.append(run[1] - run[0])
+            if self._count(run) == 1:
+                self._remember((run[0] + run[1]) / 2)
+
+    def _remember(self, middle: float) -> None:
+        """Learn what a part looks like from one that is alone and seen whole."""
+        width = int(self.usual)
+        first = round(middle - width / 2)
+        if first < 0 or first + width > self._width:
+            return
+        seen = self._coarse[:, first : first + width]
+        if self._likeness is None or self._likeness.shape != seen.shape:
+            self._likeness = seen.copy()
+        else:
+            self._likeness += _LEARN * (seen - self._likeness)
+
+    def _recognize(self, part: Part) -> None:
+        """Correct where a part is that has neighbours on both sides, so that no end of it can be seen."""
+        if self._likeness is None or part.start < 0 or part.end > self._width:
+            return
+        width = self._likeness.shape[1]
+        thought = round(part.middle - width / 2)
+        first = max(0, thought - int(_SEARCH * width))
+        last = min(self._width, thought + width + int(_SEARCH * width))
+        if last - first <= width:
+            return
+        match = cv2.matchTemplate(self._coarse[:, first:last], self._likeness, cv2.TM_CCOEFF_NORMED)[0]
+        best = int(np.argmax(match))
+        if match[best] > _ALIKE:
+            part.move(first + best + width / 2 - part.middle)
 
     def _count(self, run: Run) -> int:
         return max(1, round((run[1] - run[0]) / self.usual)) if self.usual else 1

@@ -9,7 +9,7 @@ from typing import Self
 
 from linewatch.domain import Frame
 from linewatch.errors import CameraLost
-from linewatch.sources import Source
+from linewatch.sources import Source, Waiting
 from linewatch.stages import Stage
 
 END_S = 1.0  # A source that works lets go within this; one that hangs is left behind.
@@ -96,15 +96,24 @@ class Reader:
         if not self._patient and since is not None and time.monotonic() - since > self._silent_s:
             self._silent(CameraLost(self._source.name, f"no frame for {self._silent_s:g} s"))
 
+    def _read(self, source: Source) -> Frame | None:
+        while True:
+            self._reading_since = time.monotonic()
+            try:
+                return source.read()
+            except Waiting:
+                self.seen()  # The camera is there; it is the next part that is not.
+                if not self._asked.empty():
+                    return None  # Nobody wants it any more.
+            finally:
+                self._reading_since = None
+
     def _run(self) -> None:
         try:
             with self._source as source:
                 self._opened.set()
                 while self._asked.get():
-                    self._reading_since = time.monotonic()
-                    frame = source.read()
-                    self._reading_since = None
-                    self._answers.put(frame)
+                    self._answers.put(self._read(source))
         except BaseException as error:  # noqa: BLE001 - raised where the frame is waited for
             self._answers.put(error)
         finally:

@@ -79,6 +79,21 @@ class SourceSettings(Section):
     read_timeout_s: Seconds = 1.5  # The PLC shall read FAULT within 2 s.
 
 
+class GigeSettings(Section):
+    """What a GigE Vision camera is told when it is opened; what is not given stays as the camera has it."""
+
+    exposure_us: Annotated[float, Field(gt=0)] | None = None
+    gain: float | None = None
+    pixel_format: str = ""  # GenICam's name, such as Mono8 or BayerRG8.
+    trigger_source: str = ""  # The camera's own input, such as Line0; "" lets it run free.
+    packet_size: Count | None = None  # Bytes; without it the largest that arrives is found out.
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_none(cls, values: Any) -> Any:
+        return _without_empty(values, "exposure_us", "gain", "packet_size")
+
+
 class TriggerSettings(Section):
     """What starts an exposure."""
 
@@ -203,6 +218,7 @@ class Settings(BaseSettings):
 
     station: StationSettings = StationSettings()
     source: SourceSettings = SourceSettings()
+    gige: GigeSettings = GigeSettings()
     trigger: TriggerSettings = TriggerSettings()
     models: ModelsSettings = ModelsSettings()
     mqtt: MqttSettings = MqttSettings()
@@ -218,6 +234,20 @@ class Settings(BaseSettings):
             if getattr(self.source, key) >= self.limits.stall_s:
                 raise ValueError(f"source.{key} must be below limits.stall_s ({self.limits.stall_s:g})")
         return self
+
+    @model_validator(mode="after")
+    def _one_trigger(self) -> "Settings":
+        """Refuse two triggers of which one would never see what it needs."""
+        if self.hardware_triggered and self.trigger.mode == "part":
+            raise ValueError(
+                'trigger.mode "part" has to see every frame; use "free" with gige.trigger_source'
+            )
+        return self
+
+    @property
+    def hardware_triggered(self) -> bool:
+        """Whether the camera's own input decides when it exposes."""
+        return self.source.kind == "gige" and bool(self.gige.trigger_source)
 
     @classmethod
     def settings_customise_sources(

@@ -126,7 +126,7 @@ def test_two_products_with_one_number_are_found(settings: Settings) -> None:
         (SourceSettings(kind="camera", uri="/dev/video99"), "/dev/video99"),
         (SourceSettings(kind="video", uri="nowhere.mp4"), "nowhere.mp4"),
         (SourceSettings(kind="rtsp", uri=f"rtsp://127.0.0.1:{free_port()}/x"), "check cable"),
-        (SourceSettings(kind="gige", uri="1"), "is not in this build"),
+        (SourceSettings(kind="gige"), "linewatch cameras lists those that answer"),
         (SourceSettings(kind="simulator", uri="sede=1"), "did you mean seed?"),
     ],
 )

@@ -31,6 +31,7 @@ ONLY = {
     "flask": ("web",),
     "waitress": ("web",),
     "iotcore": ("broker",),
+    "gi": ("sources",),
     "typer": ("cli", "cli_models", "cli_options", "demo", "training"),
     "tensorflow": ("training",),
     "keras": ("training",),

@@ -6,16 +6,20 @@ from typing import Protocol, Self
 
 from linewatch.domain import Frame
 from linewatch.errors import ConfigError
-from linewatch.settings import SourceSettings
+from linewatch.settings import GigeSettings, SourceSettings
 from linewatch.sources.folder import FolderSource
+from linewatch.sources.gige import GigeCamera, Waiting
 from linewatch.sources.opencv import VideoFile, open_camera, open_rtsp
 from linewatch.sources.simulator import Simulator
+
+__all__ = ["Source", "Waiting", "open_source"]
 
 _MEANING = {
     "folder": "name a folder with pictures",
     "video": "name a video file",
     "camera": "write its index, such as 0, or its path, such as /dev/video0",
     "rtsp": "write rtsp://host:554/path",
+    "gige": "write the camera's id or address; linewatch cameras lists those that answer",
 }
 
 
@@ -39,13 +43,17 @@ class Source(Protocol):
     def read(self) -> Frame | None:
         """Wait for the next frame; None at the end of a recording.
 
-        Raises CameraLost when the device stays silent longer than its read time-out.
+        Raises CameraLost when the device stays silent longer than its read time-out; and Waiting,
+        from time to time, while a camera with a trigger of its own has had no reason to expose.
         A picture that cannot be decoded is a Frame with fault BAD_PICTURE, never an exception.
         """
 
 
-def open_source(settings: SourceSettings) -> Source:
-    """Return the source that the settings ask for, not entered yet. Raises ConfigError."""
+def open_source(settings: SourceSettings, gige: GigeSettings | None = None) -> Source:
+    """Return the source that the settings ask for, not entered yet. Raises ConfigError.
+
+    `gige` is what a GigE Vision camera is told, nothing by default.
+    """
     timeouts = {"open_timeout_s": settings.open_timeout_s, "read_timeout_s": settings.read_timeout_s}
     if not settings.uri and settings.kind in _MEANING:
         raise ConfigError(f"source.uri is empty; {_MEANING[settings.kind]}")
@@ -61,6 +69,4 @@ def open_source(settings: SourceSettings) -> Source:
         case "rtsp":
             return open_rtsp(settings.uri, **timeouts)
         case "gige":
-            raise ConfigError(
-                "source.kind 'gige' is not in this build; use camera, rtsp, folder, video or simulator"
-            )
+            return GigeCamera(settings.uri, gige or GigeSettings(), read_timeout_s=settings.read_timeout_s)
