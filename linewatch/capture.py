@@ -47,14 +47,16 @@ class Occasions(Protocol):
 class FreeRun:
     """Every frame is an exposure, at most `fps` a second; 0 is as fast as they come.
 
-    A recording waits for its next turn. A camera does not: frames between two turns are read,
-    so that nothing stale stays in its buffer, and are no exposures; unless `every` says that the
+    A recording waits for its next turn, and for one of the `places` in the line if they are limited:
+    whoever records a part gives its place back. A camera does not wait: frames between two turns are
+    read, so that nothing stale stays in its buffer, and are no exposures; unless `every` says that the
     camera has a trigger of its own, and each of its frames shows a part.
     """
 
-    def __init__(self, fps: float, *, every: bool = False) -> None:
+    def __init__(self, fps: float, *, every: bool = False, places: threading.Semaphore | None = None) -> None:
         self._period_s = 1 / fps if fps else 0.0
         self._every = every
+        self._places = places
 
     def frames(self, reader: Reader, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
         """Yield frames at the pace."""
@@ -62,6 +64,9 @@ class FreeRun:
         while not stop.is_set():
             if not reader.live and pause_until(due, stage, stop):
                 return
+            if self._places and not reader.pending and not self._places.acquire(timeout=IDLE_S):
+                stage.beat()
+                continue
             try:
                 frame = reader.read(IDLE_S)
             except NotYet:

@@ -11,7 +11,9 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 from linewatch import links, systemd
 from linewatch.announcer import Announcer
@@ -44,6 +46,7 @@ from linewatch.web.server import WebServer
 log = logging.getLogger(__name__)
 
 PREPARE_S = 60.0  # A large model from a slow disk takes its time, and holds up no part.
+PLACES = 3  # Of a recording at full speed: a part looked at, one in the graph, one recorded.
 PATIENCE = 0.75  # Of the deadline: the rest is for telling the PLC that no picture came.
 GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for goodbyes, and for a broker that hangs.
 
@@ -83,14 +86,8 @@ def run(
         clock = CautiousClock()
         evidence = Evidence(settings.evidence, utc_s=clock.utc_s)
 
-        # What cannot wait sheds its oldest picture; a recording at full speed can wait, and must:
-        # frames that queue only grow old.
-        patient = not live and source.fps == 0
-        frames = Lane[Frame]("frames", 1 if patient else limits.frames_max, shed=None if patient else _shed)
-        examined = Lane[Examined]("examined", 1)
-        inspections = Lane[Inspection]("inspections", limits.inspections_max)  # Full: judging waits.
-        triggers = Lane[Trigger]("triggers", 1)  # Full: the trigger is refused as busy.
-        for lane in (frames, examined, inspections, triggers):
+        lanes = _Lanes.of(settings, live)
+        for lane in (lanes.frames, lanes.examined, lanes.inspections, lanes.triggers):
             metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
 
         inspector = Inspector(station, metrics, frame_age_ms_max=limits.frame_age_ms_max)
@@ -99,14 +96,14 @@ def run(
             station,
             changeover,
             partial(products, settings.models.recipes),
-            triggers if is_triggered(settings) else None,
+            lanes.triggers if is_triggered(settings) else None,
             metrics,
         )
         announcer = Announcer(
             station.snapshot,
             outbox=journal.undelivered_count,
             beats=lambda: inspect.beats,
-            busy=lambda: len(frames) + len(examined) + len(inspections) > 0 or inspect.busy_s() > 0,
+            busy=lambda: lanes.parts_waiting > 0 or inspect.busy_s() > 0,
         )
         live_link = links.live_link(
             settings, station, commands, announcer, metrics, failed=lambda: group.failed
@@ -127,11 +124,12 @@ def run(
             metrics,
             deadline_ms=limits.deadline_ms,
             afterwards=shadow.offer,
+            places=lanes.places,
         )
         capture = Capture(
             partial(open_source, source, settings.gige),
-            _occasions(settings, triggers, station),
-            frames,
+            _occasions(settings, lanes, station),
+            lanes.frames,
             station,
             metrics,
             stop,
@@ -155,14 +153,16 @@ def run(
 
         def record(me: Stage) -> None:
             with commands, shadow.trials:  # The last part recorded, nothing more can be asked.
-                consume(me, inspections, recorder.record)
+                consume(me, lanes.inspections, recorder.record)
                 station.intend(State.STOPPED, "stopped")
 
-        inspect = stage("inspect", lambda me: transform(me, examined, inspector.inspect, inspections))
+        inspect = stage(
+            "inspect", lambda me: transform(me, lanes.examined, inspector.inspect, lanes.inspections)
+        )
         group = StageGroup(
             line=[
                 stage("capture", capture.run),
-                stage("examine", lambda me: transform(me, frames, inspector.examine, examined)),
+                stage("examine", lambda me: transform(me, lanes.frames, inspector.examine, lanes.examined)),
                 inspect,
                 stage("record", record),
             ],
@@ -210,21 +210,49 @@ def run(
         log.info("stopped boot=%d last_seq=%d", journal.boot, station.snapshot().last_seq)
 
 
-def _watch(metrics: Metrics, *lanes: Lane[Frame] | Lane[Inspection] | Lane[Trigger]) -> None:
-    for lane in lanes:
-        metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
+@dataclass(frozen=True)
+class _Lanes:
+    """The belts between the threads, each with what happens when it is full."""
+
+    frames: Lane[Frame]
+    examined: Lane[Examined]  # Full: looking at the next one waits.
+    inspections: Lane[Inspection]  # Full: judging waits.
+    triggers: Lane[Trigger]  # Full: the trigger is refused as busy.
+    places: threading.Semaphore | None  # In the line, if they are limited.
+
+    @classmethod
+    def of(cls, settings: Settings, live: bool) -> Self:
+        """Choose what a full line does to the next frame.
+
+        What cannot wait sheds its oldest picture; a recording at full speed can wait, and must: parts
+        that queue only grow late.
+        """
+        limits = settings.limits
+        patient = not live and settings.source.fps == 0
+        return cls(
+            frames=Lane("frames", 1 if patient else limits.frames_max, shed=None if patient else _shed),
+            examined=Lane("examined", 1),
+            inspections=Lane("inspections", limits.inspections_max),
+            triggers=Lane("triggers", 1),
+            places=threading.Semaphore(PLACES) if patient and settings.trigger.mode == "free" else None,
+        )
+
+    @property
+    def parts_waiting(self) -> int:
+        """How many parts are between two threads."""
+        return len(self.frames) + len(self.examined) + len(self.inspections)
 
 
-def _occasions(settings: Settings, triggers: Lane[Trigger], station: Station) -> Occasions:
+def _occasions(settings: Settings, lanes: _Lanes, station: Station) -> Occasions:
     """Return when to expose. Raises ConfigError."""
     match settings.trigger.mode:
         case "mqtt":
-            return Triggered(triggers, PATIENCE * settings.limits.deadline_ms / 1000)
+            return Triggered(lanes.triggers, PATIENCE * settings.limits.deadline_ms / 1000)
         case "part":
             trigger = settings.trigger
             return PartTriggered(trigger.axis, settings.source.fps, station, empty_belt(trigger))
         case "free":
-            return FreeRun(settings.source.fps, every=settings.hardware_triggered)
+            return FreeRun(settings.source.fps, every=settings.hardware_triggered, places=lanes.places)
 
 
 def _shed(frame: Frame) -> Frame:

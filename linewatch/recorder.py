@@ -5,6 +5,7 @@ a verdict names is there when the verdict arrives, and what the PLC read is in t
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ class Recorder:
         *,
         deadline_ms: int,
         afterwards: Callable[[Verdict, Inspection], None] = lambda _verdict, _inspection: None,
+        places: threading.Semaphore | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._station = station
@@ -81,6 +83,7 @@ class Recorder:
         self._metrics = metrics
         self._deadline_ns = deadline_ms * 1_000_000
         self._afterwards = afterwards  # Must not wait.
+        self._places = places  # In the line, if they are limited: given back part by part.
         self._clock_ns = clock_ns
         self.latest: Latest | None = None
 
@@ -110,6 +113,8 @@ class Recorder:
         if verdict.image and inspection.frame.image is not None:
             self._keep(verdict.image, inspection.frame.image)
         self._afterwards(verdict, inspection)
+        if self._places:
+            self._places.release()
 
     def _verdict(self, inspection: Inspection) -> Verdict:
         station = self._station.snapshot()

@@ -89,6 +89,25 @@ def test_frames_between_two_turns_of_a_camera_are_no_exposures() -> None:
     assert 9 <= len(exposed) <= 11
 
 
+def test_a_recording_waits_for_a_place_in_the_line() -> None:
+    """A picture is read only when the line has room: none grows late in a queue."""
+    places = threading.Semaphore(2)
+    rig = Rig(*(frame(n) for n in range(1, 6)), occasions=FreeRun(0, places=places))
+    running = threading.Thread(target=rig.run)
+    running.start()
+
+    wait_until(lambda: len(rig.frames) == 2)
+    assert rig.source.read_count == 2
+    places.release()
+    wait_until(lambda: len(rig.frames) == 3)
+    assert rig.source.read_count == 3
+    places.release(3)
+    running.join(30)
+
+    assert not running.is_alive()
+    assert rig.source.read_count == 5 + 1  # And the end.
+
+
 def test_a_trigger_gets_the_first_frame_captured_after_it() -> None:
     """A frame older than its trigger does not show the part."""
     triggers = Lane[Trigger]("triggers", 1)
