@@ -6,10 +6,12 @@ decoder that falls over takes its process with it: neither may touch the line.
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -35,6 +37,8 @@ log = logging.getLogger(__name__)
 ASSESS_S = 20.0  # From the first picture, which waits for the model, to its verdict.
 IDLE_S = 120.0  # Without a picture for this long the process ends and gives its memory back.
 END_S = 5.0
+REST_S_MAX = 2.0
+BESIDE_A_LINE = 0.05  # Share of the time: 95 parts of 100 have the machine to themselves.
 HEATMAP_SIDE_PX = 1600  # For people to look at: a 50 megapixel overlay would help nobody.
 UPLOAD = "upload"  # Its own name, never the user's.
 # First of all, so that every thread of the libraries stands back, too.
@@ -56,15 +60,21 @@ _KINDS: dict[str, tuple[type[LinewatchError], Callable[[str], LinewatchError]]] 
 
 
 class Assessor:
-    """Judges one picture at a time; any thread may call. Leaving the `with` block ends its process."""
+    """Judges one picture at a time; any thread may call. Leaving the `with` block ends its process.
 
-    def __init__(self, models: ModelsSettings, station: str) -> None:
+    `share` of the time is the most that it works, 0 to 1: cores share caches and more, so what it does
+    slows the line down whatever its priority. After each picture it rests accordingly, 2 s at most.
+    """
+
+    def __init__(self, models: ModelsSettings, station: str, *, share: float = 1.0) -> None:
         places = {
             "models": {"path": str(models.path), "recipes": str(models.recipes), "threads": models.threads},
             "station": station,
         }
         self._command = [sys.executable, "-c", _PROGRAM, json.dumps(places)]
         self._assess_s = ASSESS_S
+        self._rest_ratio = (1 - share) / share
+        self._rested_s = -math.inf
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._rest: threading.Timer | None = None
@@ -87,7 +97,13 @@ class Assessor:
         with self._lock:
             if self._rest is not None:
                 self._rest.cancel()
-            answer, jpeg = self._ask({"product": product, "version": version}, data)
+            time.sleep(max(0.0, self._rested_s - time.monotonic()))
+            started_s = time.monotonic()
+            try:
+                answer, jpeg = self._ask({"product": product, "version": version}, data)
+            finally:
+                ended_s = time.monotonic()
+                self._rested_s = ended_s + min(REST_S_MAX, self._rest_ratio * (ended_s - started_s))
             self._rest = threading.Timer(IDLE_S, self.rest)
             self._rest.daemon = True
             self._rest.start()

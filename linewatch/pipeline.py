@@ -17,7 +17,7 @@ from typing import Self
 
 from linewatch import links, systemd
 from linewatch.announcer import Announcer
-from linewatch.assessor import Assessor
+from linewatch.assessor import BESIDE_A_LINE, Assessor
 from linewatch.capture import Capture, FreeRun, Occasions, Trigger, Triggered, is_triggered
 from linewatch.changeover import Changeover
 from linewatch.clock import CautiousClock
@@ -184,7 +184,7 @@ def run(
             inspector,
             commands,
             settings.models,
-            parts.enter_context(Assessor(settings.models, settings.station.name)),
+            parts.enter_context(Assessor(settings.models, settings.station.name, share=BESIDE_A_LINE)),
             latest=lambda: recorder.latest,
             alive=lambda: not group.failed and group.stalled() is None,
         )

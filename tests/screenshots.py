@@ -59,8 +59,7 @@ def main() -> None:
 def photograph_all(browser: Browser, daemon: Daemon, folder: Path, out: Path) -> None:
     """Go from page to page as an operator does."""
     browser.look(*DESKTOP)
-    browser.open(daemon.address + "/review")
-    browser.wait_for("document.querySelector('.sign-in, .choice')")
+    browser.open(daemon.address + "/products")
     browser.ask(f"document.querySelector('#token').value = {TOKEN!r}")
     browser.submit(".sign-in button")
     browser.open(daemon.address + "/")

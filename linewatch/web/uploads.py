@@ -31,10 +31,11 @@ class Uploads:
 
         Aborts with 400, 404, 409, 413 or 503 and one sentence when that cannot be done.
         """
-        product, data = self._read_form()
+        # Before the form is read: sending somebody away must cost next to nothing.
         if not self._waiting.acquire(blocking=False):
             abort(503, self._texts["error_busy"])
         try:
+            product, data = self._read_form()
             with self._judging:
                 result = self._judge(product, data)
         finally:

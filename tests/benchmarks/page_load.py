@@ -5,7 +5,7 @@
 A daemon runs the simulated line with mosquitto beside it. Idle and busy phases take turns, so that
 what else the machine does falls on both. Every client is a browser that asks for the live view and
 its picture each second and uploads a picture as often, all at once. The clients run in a process of
-low priority, because on a real station they are other people's machines. Latency is what a
+the lowest priority, because on a real station they are other people's machines. Latency is what a
 subscriber sees: arrival of the live verdict minus the time of capture.
 """
 
@@ -125,7 +125,7 @@ class Subscriber:
 
 def be_clients(address: str, count: int) -> None:
     """Poll and upload from `count` threads until the input ends; print how often there was which answer."""
-    os.nice(19)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     answers: Counter[str] = Counter()
     stop = threading.Event()
     body, content_type = upload(cv2.imencode(".png", render(1, 1, "scratch"))[1].tobytes(), "demo")
