@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 ASSESS_S = 20.0  # From the first picture, which waits for the model, to its verdict.
 IDLE_S = 120.0  # Without a picture for this long the process ends and gives its memory back.
 END_S = 5.0
-REST_S_MAX = 2.0
+PAUSE_S_MAX = 2.0
 BESIDE_A_LINE = 0.05  # Share of the time: 95 parts of 100 have the machine to themselves.
 HEATMAP_SIDE_PX = 1600  # For people to look at: a 50 megapixel overlay would help nobody.
 UPLOAD = "upload"  # Its own name, never the user's.
@@ -63,7 +63,7 @@ class Assessor:
     """Judges one picture at a time; any thread may call. Leaving the `with` block ends its process.
 
     `share` of the time is the most that it works, 0 to 1: cores share caches and more, so what it does
-    slows the line down whatever its priority. After each picture it rests accordingly, 2 s at most.
+    slows the line down whatever its priority. After each picture it pauses accordingly, 2 s at most.
     """
 
     def __init__(self, models: ModelsSettings, station: str, *, share: float = 1.0) -> None:
@@ -73,11 +73,11 @@ class Assessor:
         }
         self._command = [sys.executable, "-c", _PROGRAM, json.dumps(places)]
         self._assess_s = ASSESS_S
-        self._rest_ratio = (1 - share) / share
-        self._rested_s = -math.inf
+        self._pause_ratio = (1 - share) / share
+        self._pause_ends_s = -math.inf
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._rest: threading.Timer | None = None
+        self._idle: threading.Timer | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +85,7 @@ class Assessor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.rest()
+        self.end()
 
     def inspect(self, product: str, data: bytes, version: str = "") -> tuple[Verdict, bytes]:
         """Return the verdict on an encoded picture, and its heatmap as JPEG, b"" when nothing was scored.
@@ -95,27 +95,27 @@ class Assessor:
         prepared or its recipe does not fit the picture, and LinewatchError when it takes too long.
         """
         with self._lock:
-            if self._rest is not None:
-                self._rest.cancel()
-            time.sleep(max(0.0, self._rested_s - time.monotonic()))
+            if self._idle is not None:
+                self._idle.cancel()
+            time.sleep(max(0.0, self._pause_ends_s - time.monotonic()))
             started_s = time.monotonic()
             try:
                 answer, jpeg = self._ask({"product": product, "version": version}, data)
             finally:
                 ended_s = time.monotonic()
-                self._rested_s = ended_s + min(REST_S_MAX, self._rest_ratio * (ended_s - started_s))
-            self._rest = threading.Timer(IDLE_S, self.rest)
-            self._rest.daemon = True
-            self._rest.start()
+                self._pause_ends_s = ended_s + min(PAUSE_S_MAX, self._pause_ratio * (ended_s - started_s))
+            self._idle = threading.Timer(IDLE_S, self.end)
+            self._idle.daemon = True
+            self._idle.start()
         if "error" in answer:
             raise _KINDS[answer["error"]][1](answer["sentence"])
         return _verdict(answer["verdict"]), jpeg
 
-    def rest(self) -> None:
+    def end(self) -> None:
         """End the process; the next picture starts another."""
         with self._lock:
-            if self._rest is not None:
-                self._rest.cancel()
+            if self._idle is not None:
+                self._idle.cancel()
             self._end()
 
     def _ask(self, question: dict[str, str], data: bytes) -> tuple[dict[str, Any], bytes]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from linewatch.assessor import HEATMAP_SIDE_PX, REST_S_MAX, Assessor
+from linewatch.assessor import HEATMAP_SIDE_PX, PAUSE_S_MAX, Assessor
 from linewatch.domain import Reason, Result
 from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeError
 from linewatch.offline import inspect_files
@@ -186,7 +186,7 @@ def test_a_picture_that_takes_too_long_is_given_up(
         assert assessor._process is None
 
 
-def test_beside_a_line_it_rests_between_pictures(models: ModelsSettings) -> None:
+def test_beside_a_line_it_pauses_between_pictures(models: ModelsSettings) -> None:
     """Whoever uploads one picture after the other gets a share of the machine, not all of it."""
     teach(models)
     with Assessor(models, "station1", share=0.5) as assessor:
@@ -195,7 +195,7 @@ def test_beside_a_line_it_rests_between_pictures(models: ModelsSettings) -> None
         worked_s = time.monotonic() - started
         assessor.inspect("demo", png(part()))
 
-        assert time.monotonic() - started >= worked_s + min(REST_S_MAX, 0.9 * worked_s)
+        assert time.monotonic() - started >= worked_s + min(PAUSE_S_MAX, 0.9 * worked_s)
 
 
 def test_it_ends_with_its_block(models: ModelsSettings) -> None:

@@ -121,7 +121,7 @@ _TEXTS = {
     # Review
     "review_title": "Review",
     "review_lead": "Look again at parts the line held back, and say what they really are.",
-    "review_choose": "Choose by time, product or reason",
+    "review_choose": "Filter",
     "review_empty": "Nothing waits for review.",
     "review_empty_note": "Parts that fail or are unsure appear here.",
     "review_waiting": "{count} waiting",
