@@ -218,7 +218,7 @@ class Capture:
         self._backoff.reset()
 
     def _expose(self, frame: Frame) -> None:
-        self._seq += 1
+        self._seq += frame.view == 1
         self._metrics.frames_captured.inc()
         self._frames.put(replace(frame, seq=self._seq))
 

@@ -88,6 +88,8 @@ class Frame:
     part: str = ""
     simulated: bool = False
     fault: Reason = Reason.NONE
+    view: int = 1  # Which of the part's exposures, from 1 to
+    views: int = 1  # how many there are of it; all have one `seq` and get one verdict.
 
     def without_image(self, fault: Reason) -> Self:
         """Return what remains when the picture had to go: the exposure itself, and why."""
@@ -131,6 +133,7 @@ class Inspection:
     reason: Reason
     age_ms: int  # Frame age when scoring began.
     scored: Scored | None = None
+    others: tuple[Frame, ...] = ()  # The part's other views, which are not worse than this one.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,9 @@ COUNT_S = 0.02  # Spent counting old pictures in one step.
 HALF_AGE_S = 60.0  # An unfinished file this old has nobody who finishes it.
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_NAME = re.compile(r"(\d{4}-\d\d-\d\d)/(pass|fail|unsure|error)/(\d+)-(\d+)\.(png|jpg)", re.ASCII)
+_NAME = re.compile(
+    r"(\d{4}-\d\d-\d\d)/(pass|fail|unsure|error)/(\d+)-(\d+)(?:\.view\d+)?\.(png|jpg)", re.ASCII
+)
 
 Shelf = tuple[str, Result]
 """Day as YYYY-MM-DD and result: the pictures of one folder."""

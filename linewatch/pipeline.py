@@ -40,6 +40,7 @@ from linewatch.signals import Signals
 from linewatch.sources import open_source
 from linewatch.stages import Stage, StageGroup, consume, transform
 from linewatch.station import Station
+from linewatch.views import SeveralViews, Views
 from linewatch.web.app import create_app
 from linewatch.web.server import WebServer
 
@@ -157,7 +158,8 @@ def run(
                 station.intend(State.STOPPED, "stopped")
 
         inspect = stage(
-            "inspect", lambda me: transform(me, lanes.examined, inspector.inspect, lanes.inspections)
+            "inspect",
+            lambda me: transform(me, lanes.examined, Views(inspector.inspect).inspect, lanes.inspections),
         )
         group = StageGroup(
             line=[
@@ -244,10 +246,19 @@ class _Lanes:
 
 
 def _occasions(settings: Settings, lanes: _Lanes, station: Station) -> Occasions:
-    """Return when to expose. Raises ConfigError."""
+    """Return when to expose, and how often. Raises ConfigError."""
+    once, views = _first_occasions(settings, lanes, station), settings.trigger.views
+    return once if views == 1 else SeveralViews(once, views, _patience_s(settings))
+
+
+def _patience_s(settings: Settings) -> float:
+    return PATIENCE * settings.limits.deadline_ms / 1000
+
+
+def _first_occasions(settings: Settings, lanes: _Lanes, station: Station) -> Occasions:
     match settings.trigger.mode:
         case "mqtt":
-            return Triggered(lanes.triggers, PATIENCE * settings.limits.deadline_ms / 1000)
+            return Triggered(lanes.triggers, _patience_s(settings))
         case "part":
             trigger = settings.trigger
             return PartTriggered(trigger.axis, settings.source.fps, station, empty_belt(trigger))

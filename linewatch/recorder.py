@@ -112,6 +112,9 @@ class Recorder:
         _log_line(verdict)
         if verdict.image and inspection.frame.image is not None:
             self._keep(verdict.image, inspection.frame.image)
+            for other in inspection.others:
+                if other.image is not None:
+                    self._keep(view_name(verdict.image, other.view), other.image)
         self._afterwards(verdict, inspection)
         if self._places:
             self._places.release()
@@ -203,6 +206,12 @@ class Recorder:
             self._metrics.score_ratio.labels(verdict.station, verdict.product).observe(ratio)
         if verdict.late:
             self._metrics.deadline_misses.inc()
+
+
+def view_name(name: str, view: int) -> str:
+    """Return the path of another view of the part whose picture is called `name`: 41-1023.view2.png."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.view{view}{dot}{suffix}"
 
 
 def _log_line(verdict: Verdict) -> None:

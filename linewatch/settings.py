@@ -99,6 +99,7 @@ class TriggerSettings(Section):
 
     mode: Literal["free", "mqtt", "part"] = "free"
     axis: Literal["x", "y"] = "x"  # How the belt runs: parts cross the picture sideways, or up and down.
+    views: Annotated[int, Field(ge=1, le=16)] = 1  # Exposures of each part; the worst one counts.
     background: Path | None = None  # Pictures of the empty belt; without them it is learnt at start.
 
     @model_validator(mode="before")
