@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +38,12 @@ WARM_UP_S = 2.0
 MEASURE_S = 10.0
 ENGINE_S = 4.0
 PICTURES = 64
+RATES = (5, 10, 20, 40)  # Parts a second.
 LOAD = 0.5  # Share of the engine's rate at which latency is measured: a line with room to spare.
 READY_S = 60.0
 BROKER_S = 5.0
 
-Figures = dict[str, float | str]
+Figures = Mapping[str, float | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,7 @@ def measure(settings: Settings, config: Path) -> Figures:
     daemon as fast as it can, broker and journal included. Latency: the daemon at half the engine's
     rate, seen by a subscriber: arrival minus capture.
     """
-    if settings.source.kind not in ("simulator", "folder"):
-        raise UsageError("bench needs source.kind simulator or folder: a camera sets its own pace")
+    _refuse_cameras(settings)
     prepared, bundle = prepare(settings.station.product, settings.models)
     pictures = _pictures(settings)
     engine = OpenVinoEngine(bundle.graph, threads=settings.models.threads)
@@ -89,7 +89,7 @@ def measure(settings: Settings, config: Path) -> Figures:
         engine_fps = 2 / (statistics.mean(before) + statistics.mean(after))
         paced_fps = round(LOAD * engine_fps, 1)
         with _daemon(settings, config, Path(folder) / "paced", broker_port, fps=paced_fps) as daemon:
-            latencies_ms = _latencies(settings, broker_port)
+            latencies_ms = [one.latency_ms for one in _listen(settings, broker_port)]
         step("Done")
     quantiles = statistics.quantiles(latencies_ms, n=100)
     return {
@@ -111,6 +111,47 @@ def measure(settings: Settings, config: Path) -> Figures:
     }
 
 
+def pace(settings: Settings, config: Path) -> list[Figures]:
+    """Let parts come at each of RATES a second, about 15 s each. Raises UsageError and LinewatchError.
+
+    A part counts as judged when it got PASS, FAIL or UNSURE, so in time; latency is exposure to a
+    subscriber, as in `measure`.
+    """
+    _refuse_cameras(settings)
+    figures: list[Figures] = []
+    with (
+        Progress(console=Console(stderr=True), transient=True) as progress,
+        tempfile.TemporaryDirectory(prefix="linewatch-bench-", dir=".") as folder,
+        _broker(Path(folder)) as (_, broker_port),
+    ):
+        for rate in progress.track(RATES, description="Parts at a pace"):
+            with _daemon(settings, config, Path(folder) / str(rate), broker_port, fps=rate):
+                heard = _listen(settings, broker_port)
+            latencies_ms = sorted(one.latency_ms for one in heard)
+            judged = sum(one.judged for one in heard)
+            quantiles = statistics.quantiles(latencies_ms, n=100)
+            figures.append(
+                {
+                    "parts/s": float(rate),
+                    "judged/s": round(judged / MEASURE_S, 1),
+                    "late": float(sum(one.late for one in heard)),
+                    "not judged": float(len(heard) - judged),
+                    "p50 ms": round(quantiles[49], 1),
+                    "p95 ms": round(quantiles[94], 1),
+                    "p99 ms": round(quantiles[98], 1),
+                    "max ms": round(latencies_ms[-1], 1),
+                }
+            )
+    return figures
+
+
+def pace_table(figures: list[Figures], deadline_ms: int) -> str:
+    """Return the figures for people, one line for each pace."""
+    lines = ["".join(f"{name:>12}" for name in figures[0])]
+    lines += ["".join(f"{value:>12g}" for value in row.values()) for row in figures]
+    return "\n".join([*lines, f"late: told after the deadline of {deadline_ms} ms; on {machine()}"])
+
+
 def table(figures: Figures) -> str:
     """Return the figures for people, one a line."""
     return "\n".join(f"{name:28}{value}" for name, value in figures.items())
@@ -122,6 +163,11 @@ def machine() -> str:
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     return f"{model}, {os.cpu_count()} cores, {system}"
+
+
+def _refuse_cameras(settings: Settings) -> None:
+    if settings.source.kind not in ("simulator", "folder"):
+        raise UsageError("bench needs source.kind simulator or folder: a camera sets its own pace")
 
 
 def _pictures(settings: Settings) -> list[Image]:
@@ -262,14 +308,24 @@ def _verdicts(daemon: Daemon) -> float:
     )
 
 
-def _latencies(settings: Settings, broker_port: int) -> list[float]:
-    """Return milliseconds from capture to arrival at a subscriber, for verdicts of MEASURE_S."""
-    seen: list[float] = []
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One verdict as a subscriber got it."""
+
+    latency_ms: float  # From capture to arrival.
+    late: bool
+    judged: bool
+
+
+def _listen(settings: Settings, broker_port: int) -> list[Heard]:
+    """Return the verdicts that a subscriber gets within MEASURE_S."""
+    seen: list[Heard] = []
 
     def arrived(incoming: Incoming) -> None:
         verdict = json.loads(incoming.payload)
         # The label is in whole milliseconds, cut off: on average half a millisecond early.
-        seen.append(time.time() * 1000 - verdict["captured_ms"] - 0.5)
+        latency_ms = time.time() * 1000 - verdict["captured_ms"] - 0.5
+        seen.append(Heard(latency_ms, bool(verdict["late"]), verdict["result"] != "ERROR"))
 
     mqtt = MqttSettings(port=broker_port)
     try:

@@ -92,12 +92,20 @@ def demo(
 def bench(
     config: NeededConfig,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    rate: Annotated[bool, typer.Option("--rate", help="At 5, 10, 20 and 40 parts a second instead.")] = False,
 ) -> None:
     """Measure the whole daemon against the bare engine, in one run on this machine."""
     from linewatch import bench as benchmark
     from linewatch import settings
 
-    figures = benchmark.measure(settings.load(config), config)
+    chosen = settings.load(config)
+    if rate:
+        paces = benchmark.pace(chosen, config)
+        typer.echo(benchmark.pace_table(paces, chosen.limits.deadline_ms))
+        if json_file is not None:
+            write_json(json_file, paces)
+        return
+    figures = benchmark.measure(chosen, config)
     typer.echo(benchmark.table(figures))
     if json_file is not None:
         write_json(json_file, figures)

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from linewatch.bench import _broker, _pictures, machine, measure, table
+from linewatch import bench
+from linewatch.bench import _broker, _pictures, machine, measure, pace, pace_table, table
 from linewatch.errors import ConfigError, LinewatchError, RecipeError, UsageError
 from linewatch.messages import Letter
 from linewatch.mqtt import Broker
@@ -28,6 +29,29 @@ def test_only_a_source_that_can_hurry_is_measured(tmp_path: Path) -> None:
     for kind in ("camera", "rtsp", "video"):
         with pytest.raises(UsageError, match="a camera sets its own pace"):
             measure(Settings(source=SourceSettings(kind=kind)), tmp_path / "x.toml")
+
+
+def test_parts_that_come_at_a_pace_are_all_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has a line for each pace, with how many were judged and how long that took."""
+    monkeypatch.setattr(bench, "RATES", (5, 10))
+    monkeypatch.setattr(bench, "WARM_UP_S", 0.5)
+    monkeypatch.setattr(bench, "MEASURE_S", 4.0)
+    for key, value in (("DEADLINE_MS", "5000"), ("FRAME_AGE_MS_MAX", "5000")):  # Others share these cores.
+        monkeypatch.setenv(f"LINEWATCH_LIMITS__{key}", value)
+    settings = Settings(mqtt=MqttSettings(base_topic="linewatch/bench"))
+    monkeypatch.setenv("LINEWATCH_MQTT__BASE_TOPIC", "linewatch/bench")
+    (tmp_path / "bench.toml").write_text("")
+
+    figures = pace(settings, tmp_path / "bench.toml")
+
+    assert [row["parts/s"] for row in figures] == [5, 10]
+    assert all(row["not judged"] == row["late"] == 0 for row in figures)
+    assert all(float(row["judged/s"]) >= 1 for row in figures)
+    lines = pace_table(figures, 200).splitlines()
+    assert lines[0].split()[:2] == ["parts/s", "judged/s"]
+    assert [line.split()[0] for line in lines[1:3]] == ["5", "10"]
+    with pytest.raises(UsageError, match="a camera sets its own pace"):
+        pace(Settings(source=SourceSettings(kind="rtsp")), tmp_path / "bench.toml")
 
 
 def test_what_is_missing_is_found_before_anything_runs(tmp_path: Path) -> None:
