@@ -1,7 +1,7 @@
 """Long trials of the daemon against a hostile world; prints tables.
 
-    python -m tests.chaos [outage kill disk overload changeover] [soak --minutes N] [--verdicts N] [--kills N]
-        [--seconds S] [--changes N] [--seed N] [--models DIR --recipes DIR --parts DIR DIR]
+    python -m tests.chaos [outage kill disk overload camera changeover] [soak --minutes N]
+        [--verdicts N] [--kills N] [--seconds S] [--changes N] [--seed N] [--models DIR --recipes DIR --parts DIR DIR]
 
 Real daemon, real mosquitto, real disks; the demo product at full speed. Without a name every trial
 but the soak. Exit status 1: a guarantee was broken; 2: a figure was missed, as on a busy machine.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos import changeover, disk, kill, outage, overload, soak
+from tests.chaos import camera, changeover, disk, kill, outage, overload, soak
 from tests.chaos.findings import Finding, show
 from tests.mosquitto import Mosquitto
 
@@ -25,6 +25,7 @@ TRIALS: dict[str, Trial] = {
     "kill": kill.trial,
     "disk": disk.trial,
     "overload": overload.trial,
+    "camera": camera.trial,
     "changeover": changeover.trial,
 }
 
