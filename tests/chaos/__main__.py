@@ -1,7 +1,8 @@
 """Long trials of the daemon against a hostile world; prints tables.
 
     python -m tests.chaos [outage kill disk overload camera changeover] [soak --minutes N]
-        [--verdicts N] [--kills N] [--seconds S] [--changes N] [--seed N] [--models DIR --recipes DIR --parts DIR DIR]
+        [--verdicts N] [--kills N] [--seconds S] [--changes N] [--seed N]
+        [--models DIR --recipes DIR --parts DIR DIR]
 
 Real daemon, real mosquitto, real disks; the demo product at full speed. Without a name every trial
 but the soak. Exit status 1: a guarantee was broken; 2: a figure was missed, as on a busy machine.
