@@ -52,7 +52,10 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     trials = TRIALS | {"soak": soak.trial}
     for name in options.trials:
         with _place() as (folder, broker):
-            yield from trials[name](options, folder, broker)
+            try:
+                yield from trials[name](options, folder, broker)
+            except Exception as error:  # noqa: BLE001 - what was found before is shown all the same
+                yield Finding(name, "the trial can be run to its end", repr(error), held=False)
 
 
 @contextmanager
