@@ -137,6 +137,44 @@ def write_bundle(
     return read_bundle(models, product, version)
 
 
+def write_variant(
+    models: Path, bundle: Bundle, calibration: Calibration, training: Mapping[str, Any], created: str
+) -> Bundle:
+    """Write a version with the same graph and samples and another calibration; return it.
+
+    `training` is added to the facts. Raises OSError when the disk refuses.
+    """
+    with tempfile.TemporaryDirectory(prefix="linewatch-variant-") as scratch:
+        content = Path(scratch) / "content"
+        shutil.copytree(bundle.folder, content)
+        (content / MANIFEST).unlink()
+        return write_bundle(
+            models,
+            bundle.product,
+            created=created,
+            input_shape=bundle.input_shape,
+            registration=bundle.registration,
+            calibration=calibration,
+            pictures=bundle.pictures,
+            golden=bundle.golden,
+            training={**bundle.training, **training},
+            content=content,
+        )
+
+
+def same_scores(models: Path, bundle: Bundle) -> frozenset[str]:
+    """Return the versions on disk whose scores can be compared: their graph and weights are the same."""
+    found = {bundle.version}
+    for version in versions(models, bundle.product):
+        try:
+            files = _read_manifest(models / bundle.product / version, bundle.product, version)["files"]
+        except RecipeError:
+            continue  # Nobody knows what it scored with.
+        if all(files.get(name) == bundle.files[name] for name in (GRAPH, WEIGHTS)):
+            found.add(version)
+    return frozenset(found)
+
+
 def versions(models: Path, product: str) -> list[str]:
     """Return the versions on disk, oldest first; empty if the product was never trained."""
     found = [path for path in (models / product).glob("*/" + MANIFEST) if _VERSION.match(path.parent.name)]

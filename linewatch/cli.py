@@ -188,31 +188,54 @@ def calibrate(
         Path | None, typer.Option(help="Good pictures that the model has not learnt from.")
     ] = None,
     bad: Annotated[Path | None, typer.Option(help="Defective ones, to see what is found.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="Foresee what changes for this many parts.")] = 1000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only foresee; change nothing.")] = False,
     config: Config = None,
 ) -> None:
-    """Set new thresholds without learning again; they go into the recipe."""
-    _needs_training_parts()
+    """Set new thresholds without learning again, from marked parts too; a new version becomes active."""
     from linewatch import settings
     from linewatch.training.progress import bar
-    from linewatch.training.recalibrate import recalibrate
+    from linewatch.training.recalibrate import adopt, describe, recalibrate
 
-    place = settings.load(config).models
+    chosen = settings.load(config)
     with bar() as progress:
-        done = recalibrate(
-            product, false_reject, place.path, place.recipes, good=good, bad=bad, progress=progress
+        proposal = recalibrate(
+            product,
+            false_reject,
+            chosen.models.path,
+            chosen.models.recipes,
+            good=good,
+            bad=bad,
+            journal=chosen.journal.path,
+            last=last,
+            threads=chosen.models.threads,
+            progress=progress,
         )
-    calibration = done.calibration
-    bound = "not yet known" if calibration.bound is None else f"at most {calibration.bound:.2%}"
-    typer.echo(f"threshold {calibration.threshold:.6g}, unsure above {calibration.unsure_threshold:.6g}")
+    typer.echo(describe(proposal))
+    if dry_run:
+        typer.echo("nothing was changed; without --dry-run these thresholds become active")
+        return
+    bundle, pins = adopt(chosen, proposal)
+    for line in pins:
+        typer.echo(f"now a comment in the recipe: {line.strip()}")
+    typer.echo(f"{product} {bundle.version} is active; back: linewatch models rollback {product}")
+
+
+@app.command()
+def marked(
+    product: Product,
+    out: Annotated[Path, typer.Option(help="Folder; the pictures go into good/ and defect/ in it.")],
+    config: Config = None,
+) -> None:
+    """Copy the pictures of parts that were marked good or defect, to train or evaluate with."""
+    from linewatch import settings
+    from linewatch.marks import copy_marked
+
+    chosen = settings.load(config)
+    copied = copy_marked(chosen.journal.path, chosen.evidence.path, product, out)
     typer.echo(
-        f"from {len(calibration.scores)} good pictures ({calibration.method}); false rejects {bound} (95 %)"
+        f"{copied['good']} good, {copied['defect']} defect in {out}; look through them before training"
     )
-    for point in done.points:
-        typer.echo(
-            f"threshold {point.threshold:.4g}: rejects {point.false_reject:.1%} of good, "
-            f"finds {point.recall:.1%} of defects, precision {point.precision:.1%}"
-        )
-    typer.echo(f"recipe: {done.recipe}")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from linewatch.errors import StorageFull
 from linewatch.journal_file import (
     COLUMNS,
     COMPARED,
+    FIELDS,
     Damaged,
     comparison_of,
     connect,
@@ -210,6 +211,18 @@ class JournalReader:
         """Return reviews, newest first; of several for one part the newest counts."""
         query = "SELECT at_ms, boot, seq, actual, note, who FROM reviews ORDER BY id DESC LIMIT ?"
         return [Review(*row) for row in self._rows(query, (limit,))]
+
+    def marked(self, product: str) -> list[tuple[Verdict, Review]]:
+        """Return a product's parts that somebody marked, with what was said last, newest first."""
+        columns = ", ".join(f"v.{name}" for name in COLUMNS.split(", "))
+        rows = self._rows(
+            f"SELECT {columns}, r.at_ms, r.boot, r.seq, r.actual, r.note, r.who "
+            "FROM reviews r JOIN verdicts v ON (v.boot, v.seq) = (r.boot, r.seq) "
+            "WHERE v.product = ? AND r.id IN (SELECT max(id) FROM reviews GROUP BY boot, seq) "
+            "ORDER BY r.id DESC",
+            (product,),
+        )
+        return [(verdict_of(row[: len(FIELDS)]), Review(*row[len(FIELDS) :])) for row in rows]
 
     def comparisons(self, product: str, trial_model: str, limit: int) -> list[Comparison]:
         """Return what a model on trial said beside the line, newest first."""

@@ -116,15 +116,19 @@ def write_recipe(recipes: Path, product: str) -> Path:
     return path
 
 
-def write_thresholds(recipes: Path, product: str, threshold: float, unsure_threshold: float) -> Path:
-    """Put both thresholds into a product's recipe, whatever else it says. Raises RecipeError."""
+def follow_model(recipes: Path, product: str) -> list[str]:
+    """Let a recipe follow the active model: what it pins becomes a comment; return those lines.
+
+    Raises RecipeError.
+    """
     path = write_recipe(recipes, product)
     lines = path.read_text(encoding="utf-8").splitlines()
-    lines = [line for line in lines if not re.match(r"\s*(unsure_)?threshold\s*=", line)]
-    lines += [f"threshold = {threshold:.6g}", f"unsure_threshold = {unsure_threshold:.6g}"]
-    _write(path, "\n".join(lines) + "\n")
-    _read_toml(path, product)
-    return path
+    pins = [line for line in lines if re.match(r"\s*((unsure_)?threshold\s*=|model\s*=(?!\s*.active))", line)]
+    if pins:
+        lines = [f"# {line}  # Until calibrated." if line in pins else line for line in lines]
+        _write(path, "\n".join(lines) + "\n")
+        _read_toml(path, product)
+    return pins
 
 
 _TEMPLATE = """\

@@ -53,10 +53,12 @@ def teach(
     golden: Sequence[tuple[Image, Result, float]] | None = None,
     registration: Registration | None = None,
     created: str = "2026-11-22T10:00:00+00:00",
+    scores: tuple[float, ...] = (0.5, 0.9),
 ) -> Bundle:
     """Write and activate a version of `product`, with a recipe; threshold 2.0, unsure from 1.5.
 
-    `level` is the grey of its good parts. `golden` are its samples with their recorded scores.
+    `level` is the grey of its good parts. `golden` are its samples with their recorded scores,
+    `scores` those that its calibration rests on.
     """
     samples = golden if golden is not None else [(part(), Result.PASS, 0.0), (part(30), Result.FAIL, 3.0)]
     with TemporaryDirectory() as scratch:
@@ -73,7 +75,7 @@ def teach(
             created=created,
             input_shape=(SIDE_PX, SIDE_PX),
             registration=registration,
-            calibration=Calibration(2.0, 1.5, 0.01, None, "test", (0.5, 0.9)),
+            calibration=Calibration(2.0, 1.5, 0.01, None, "test", scores),
             pictures=PictureStatistics((60.0, 100.0, 140.0), (0.0, 0.0, 0.0)),
             golden=tuple(
                 Golden(name, expected, raw) for name, (_, expected, raw) in zip(names, samples, strict=True)

@@ -14,7 +14,7 @@ from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from tests.bundles import models_in, teach
 
 COMMANDS = {
-    "run", "check", "train", "calibrate", "evaluate", "inspect", "capture", "bench", "demo",
+    "run", "check", "train", "calibrate", "marked", "evaluate", "inspect", "capture", "bench", "demo",
     "models list", "models show", "models verify", "models activate", "models rollback",
     "models try", "models compare", "models promote", "models discard",
 }  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 
 from linewatch.domain import Reason, Result
 from linewatch.errors import RecipeError
-from linewatch.recipe import Recipe, judge, load_recipe, looked_at, products, write_recipe, write_thresholds
+from linewatch.recipe import Recipe, follow_model, judge, load_recipe, looked_at, products, write_recipe
 from linewatch.settings import ModelsSettings
 from tests.bundles import models_in, teach
 
@@ -106,14 +106,18 @@ def test_two_products_cannot_share_a_number(tmp_path: Path) -> None:
         products(tmp_path)
 
 
-def test_new_thresholds_leave_the_rest_of_a_recipe_alone(models: ModelsSettings) -> None:
-    """Comments and other keys stay; old thresholds go."""
-    _write(models, "# Ask Ada.\nindex = 5\nthreshold = 9.0\nroi = [1, 2, 30, 40]\n")
+def test_a_recipe_that_follows_its_model_again_keeps_what_it_pinned_as_comments(
+    models: ModelsSettings,
+) -> None:
+    """Nothing is lost, and everything else stays as it is."""
+    _write(models, '# Ask Ada.\nindex = 5\nthreshold = 9.0\nmodel = "0a1b2c3d"\nroi = [1, 2, 30, 40]\n')
 
-    path = write_thresholds(models.recipes, "demo", 3.0, 2.5)
+    pins = follow_model(models.recipes, "demo")
 
-    text = path.read_text()
-    assert text.startswith("# Ask Ada.\nindex = 5\nroi")
+    assert pins == ["threshold = 9.0", 'model = "0a1b2c3d"']
+    text = (models.recipes / "demo.toml").read_text()
+    assert text.startswith("# Ask Ada.\nindex = 5\n# threshold = 9.0  # Until calibrated.\n# model")
     assert looked_at(models.recipes, "demo") == ((1, 2, 30, 40), None)
-    recipe, _ = load_recipe(models.recipes, "demo", models.path)
-    assert (recipe.threshold, recipe.unsure_threshold) == (3.0, 2.5)
+    recipe, bundle = load_recipe(models.recipes, "demo", models.path)
+    assert (recipe.threshold, recipe.model) == (2.0, bundle.version)
+    assert follow_model(models.recipes, "demo") == []

@@ -7,21 +7,23 @@ import cv2
 import numpy as np
 import pytest
 
-from linewatch.bundle import Bundle, active_version, versions
+from linewatch.bundle import GRAPH, WEIGHTS, Bundle, active_version, versions
 from linewatch.domain import Image, Result
 from linewatch.engine import OpenVinoEngine
 from linewatch.errors import ImageError, LinewatchError, RecipeError, UsageError
 from linewatch.golden import self_test
+from linewatch.lifecycle import roll_back
 from linewatch.offline import inspect_files
 from linewatch.pictures import read_image
 from linewatch.recipe import load_recipe
 from linewatch.scoring import Scorer
+from linewatch.settings import JournalSettings, ModelsSettings, Settings
 from linewatch.sources.simulator import render
 from linewatch.training.challenge import KINDS, spoil
 from linewatch.training.evaluate import evaluate
 from linewatch.training.images import open_folder
 from linewatch.training.model import Design
-from linewatch.training.recalibrate import recalibrate
+from linewatch.training.recalibrate import adopt, recalibrate
 from linewatch.training.train import PIXEL, train
 
 PRODUCT = "mini"
@@ -176,20 +178,30 @@ def test_the_same_picture_scores_the_same_everywhere(data: Path, home: Path, bun
 
 
 def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path, bundle: Bundle) -> None:
-    """New thresholds go into the recipe; the model's files stay as they are."""
-    _, before = load_recipe(home / "recipes", PRODUCT, home / "models")
-
+    """A version with the same graph and other thresholds becomes active; nothing does before that."""
+    settings = Settings(
+        models=ModelsSettings(path=home / "models", recipes=home / "recipes"),
+        journal=JournalSettings(path=home / "journal.db"),
+    )
     strict = recalibrate(
         PRODUCT, 0.2, home / "models", home / "recipes", bad=data / "test/missing", good=data / "train/good"
     )
-    lax = recalibrate(PRODUCT, 0.001, home / "models", home / "recipes")
+    lax = recalibrate(PRODUCT, 0.02, home / "models", home / "recipes")
+    assert load_recipe(home / "recipes", PRODUCT, home / "models")[1] == bundle
+
+    calibrated, _ = adopt(settings, lax)
 
     recipe, after = load_recipe(home / "recipes", PRODUCT, home / "models")
     assert strict.calibration.threshold < lax.calibration.threshold
-    assert recipe.threshold == pytest.approx(lax.calibration.threshold, rel=1e-5)
-    assert after == before
+    assert recipe.threshold == lax.calibration.threshold
+    assert after == calibrated != bundle
+    assert {name: after.files[name] for name in (GRAPH, WEIGHTS)} == {
+        name: bundle.files[name] for name in (GRAPH, WEIGHTS)
+    }
     assert strict.points[0].threshold == strict.calibration.threshold
     assert all(0 <= share <= 1 for p in strict.points for share in (p.false_reject, p.recall, p.precision))
+    assert roll_back(settings, PRODUCT) == (bundle.version, calibrated.version)
+    assert load_recipe(home / "recipes", PRODUCT, home / "models")[1] == bundle
 
 
 @pytest.mark.parametrize("kind", KINDS)

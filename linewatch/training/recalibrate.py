@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from linewatch.bundle import Calibration
+from linewatch.bundle import Bundle, Calibration, write_variant
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import NotRegistered
+from linewatch.errors import NotRegistered, StorageFull
+from linewatch.golden import self_test
+from linewatch.lifecycle import make_active
+from linewatch.marks import Marks, read_marks
 from linewatch.pictures import read_image
-from linewatch.recipe import load_recipe, write_thresholds
+from linewatch.recipe import Recipe, follow_model, load_recipe
 from linewatch.scoring import Scorer
+from linewatch.settings import Settings
 from linewatch.training.calibrate import calibrate
 from linewatch.training.images import find_pictures
 from linewatch.training.progress import Report, silent
@@ -30,11 +35,14 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Recalibrated:
-    """New thresholds, where they were written, and what they do."""
+class Proposal:
+    """New thresholds that nobody uses yet, and what they would do."""
 
+    bundle: Bundle  # What they are for.
     calibration: Calibration
-    recipe: Path
+    before: Recipe
+    after: Recipe
+    marks: Marks
     points: tuple[Point, ...]  # The chosen threshold first; empty without defects.
 
 
@@ -46,15 +54,18 @@ def recalibrate(
     *,
     good: Path | None = None,
     bad: Path | None = None,
+    journal: Path | None = None,
+    last: int = 1000,
     threads: int = 0,
     progress: Report = silent,
-) -> Recalibrated:
-    """Write thresholds for a wanted false-reject rate (0 to 1) into the product's recipe.
+) -> Proposal:
+    """Propose thresholds for a wanted false-reject rate (0 to 1); nothing is changed.
 
     They come from the scores of the good pictures in `good`, which the model must not have learnt
-    from, or from those it was calibrated with. `bad` holds defective pictures, directly or in
-    folders: they show what the thresholds find, and never move them. Raises UsageError,
-    RecipeError and ImageError.
+    from, or from those it was calibrated with; and from the parts in `journal` that were marked as
+    good, each like one picture more. `bad` holds defective pictures, directly or in folders: like
+    parts marked as defects they show what the thresholds find, and never move them. Raises
+    UsageError, RecipeError, ImageError and StorageFull.
     """
     recipe, bundle = load_recipe(recipes, product, models)
     scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
@@ -72,7 +83,9 @@ def recalibrate(
 
     unseen = bundle.calibration.scores if good is None else scores(find_pictures(good), "scoring good")
     registered = tuple(score for score in unseen if score != float("inf"))
-    calibration = calibrate(registered, false_reject)
+    marks = Marks() if journal is None else read_marks(journal, models, bundle, last)
+    marked = tuple(verdict.raw for verdict in marks.good)
+    calibration = replace(calibrate((*registered, *marked), false_reject), scores=registered)
     points: tuple[Point, ...] = ()
     if bad is not None:
         defects = scores(_below(bad), "scoring defects")
@@ -80,8 +93,58 @@ def recalibrate(
             _point(threshold, unseen, defects) for threshold in _thresholds(calibration.threshold, unseen)
         )
     progress("done", 1.0)
-    path = write_thresholds(recipes, product, calibration.threshold, calibration.unsure_threshold)
-    return Recalibrated(calibration, path, points)
+    after = replace(recipe, threshold=calibration.threshold, unsure_threshold=calibration.unsure_threshold)
+    return Proposal(bundle, calibration, recipe, after, marks, points)
+
+
+def describe(proposal: Proposal) -> str:
+    """Return what the thresholds rest on and what they would change, for people."""
+    calibration, marks = proposal.calibration, proposal.marks
+    bound = "not yet known" if calibration.bound is None else f"at most {calibration.bound:.2%}"
+    lines = [
+        f"threshold {calibration.threshold:.6g} (now {proposal.before.threshold:.6g}), "
+        f"unsure above {calibration.unsure_threshold:.6g} (now {proposal.before.unsure_threshold:.6g})",
+        f"from {len(calibration.scores)} good pictures and {len(marks.good)} parts marked good "
+        f"({calibration.method}); false rejects {bound} (95 %)",
+    ]
+    lines += [
+        f"threshold {point.threshold:.4g}: rejects {point.false_reject:.1%} of good, "
+        f"finds {point.recall:.1%} of defects, precision {point.precision:.1%}"
+        for point in proposal.points
+    ]
+    changes = marks.changes(proposal.after)
+    told = ", ".join(f"{number} from {was} to {now}" for (was, now), number in sorted(changes.items()))
+    if marks.last:
+        lines.append(f"of the last {len(marks.last)} parts it would have changed: {told or 'none'}")
+    if marks.defects:
+        found, before = marks.found(proposal.after), marks.found(proposal.before)
+        lines.append(f"of {len(marks.defects)} parts marked defect it finds {found} (now {before})")
+    return "\n".join(lines)
+
+
+def adopt(settings: Settings, proposal: Proposal) -> tuple[Bundle, list[str]]:
+    """Write a version with the proposed thresholds, prove it, and make it the active one.
+
+    Returns it, and the lines of the recipe that pinned a threshold or a model and are comments now.
+    `linewatch models rollback` undoes it. Raises RecipeError, also when a golden sample would be judged
+    wrongly, and StorageFull.
+    """
+    bundle, place = proposal.bundle, settings.models
+    facts = {
+        "calibrated_from": bundle.version,
+        "marked_good": [[verdict.boot, verdict.seq] for verdict in proposal.marks.good],
+    }
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        fresh = write_variant(place.path, bundle, proposal.calibration, facts, now)
+    except OSError as error:
+        raise StorageFull(place.path, f"{error.strerror}; check permissions and room") from error
+    # Before the recipe is touched: a threshold that lets a challenge sample pass is refused.
+    self_test(Scorer(fresh, OpenVinoEngine(fresh.graph, threads=place.threads)), proposal.after, fresh)
+    pins = follow_model(place.recipes, bundle.product)
+    why = f"calibrate to {proposal.calibration.false_reject:g} with {len(proposal.marks.good)} marked good"
+    make_active(settings, bundle.product, fresh.version, why)
+    return fresh, pins
 
 
 def _below(folder: Path) -> list[Path]:
