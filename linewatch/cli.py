@@ -133,13 +133,17 @@ def capture(
     out: Annotated[Path, typer.Option(help="Folder for the pictures; made if it is not there.")],
     count: Annotated[int, typer.Option(min=1, help="How many.")],
 ) -> None:
-    """Save frames of the configured source, to train with."""
+    """Save unlike frames of the configured source, to train with; shows light and sharpness meanwhile."""
     from linewatch import settings
     from linewatch.commission import save_frames
 
     chosen = settings.load(config)
-    saved = save_frames(chosen.source, out, count, chosen.gige)
-    typer.echo(f"{saved} frames in {out}; look through them and take out every bad part before training")
+    done = save_frames(chosen.source, out, count, chosen.gige)
+    typer.echo(f"{done.saved} frames in {out}; look through them and take out every bad part before training")
+    if done.skipped:
+        typer.echo(f"{done.skipped} were nearly the same as one of these and are not kept")
+    if done.enough:
+        typer.echo("more pictures would add little: enough variety is in")
 
 
 @app.command()

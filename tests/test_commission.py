@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from linewatch.commission import save_frames
+from linewatch.commission import IDLE_FRAMES_MAX, Captured, Variety, save_frames
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.settings import SourceSettings
 from linewatch.sources.simulator import render
@@ -18,9 +18,9 @@ def names(folder: Path) -> list[str]:
 
 def test_frames_are_saved_as_the_camera_saw_them(tmp_path: Path) -> None:
     """Without loss, in order, as many as were asked for."""
-    saved = save_frames(SourceSettings(uri="seed=3&defects=0"), tmp_path / "a/b", 2)
+    done = save_frames(SourceSettings(uri="seed=3&defects=0"), tmp_path / "a/b", 2)
 
-    assert (saved, names(tmp_path / "a/b")) == (2, ["000001.png", "000002.png"])
+    assert (done, names(tmp_path / "a/b")) == (Captured(2, 0, False), ["000001.png", "000002.png"])
     second = cv2.imread(str(tmp_path / "a/b/000002.png"))
     assert second is not None and np.array_equal(second, render(3, 2))
 
@@ -43,7 +43,7 @@ def test_exposures_without_a_picture_are_left_out(tmp_path: Path) -> None:
     (parts / "1.png").write_bytes(b"nothing")
     cv2.imwrite(str(parts / "2.png"), render(1, 1))
 
-    assert save_frames(SourceSettings(kind="folder", uri=str(parts)), tmp_path / "out", 9) == 1
+    assert save_frames(SourceSettings(kind="folder", uri=str(parts)), tmp_path / "out", 9).saved == 1
     assert names(tmp_path / "out") == ["000001.png"]
 
 
@@ -66,3 +66,50 @@ def test_a_full_disk_leaves_no_half_picture(small_disk: SmallDisk) -> None:
 
     kept = [cv2.imread(str(small_disk.folder / name)) for name in names(small_disk.folder)]
     assert kept and all(picture is not None and picture.shape == (512, 512, 3) for picture in kept)
+
+
+def test_a_looping_folder_without_a_readable_picture_ends_with_a_sentence(tmp_path: Path) -> None:
+    """It would give nothing for ever."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (parts / "1.png").write_bytes(b"nothing")
+    source = SourceSettings(kind="folder", uri=str(parts), loop=True)
+
+    with pytest.raises(LinewatchError, match=r"gave no picture; check source\.uri"):
+        save_frames(source, tmp_path / "out", 1)
+
+
+def test_a_picture_that_is_there_already_is_not_saved_again(tmp_path: Path) -> None:
+    """A part at rest teaches nothing new; a folder that only repeats itself ends."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    noise = np.random.default_rng(0).normal(0, 2, (320, 320, 3))
+    noisy = np.clip(np.rint(render(1, 1) + noise), 0, 255).astype(np.uint8)
+    for number, image in enumerate((render(1, 1), noisy, render(1, 2)), 1):
+        cv2.imwrite(str(parts / f"{number}.png"), image)
+
+    done = save_frames(SourceSettings(kind="folder", uri=str(parts), loop=True), tmp_path / "out", 9)
+
+    assert (done.saved, done.skipped) == (2, IDLE_FRAMES_MAX + 1)
+    assert names(tmp_path / "out") == ["000001.png", "000002.png"]
+
+
+def test_enough_variety_is_told_once_new_pictures_fill_no_gap() -> None:
+    """While the light wanders slowly the gaps close; parts that differ by chance do from the first on."""
+    grey = np.full((64, 64, 3), 60, np.uint8)
+    wandering, parts = Variety(), Variety()
+    told = []
+    for number in range(60):
+        wandering.adds(grey + np.uint8(number * 64 // 60 if number % 2 else 64 - number * 64 // 60))
+        parts.adds(render(3, number, size=96))
+        told.append((wandering.enough, parts.enough))
+
+    assert told[30] == (False, False)
+    assert told[-1][1]
+
+
+def test_what_the_session_brought_is_told(tmp_path: Path) -> None:
+    """Enough of the simulator's parts are in after some fifty."""
+    done = save_frames(SourceSettings(uri="seed=3&defects=0&size=96"), tmp_path / "out", 60)
+
+    assert (done.saved, done.enough) == (60, True)
