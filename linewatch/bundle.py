@@ -138,25 +138,36 @@ def write_bundle(
 
 
 def write_variant(
-    models: Path, bundle: Bundle, calibration: Calibration, training: Mapping[str, Any], created: str
+    models: Path,
+    bundle: Bundle,
+    *,
+    created: str,
+    training: Mapping[str, Any],
+    calibration: Calibration | None = None,
+    sample: tuple[Golden, bytes] | None = None,
 ) -> Bundle:
-    """Write a version with the same graph and samples and another calibration; return it.
+    """Write a version with the same graph and another calibration, or one golden sample more; return it.
 
-    `training` is added to the facts. Raises OSError when the disk refuses.
+    `training` is added to the facts, `sample` is a golden sample and its PNG file. Raises OSError when
+    the disk refuses.
     """
+    golden = bundle.golden
     with tempfile.TemporaryDirectory(prefix="linewatch-variant-") as scratch:
         content = Path(scratch) / "content"
         shutil.copytree(bundle.folder, content)
         (content / MANIFEST).unlink()
+        if sample is not None:
+            (content / sample[0].file).write_bytes(sample[1])
+            golden = (*golden, sample[0])
         return write_bundle(
             models,
             bundle.product,
             created=created,
             input_shape=bundle.input_shape,
             registration=bundle.registration,
-            calibration=calibration,
+            calibration=calibration or bundle.calibration,
             pictures=bundle.pictures,
-            golden=bundle.golden,
+            golden=golden,
             training={**bundle.training, **training},
             content=content,
         )

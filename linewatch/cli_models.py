@@ -68,6 +68,20 @@ def models_rollback(product: Product, config: Config = None) -> None:
     typer.echo(f"{product}: {now} is active again (before: {before})")
 
 
+@models_app.command("golden")
+def models_golden(
+    product: Product,
+    picture: Annotated[Path, typer.Argument(help="A frame that the line took.")],
+    defect: Annotated[bool, typer.Option("--defect/--good", help="What the part is.")],
+    config: Config = None,
+) -> None:
+    """Add a picture to the golden samples: from now on every self-test judges it, too."""
+    from linewatch import lifecycle, settings
+
+    version = lifecycle.add_golden(settings.load(config), product, picture, defect=defect)
+    typer.echo(f"{product} {version} is active; back: linewatch models rollback {product}")
+
+
 @models_app.command("try")
 def models_try(
     product: Product,

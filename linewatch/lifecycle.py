@@ -1,11 +1,15 @@
 """The life of a product's models: which are there, which is active, and who changed that."""
 
 import getpass
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+
+import cv2
 
 from linewatch.bundle import (
     Bundle,
+    Golden,
     activate,
     active_version,
     previous_version,
@@ -13,11 +17,18 @@ from linewatch.bundle import (
     read_bundle,
     trial_version,
     versions,
+    write_variant,
 )
 from linewatch.changeover import prepare
-from linewatch.errors import RecipeError, UsageError
+from linewatch.domain import Result
+from linewatch.errors import RecipeError, StorageFull, UsageError
 from linewatch.journal import append_audit
+from linewatch.pictures import read_image, shrunk
+from linewatch.recipe import judge
+from linewatch.scoring import cut_roi
 from linewatch.settings import Settings
+
+SAMPLE_SIDE_PX = 1024  # Golden samples are kept no larger than this.
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,39 @@ def roll_back(settings: Settings, product: str) -> tuple[str, str]:
             f"product {product!r} has no earlier active model; see: linewatch models list {product}"
         )
     return previous, make_active(settings, product, previous, "rollback")
+
+
+def add_golden(settings: Settings, product: str, picture: Path, *, defect: bool) -> str:
+    """Add a picture to the golden samples of the model in use, as a version that becomes active; return it.
+
+    The picture is one that the line took, and the model must judge it rightly already. Raises
+    UsageError when it does not, ImageError, RecipeError and StorageFull.
+    """
+    models = settings.models
+    prepared, bundle = prepare(product, models)
+    area, _ = cut_roi(read_image(picture), prepared.recipe.roi)
+    area = shrunk(area, SAMPLE_SIDE_PX)
+    plain = replace(prepared.recipe, roi=None, mask=None, min_defect_px=0)
+    raw = prepared.scorer.score(area, plain).raw
+    result, _ = judge(raw, plain)
+    if defect != (result is Result.FAIL):
+        wanted = "a defect must fail" if defect else "a good part must not fail"
+        raise UsageError(
+            f"{str(picture)!r} scores {raw:.3f} at threshold {plain.threshold:.3f}, so it is {result}; "
+            f"{wanted}: train or calibrate with it first"
+        )
+    data = cv2.imencode(".png", area, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    kind, number = ("defect" if defect else "good"), len(bundle.golden) + 1
+    sample = Golden(f"golden/{kind}{number}.png", Result.FAIL if defect else Result.PASS, raw)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        fresh = write_variant(
+            models.path, bundle, created=now, training={"golden_from": bundle.version}, sample=(sample, data)
+        )
+    except OSError as error:
+        raise StorageFull(models.path, f"{error.strerror}; check permissions and room") from error
+    make_active(settings, product, fresh.version, f"golden sample {sample.file} added")
+    return fresh.version
 
 
 def _listed(models: Path, product: str, version: str) -> Listed:

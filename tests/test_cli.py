@@ -16,7 +16,7 @@ from tests.bundles import models_in, teach
 COMMANDS = {
     "run", "check", "train", "calibrate", "marked", "evaluate", "inspect", "capture", "bench", "demo",
     "models list", "models show", "models verify", "models activate", "models rollback",
-    "models try", "models compare", "models promote", "models discard",
+    "models golden", "models try", "models compare", "models promote", "models discard",
 }  # fmt: skip
 
 ALL_HELP = """

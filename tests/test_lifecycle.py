@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from linewatch.bundle import MANIFEST, active_version
+from linewatch.bundle import MANIFEST, active_version, read_bundle
+from linewatch.changeover import prepare
 from linewatch.domain import Result
 from linewatch.errors import RecipeError, UsageError
 from linewatch.journal_reader import AnotherJournal, AuditEntry, JournalReader
-from linewatch.lifecycle import discard, make_active, on_trial, promote, roll_back, try_out
+from linewatch.lifecycle import add_golden, discard, make_active, on_trial, promote, roll_back, try_out
 from linewatch.settings import JournalSettings, Settings
-from tests.bundles import models_in, part, teach
+from tests.bundles import models_in, part, png, teach
 
 
 class Shop:
@@ -145,3 +146,32 @@ def test_only_a_fit_version_that_is_not_on_the_line_is_put_on_trial(shop: Shop) 
 
     (entry,) = shop.audit()
     assert (entry.action, entry.facts["to"]) == ("model_refused", bad)
+
+
+def test_an_engineer_s_golden_sample_is_tested_from_now_on(shop: Shop, tmp_path: Path) -> None:
+    """A threshold that would let the defect pass is refused, which was not so before."""
+    old = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
+    (tmp_path / "defect.png").write_bytes(png(part(25)))
+
+    new = add_golden(shop.settings, "demo", tmp_path / "defect.png", defect=True)
+
+    assert shop.active == new != old
+    bundle = read_bundle(shop.models.path, "demo")
+    (sample,) = bundle.golden[1:]
+    assert (sample.file, sample.expected) == ("golden/defect2.png", Result.FAIL)
+    assert sample.raw == pytest.approx(2.5)
+    (shop.models.recipes / "demo.toml").write_text("index = 1\nthreshold = 2.6\n")
+    with pytest.raises(RecipeError, match=r"golden/defect2\.png must fail but scores 2\.500"):
+        prepare("demo", shop.models)
+    assert shop.audit()[-1].facts["why"] == "golden sample golden/defect2.png added"
+
+
+def test_a_sample_that_the_model_judges_wrongly_is_refused(shop: Shop, tmp_path: Path) -> None:
+    """It would put the line in FAULT at once; learn it first."""
+    old = teach(shop.models).version
+    (tmp_path / "part.png").write_bytes(png(part(25)))
+
+    with pytest.raises(UsageError, match=r"scores 2\.500 at threshold 2\.000, so it is FAIL; a good part"):
+        add_golden(shop.settings, "demo", tmp_path / "part.png", defect=False)
+
+    assert shop.active == old

@@ -136,7 +136,9 @@ def adopt(settings: Settings, proposal: Proposal) -> tuple[Bundle, list[str]]:
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        fresh = write_variant(place.path, bundle, proposal.calibration, facts, now)
+        fresh = write_variant(
+            place.path, bundle, created=now, training=facts, calibration=proposal.calibration
+        )
     except OSError as error:
         raise StorageFull(place.path, f"{error.strerror}; check permissions and room") from error
     # Before the recipe is touched: a threshold that lets a challenge sample pass is refused.
