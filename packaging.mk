@@ -10,6 +10,7 @@ SHARE := $(RELEASE_DIR)/share
 .PHONY: install
 install:  ## A release of its own beside the others, the unit, an example of the settings; changes no running station.
 	@test ! -e $(SHARE)/linewatch || { echo "release $(RELEASE) is installed already; name another with: make install RELEASE=$(RELEASE)-2"; exit 1; }
+	rm -rf build/lib  # It would keep modules that are gone.
 	$(PYTHON) -m venv $(RELEASE_DIR)
 	$(RELEASE_DIR)/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt $(PIP_ARGUMENTS) .
 	@# Scripts name their interpreter, which must not be the tree that is packed.
@@ -30,11 +31,12 @@ install:  ## A release of its own beside the others, the unit, an example of the
 
 .PHONY: wheel
 wheel: $(VENV)/bin/python  ## The package, in dist/.
+	rm -rf build/lib  # It would keep modules that are gone.
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 # Exactly what a line PC gets: no training, no tests.
 build/line/.installed: pyproject.toml config/constraints.txt
-	rm -rf build/line && $(PYTHON) -m venv build/line
+	rm -rf build/lib build/line && $(PYTHON) -m venv build/line
 	build/line/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt .
 	@touch $@
 
@@ -53,7 +55,7 @@ wheel-check: wheel build/line/.installed  ## Does the wheel install in a fresh e
 .PHONY: licences
 licences: build/line/.installed build/tools/.installed  ## docs/licences.md: what a line PC runs, and under which licences.
 	@{ echo "# Licences"; echo; \
-	  echo "What a line PC installs beside linewatch (Apache-2.0). Made by: make licences"; echo; \
+	  echo "What a line PC installs beside linewatch (Apache-2.0). OpenCV's wheel contains FFmpeg (LGPL-2.1). Made by: make licences"; echo; \
 	  build/tools/bin/pip-licenses --python build/line/bin/python --format markdown --with-urls --order license --ignore-packages linewatch pip setuptools; } > docs/licences.md
 
 .PHONY: sbom

@@ -67,7 +67,6 @@ class Daemon:
         path.unlink(missing_ok=True)
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(path))
-        self._notify.settimeout(START_S)
         self.log_path = self.folder / "log"
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -77,7 +76,8 @@ class Daemon:
                 stderr=log,
                 cwd=ROOT,
             )
-        while self._notify.recv(4096) != b"READY=1":
+        self.notified: list[str] = []
+        while self.notice(START_S) != "READY=1":
             pass
         return self
 
@@ -89,6 +89,16 @@ class Daemon:
         self._notify.close()
         if error is not None:
             print(self.log_path.read_text()[-4000:])
+
+    def notice(self, timeout_s: float) -> str:
+        """Return what it tells systemd next, "" if it is silent; `notified` keeps everything."""
+        self._notify.settimeout(timeout_s)
+        try:
+            self.notified.append(self._notify.recv(4096).decode())
+        except TimeoutError:
+            assert self.notified, f"not started within {timeout_s:.0f} s: {self.log[-4000:]}"
+            return ""
+        return self.notified[-1]
 
     @property
     def log(self) -> str:

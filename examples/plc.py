@@ -1,0 +1,144 @@
+"""A PLC's side of the bargain, runnable: it triggers parts, keeps the time window, passes what earned it.
+
+    python examples/plc.py --base linewatch/station1 --product-index 1 [--parts 10] [--window-ms 400]
+
+`Gate` is what belongs into a PLC program: no MQTT, no threads, time as an argument. docs/plc.md has it in
+Structured Text. The station runs with trigger.mode = "mqtt".
+"""
+
+import argparse
+import json
+import queue
+import re
+import sys
+import time
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+
+LINE = re.compile(r"[0-9]{5};[0-9]{10};([1-4]);[0-9]{2};([0-9]{3});[0-9]{5};#", re.ASCII)
+HEARTBEAT_S = 2.0
+READY = 1 << 1
+
+
+class Gate:
+    """Closed until the part in front of it has earned its pass. All times are seconds of one steady clock.
+
+    `window_s` begins with the trigger and must be longer than the station's limits.deadline_ms: after
+    it the station itself sends no PASS any more, so a late one cannot count for the next part.
+    """
+
+    def __init__(self, product_index: int, window_s: float) -> None:
+        self._product_index = product_index
+        self._window_s = window_s
+        self._heartbeat = -1
+        self._beaten_s = float("-inf")
+        self._ready = False
+        self._rid = 0  # The trigger that is open; 0 is none.
+        self._until_s = 0.0
+        self._accepted = False
+
+    def word(self, text: str, now_s: float) -> None:
+        """Take `B/plc/word`: the station lives while the heartbeat counts, and judges while it is ready."""
+        word = int(text) if text.isascii() and text.isdigit() else 0
+        self._ready = bool(word & READY)
+        if word >> 12 != self._heartbeat:
+            self._heartbeat, self._beaten_s = word >> 12, now_s
+
+    def trigger(self, rid: int, now_s: float) -> None:
+        """Note that a part is in place and its trigger goes out now."""
+        self._rid, self._until_s, self._accepted = rid, now_s + self._window_s, False
+
+    def reply(self, rid: int, code: int) -> None:
+        """Take the answer to a trigger. What a broker held back comes before it, and no longer counts."""
+        self._accepted = rid == self._rid and code == 0
+
+    def verdict(self, line: str, now_s: float) -> str:
+        """Take `B/plc/verdict`; return "PASS", "REJECT", or "" if it is nobody's."""
+        if not self._rid or not self._accepted:
+            return ""
+        self._rid = 0  # One verdict for one part, whatever it says.
+        found = LINE.fullmatch(line)
+        earned = (
+            found is not None
+            and found[1] == "1"
+            and int(found[2]) == self._product_index
+            and now_s < self._until_s
+            and self._ready
+            and now_s - self._beaten_s < HEARTBEAT_S
+        )
+        return "PASS" if earned else "REJECT"
+
+    def tick(self, now_s: float) -> str:
+        """Call every scan: return "REJECT" once the window of a part is over, else ""."""
+        if self._rid and now_s >= self._until_s:
+            self._rid = 0
+            return "REJECT"
+        return ""
+
+
+def main() -> int:
+    """Send parts past a station and print what the gate does; exit 1 if one was rejected."""
+    parser = argparse.ArgumentParser(prog="plc.py")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=1883)
+    parser.add_argument("--base", default="linewatch/station1")
+    parser.add_argument("--product-index", type=int, default=1)
+    parser.add_argument("--parts", type=int, default=10)
+    parser.add_argument("--window-ms", type=int, default=400)
+    options = parser.parse_args()
+
+    inbox: queue.Queue[tuple[str, str, float]] = queue.Queue()
+    client = Client(CallbackAPIVersion.VERSION2)  # A clean session: nothing old waits for us.
+    client.on_connect = lambda client, *_: client.subscribe(
+        [(f"{options.base}/{topic}", 1) for topic in ("plc/word", "plc/verdict", "cmd/trigger/res")]
+    )
+    client.on_message = lambda _c, _u, message: inbox.put(
+        (
+            message.topic.removeprefix(f"{options.base}/"),
+            message.payload.decode("ascii", "replace"),
+            time.monotonic(),
+        )
+    )
+    client.connect(options.host, options.port, keepalive=5)
+    client.loop_start()
+
+    gate = Gate(options.product_index, options.window_ms / 1000)
+    decisions = [_one_part(gate, client, inbox, options.base, rid) for rid in range(1, options.parts + 1)]
+    client.disconnect()
+    client.loop_stop()
+    return int("REJECT" in decisions)
+
+
+def _one_part(
+    gate: Gate, client: Client, inbox: "queue.Queue[tuple[str, str, float]]", base: str, rid: int
+) -> str:
+    while _heard(gate, inbox, 0.6)[0] != "plc/word":  # Every part begins with a fresh sign of life.
+        pass
+    gate.trigger(rid, time.monotonic())
+    client.publish(f"{base}/cmd/trigger", json.dumps({"rid": rid, "part": f"P{rid}"}), qos=1)
+    decision = ""
+    while not decision:
+        decision = _heard(gate, inbox, 0.005)[1] or gate.tick(time.monotonic())
+    print(f"part P{rid}: {decision}", flush=True)
+    return decision
+
+
+def _heard(gate: Gate, inbox: "queue.Queue[tuple[str, str, float]]", wait_s: float) -> tuple[str, str]:
+    """Feed the gate with one message; return its topic and what the gate does."""
+    try:
+        topic, text, now_s = inbox.get(timeout=wait_s)
+    except queue.Empty:
+        return "", ""
+    if topic == "plc/word":
+        gate.word(text, now_s)
+    elif topic == "cmd/trigger/res":
+        answer = json.loads(text)
+        gate.reply(answer["rid"], answer["code"])
+    else:
+        return topic, gate.verdict(text, now_s)
+    return topic, ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
