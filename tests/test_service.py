@@ -38,13 +38,13 @@ def test_ready_is_said_when_the_product_is_proven_and_the_page_answers(
 def test_a_hang_that_stops_every_thread_silences_the_watchdog(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """Native code that keeps the interpreter to itself: only systemd can still help, and it hears nothing."""
     hung = (
-        "import ctypes; from linewatch import cli, inspector\n"
-        "inspect = inspector.Inspector.inspect\n"
-        "def hang(self, frame):\n"
-        "    if frame.seq == 10:\n"
+        "import ctypes, itertools; from linewatch import cli, recorder\n"
+        "record, calls = recorder.Recorder.record, itertools.count(1)\n"
+        "def hang(self, inspection):\n"
+        "    if next(calls) == 10:\n"
         "        ctypes.PyDLL(None).sleep(600)\n"  # Unlike CDLL it does not let go of the interpreter.
-        "    return inspect(self, frame)\n"
-        "inspector.Inspector.inspect = hang\n"
+        "    return record(self, inspection)\n"
+        "recorder.Recorder.record = hang\n"
         "cli.main()\n"
     )
     with Daemon(tmp_path, mosquitto.port, program=hung) as daemon:
