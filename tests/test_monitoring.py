@@ -18,9 +18,6 @@ DASHBOARD = json.loads((ROOT / "config/grafana/linewatch.json").read_text())
 RULES = (SHIPPED / "rules.yml").read_text()
 ALERTS = re.findall(r"- alert: (\w+)", RULES)
 NAMES = re.compile(r"\b(?:linewatch_\w+|process_\w+|up\b)")
-NOT_YET = {"linewatch_drift_psi"}
-"""Only there once enough parts were seen."""
-
 PANELS = [
     (panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel.get("targets", [])
 ]
@@ -89,7 +86,7 @@ def for_now(expression: str) -> str:
 
 def test_dashboard_and_alarms_read_what_a_running_daemon_shows(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """Prometheus scrapes a daemon as shipped; no name is unknown and every panel has data."""
-    wanted = {name for expression in expressions() for name in NAMES.findall(expression)} - NOT_YET
+    wanted = {name for expression in expressions() for name in NAMES.findall(expression)}
     with (
         Daemon(tmp_path, mosquitto.port, {"station.name": "line-7"}) as daemon,
         Prometheus(tmp_path, {"line-7": daemon.address.removeprefix("http://")}) as prometheus,
@@ -102,8 +99,7 @@ def test_dashboard_and_alarms_read_what_a_running_daemon_shows(tmp_path: Path, m
             return [
                 title
                 for title, expression in PANELS
-                if not NOT_YET & set(NAMES.findall(expression))
-                and not any(map(math.isfinite, prometheus.values(for_now(expression))))
+                if not any(map(math.isfinite, prometheus.values(for_now(expression))))
             ]
 
         prometheus.wait(unknown)

@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=4.0, help="parts per second and station")
     options = parser.parse_args()
     names = [f"station{number}" for number in range(1, options.stations + 1)]
-    with ExitStack() as running, tempfile.TemporaryDirectory(prefix="linewatch-fleet-") as place:
+    with tempfile.TemporaryDirectory(prefix="linewatch-fleet-") as place, ExitStack() as running:
         folder = Path(place)
         broker = running.enter_context(_started(folder))
         ear = running.enter_context(Ear(broker.port))
