@@ -83,6 +83,6 @@ class Mood:
 def main() -> None:
     """Run linewatch's command line with this camera, whatever the settings name."""
     mood = Path(os.environ[MOOD])
-    setattr(pipeline, "open_source", lambda _: MoodyCamera(mood))  # noqa: B010 - the seam, which is no export
+    setattr(pipeline, "open_source", lambda *_: MoodyCamera(mood))  # noqa: B010 - the seam, which is no export
     sys.argv[0] = "linewatch"
     cli.main()
