@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 PREPARE_S = 60.0  # A large model from a slow disk takes its time, and holds up no part.
 PLACES = 3  # Of a recording at full speed: a part looked at, one in the graph, one recorded.
-PATIENCE = 0.75  # Of the deadline: the rest is for telling the PLC that no picture came.
+PATIENCE = 0.6  # Of the deadline: the rest is for telling the PLC that no picture came.
 GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for goodbyes, and for a broker that hangs.
 
 
