@@ -275,12 +275,13 @@ def inspect(
     out: Annotated[Path | None, typer.Option(help="Folder for the heatmaps.")] = None,
     config: Config = None,
 ) -> None:
-    """Judge picture files; one JSON line each."""
+    """Judge picture files; one JSON line each. What is no picture is named, and the others are judged."""
     from linewatch import settings
     from linewatch.offline import inspect_files
 
     chosen = settings.load(config)
     place = chosen.models
+    refused: list[LinewatchError] = []
     for verdict in inspect_files(
         product,
         images,
@@ -289,8 +290,12 @@ def inspect(
         out=out,
         station=chosen.station.name,
         threads=place.threads,
+        refuse=refused.append,
     ):
         typer.echo(json.dumps(verdict, separators=(",", ":")))
+    for trouble in refused:
+        typer.echo(f"linewatch: {trouble}", err=True)
+    raise typer.Exit(EXIT_FAILED if refused else 0)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from linewatch.recipe import Recipe, judge, load_recipe
 from linewatch.scoring import Scorer, heatmap
 
 
+def _give_up(trouble: ImageError) -> None:
+    raise trouble
+
+
 def inspect_files(
     product: str,
     images: Sequence[Path],
@@ -26,17 +30,23 @@ def inspect_files(
     out: Path | None = None,
     station: str = "",
     threads: int = 0,
+    refuse: Callable[[ImageError], None] = _give_up,
 ) -> Iterator[dict[str, Any]]:
     """Yield for every file the keys of a verdict; heatmaps go into `out`.
 
     `boot` is 0 and `seq` counts the files. Light and sharpness are not examined: somebody chose
-    these pictures. Raises RecipeError before the first or at a picture that the recipe does not fit,
-    ImageError at a file that is no picture, and StorageFull when `out` takes nothing.
+    these pictures. `refuse` is told of every file that is no picture, then the next one is judged;
+    left alone it raises. Raises RecipeError before the first or at a picture that the recipe does
+    not fit, and StorageFull when `out` takes nothing.
     """
     recipe, bundle = load_recipe(recipes, product, models)
     scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
     for number, path in enumerate(images, 1):
-        image = read_image(path)
+        try:
+            image = read_image(path)
+        except ImageError as trouble:
+            refuse(trouble)
+            continue
         verdict, scored = judge_picture(image, scorer, recipe, station=station, seq=number)
         drawn = ""
         if out is not None and scored is not None:

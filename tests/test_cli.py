@@ -11,7 +11,7 @@ import pytest
 from linewatch import cli
 from linewatch.cli_options import write_json
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
-from tests.bundles import models_in, teach
+from tests.bundles import models_in, part, teach
 
 COMMANDS = {
     "run", "check", "train", "calibrate", "marked", "evaluate", "inspect", "capture", "bench", "demo",
@@ -209,6 +209,21 @@ def test_what_fails_ends_with_1_and_one_sentence(
     assert (done.status, done.out) == (1, "")
     assert done.sentence.startswith(sentence)
     assert "; " in done.sentence
+
+
+def test_inspect_names_what_is_no_picture_and_goes_on(terminal: Terminal, tmp_path: Path) -> None:
+    """One sentence on stderr, the others' verdicts on stdout, and 1 in the end."""
+    teach(models_in(tmp_path))
+    (tmp_path / "broken.png").write_text("not a picture")
+    cv2.imwrite(str(tmp_path / "good.png"), part())
+    place = config(tmp_path, '[models]\npath = "models"\nrecipes = "recipes"\n')
+
+    done = terminal.run("inspect", "demo", "broken.png", "good.png", "--config", place)
+
+    assert done.status == 1
+    assert "broken.png" in done.sentence
+    assert [json.loads(line)["result"] for line in done.out.splitlines()] == ["PASS"]
+    assert terminal.run("inspect", "demo", "good.png", "--config", place).status == 0
 
 
 def test_debug_shows_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,3 +53,21 @@ def test_trouble_is_one_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(ImageError, match=r"a\.png"):
         list(inspect_files("demo", [tmp_path / "a.png"], models.path, models.recipes))
+
+
+def test_a_file_that_is_no_picture_need_not_stop_the_others(tmp_path: Path) -> None:
+    """Broken, tiny and missing ones are told of, each in one sentence, and the rest is judged."""
+    models = models_in(tmp_path)
+    teach(models)
+    files = [tmp_path / name for name in ("broken.png", "tiny.png", "missing.png", "good.png")]
+    files[0].write_text("not a picture")
+    cv2.imwrite(str(files[1]), part()[:8, :8])
+    cv2.imwrite(str(files[3]), part())
+    refused: list[ImageError] = []
+
+    (judged,) = inspect_files("demo", files, models.path, models.recipes, refuse=refused.append)
+
+    assert (judged["result"], judged["seq"]) == ("PASS", 4)
+    for path, trouble in zip(files[:3], refused, strict=True):
+        assert path.name in str(trouble)
+        assert "\n" not in str(trouble)
