@@ -37,6 +37,16 @@ def test_equal_scores_still_give_a_threshold() -> None:
     assert calibrate((1.0,) * 20, 0.01).threshold >= 1.0
 
 
+def test_one_odd_picture_does_not_decide_the_threshold() -> None:
+    """Of 31 pictures one that is three times as far out as the others moves it by less than its own way."""
+    scores = tuple(float(score) for score in np.random.default_rng(4).gumbel(1, 0.1, 30))
+    odd = max(scores) + 1.0
+
+    moved = calibrate((*scores, odd), 0.01).threshold - calibrate(scores, 0.01).threshold
+
+    assert 0 < moved < 0.3
+
+
 def test_too_few_pictures_are_refused() -> None:
     """One sentence, with the number it takes."""
     with pytest.raises(UsageError, match=r"9 good pictures .* 10 are the least"):

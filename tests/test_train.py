@@ -7,24 +7,30 @@ import cv2
 import numpy as np
 import pytest
 
+from linewatch.assessor import Assessor
 from linewatch.bundle import GRAPH, WEIGHTS, Bundle, active_version, versions
-from linewatch.domain import Image, Result
+from linewatch.domain import Image, Result, State
 from linewatch.engine import OpenVinoEngine
 from linewatch.errors import ImageError, LinewatchError, RecipeError, UsageError
 from linewatch.golden import self_test
+from linewatch.health import Gate
+from linewatch.inspector import Inspector, Prepared
 from linewatch.lifecycle import roll_back
+from linewatch.metrics import Metrics
 from linewatch.offline import inspect_files
 from linewatch.pictures import read_image
 from linewatch.recipe import load_recipe
 from linewatch.scoring import Scorer
 from linewatch.settings import JournalSettings, ModelsSettings, Settings
 from linewatch.sources.simulator import render
+from linewatch.station import Station
 from linewatch.training.challenge import KINDS, spoil
 from linewatch.training.evaluate import evaluate
 from linewatch.training.images import open_folder
 from linewatch.training.model import Design
 from linewatch.training.recalibrate import adopt, recalibrate
 from linewatch.training.train import PIXEL, train
+from tests.fakes import frame
 
 PRODUCT = "mini"
 SIDE_PX = 128
@@ -165,16 +171,45 @@ def test_evaluation_without_good_pictures_is_refused(data: Path, home: Path, bun
         evaluate(PRODUCT, data / "ground_truth", home / "models", home / "recipes")
 
 
-def test_the_same_picture_scores_the_same_everywhere(data: Path, home: Path, bundle: Bundle) -> None:
-    """Line, command and a second engine agree to a thousandth."""
+@pytest.mark.parametrize("kind", [Result.PASS, Result.FAIL])
+def test_the_same_picture_scores_the_same_everywhere(home: Path, bundle: Bundle, kind: Result) -> None:
+    """Training, line, page and command agree to a thousandth."""
+    sample = next(sample for sample in bundle.golden if sample.expected is kind)
+    path = bundle.folder / sample.file
+    models = ModelsSettings(path=home / "models", recipes=home / "recipes")
+    recipe, _ = load_recipe(models.recipes, PRODUCT, models.path)
+
+    metrics = Metrics("test")
+    station = Station("test", 1, PRODUCT, metrics)
+    station.camera_back(0)
+    station.intend(State.READY)
+    line = Inspector(station, metrics, frame_age_ms_max=60_000)
+    line.use(Prepared(recipe, _scorer(home, bundle), Gate(bundle.pictures, live=True)))
+    (examined,) = line.examine(frame(image=read_image(path)))
+    (live,) = line.inspect(examined)
+    with Assessor(models, "test") as assessor:
+        page, _ = assessor.inspect(PRODUCT, path.read_bytes())
+    (command,) = inspect_files(PRODUCT, [path], models.path, models.recipes)
+
+    assert live.scored is not None
+    assert live.result is page.result is kind
+    for raw in (live.scored.raw, page.raw, command["raw"]):
+        assert raw == pytest.approx(sample.raw, rel=1e-3)
+
+
+def test_good_parts_score_as_they_were_calibrated(data: Path, home: Path, bundle: Bundle) -> None:
+    """The scores that thresholds come from are not those of pictures that the model has learnt."""
     recipe, _ = load_recipe(home / "recipes", PRODUCT, home / "models")
-    path = data / "test/missing/200.png"
+    scorer = _scorer(home, bundle)
 
-    live = _scorer(home, bundle).score(read_image(path), recipe).raw
-    (command,) = inspect_files(PRODUCT, [path], home / "models", home / "recipes")
+    def mean(folder: str) -> float:
+        return float(
+            np.mean([scorer.score(area, recipe).raw for area in open_folder(data / folder, images_min=1)])
+        )
 
-    assert command["raw"] == pytest.approx(live, rel=1e-3)
-    assert _scorer(home, bundle).score(read_image(path), recipe).raw == live
+    calibrated = float(np.mean(bundle.calibration.scores))
+    assert mean("train/good") < 0.95 * calibrated
+    assert mean("test/good") == pytest.approx(calibrated, rel=0.1)
 
 
 def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path, bundle: Bundle) -> None:

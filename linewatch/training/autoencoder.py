@@ -40,13 +40,10 @@ def build_pixel_autoencoder() -> keras.Model:
 
 def rebuild(model: keras.Model, features: NDArray[np.float32], batch: int = 16) -> NDArray[np.float32]:
     """Return what a trained autoencoder makes of (n, rows, columns, channels)."""
-
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def run(x: Any) -> Any:
-        return model(x, training=False)
-
     batches = range(0, len(features), batch)
-    return np.concatenate([run(tf.constant(features[i : i + batch])).numpy() for i in batches])
+    return np.concatenate(
+        [model(tf.constant(features[i : i + batch]), training=False).numpy() for i in batches]
+    )
 
 
 class DepthToSpace(keras.layers.Layer):  # type: ignore[misc]

@@ -1,7 +1,8 @@
 """From crops of good parts to a trained scorer: features, autoencoder, statistics."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,11 @@ from linewatch.training.autoencoder import build_autoencoder, build_pixel_autoen
 from linewatch.training.backend import keras
 from linewatch.training.features import Extractor, Features, feature_model, luminance, pixel_model
 from linewatch.training.graph import Residual, build_scorer, fold
-from linewatch.training.statistics import learn_statistics, no_statistics
+from linewatch.training.statistics import Statistics, learn_statistics, no_statistics
 
 BATCH = 8
+FOLDS = 4
+BRIEF = 3  # The autoencoders of the folds learn for a third of the time: good enough to score with.
 ARCHITECTURES = ("feature", "pixel")
 
 
@@ -30,11 +33,25 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """A trained scorer as a network, and what it says of the parts it learnt from."""
+    """A trained scorer as a network, and what it would say of good parts it has not seen."""
 
     network: keras.Model
-    maps: NDArray[np.float32]  # (n, rows, columns), each picture left out of the statistics.
+    maps: NDArray[np.float32]  # (n, rows, columns), each picture as if the model had not seen it.
     loss: float  # Mean squared error of the autoencoder on its last batch.
+
+
+class _Head(NamedTuple):
+    """Everything behind the features."""
+
+    residual: Residual
+    statistics: Statistics
+    maps: NDArray[np.float32]  # (n, rows, columns), each picture left out of the statistics only.
+    loss: float
+
+    @property
+    def level(self) -> float:
+        """How high it scores good parts: heads that were trained apart measure in units of their own."""
+        return float(self.maps.max(axis=(1, 2)).mean())
 
 
 def learn(
@@ -45,36 +62,77 @@ def learn(
     progress: Callable[[float], None] = lambda _: None,
 ) -> Learnt:
     """Learn from crops (n, height, width, 3); `part` (rows, columns) is 1 where the part may be."""
-    keras.utils.set_random_seed(seed)
-    pixel = design.architecture == "pixel"
     height, width = crops.shape[1:3]
     target = float(np.median([luminance(crop) for crop in crops])) if design.gain else None
-    front = (pixel_model if pixel else feature_model)((height, width), target)
+    front = (pixel_model if design.architecture == "pixel" else feature_model)((height, width), target)
     features = Extractor(front)(crops)
+    progress(0.1)
+    head = _learn_head(features, part, design, seed, lambda done: progress(0.1 + 0.4 * done))
+    maps = _unseen(features, part, design, seed, head.level, lambda done: progress(0.5 + 0.5 * done))
+    return Learnt(build_scorer(front, head.residual, head.statistics), maps, head.loss)
+
+
+def _unseen(
+    features: Features,
+    part: NDArray[np.float32],
+    design: Design,
+    seed: int,
+    level: float,
+    progress: Callable[[float], None],
+) -> NDArray[np.float32]:
+    """Return the maps (n, rows, columns) of pictures by heads that never saw them, in units of `level`.
+
+    An autoencoder flatters what it has learnt from, most of all where pictures are few.
+    """
+    brief = replace(design, iterations=design.iterations // BRIEF)
+    fold = np.random.default_rng(seed).permutation(len(features)) % FOLDS
+    maps = np.empty((len(features), *part.shape), np.float32)
+    for number in range(FOLDS):
+        head = _learn_head(features[fold != number], part, brief, seed)
+        unseen = _left_over(head.residual, features[fold == number])
+        maps[fold == number] = head.statistics.maps(unseen) * (level / head.level)
+        progress((number + 1) / FOLDS)
+    return maps
+
+
+def _learn_head(
+    features: Features,
+    part: NDArray[np.float32],
+    design: Design,
+    seed: int,
+    progress: Callable[[float], None] = lambda _: None,
+) -> _Head:
+    keras.utils.set_random_seed(seed)
     mean, spread = features.mean(axis=(0, 1, 2)), features.std(axis=(0, 1, 2)) + 1e-3
-    features -= mean
-    features /= spread
-    progress(0.15)
-    network, loss, residuals = None, 0.0, features
+    network, loss = None, 0.0
     if design.autoencoder:
+        pixel = design.architecture == "pixel"
         network = build_pixel_autoencoder() if pixel else build_autoencoder(features.shape[-1])
+        usual = (features - mean) / spread
         loss = fit(
             network,
-            lambda rng: _draw(features, design.noise, rng),
+            lambda rng: _draw(usual, design.noise, rng),
             iterations=design.iterations,
             seed=seed,
-            progress=lambda done: progress(0.15 + 0.7 * done),
+            progress=progress,
         )
-        residuals = rebuild(network, features) - features
-    if pixel:
-        residuals = fold(residuals)
+    residual = Residual(mean, spread, network)
+    residuals = _left_over(residual, features)
     if design.whitening == "none":
         statistics = no_statistics(residuals.shape[-1], part)
         maps = statistics.maps(residuals)
     else:
         statistics, maps = learn_statistics(residuals, part, local=design.whitening == "local")
-    progress(1.0)
-    return Learnt(build_scorer(front, Residual(mean, spread, network), statistics), maps, loss)
+    return _Head(residual, statistics, maps, loss)
+
+
+def _left_over(residual: Residual, features: Features) -> Features:
+    """Return the residuals of features, on the grid of the statistics."""
+    usual: Features = (features - residual.mean) / residual.spread
+    if residual.autoencoder is None:
+        return usual
+    residuals = rebuild(residual.autoencoder, usual) - usual
+    return fold(residuals) if residual.autoencoder.name == "pixel_autoencoder" else residuals
 
 
 def _draw(features: Features, noise: float, rng: np.random.Generator) -> tuple[Features, Features]:

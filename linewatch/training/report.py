@@ -67,7 +67,7 @@ def training_report(
         rows=_calibration_rows(calibration) + _facts_rows(facts),
         figures=[
             (
-                "Scores of good pictures, each left out of the statistics",
+                "Scores of good pictures, each by a model that never saw it",
                 _histogram({"good": scores}, calibration),
             )
         ],
