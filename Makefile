@@ -64,4 +64,4 @@ soak: $(VENV)/.test system-parts  ## 20 minutes at full load: nothing grows.
 api-calls: $(VENV)/.test  ## Ten thousand random calls against the description of the API.
 	API_CALLS=10000 $(BIN)/python -m pytest tests/test_web_openapi.py
 
-include packaging.mk
+include .ci/packaging.mk

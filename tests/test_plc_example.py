@@ -1,4 +1,4 @@
-"""The PLC stand-in of examples/: a pass is this part's, in time, from a living station, or it is none."""
+"""The PLC stand-in: a pass is this part's, in time, from a living station, or it is none."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.plc import Gate
+from docs.examples.plc import Gate
 from linewatch.domain import State
 from linewatch.messages import status_word
 from tests.daemon import ROOT, Daemon
@@ -92,7 +92,7 @@ def test_a_station_that_is_silent_or_not_ready_passes_nothing() -> None:
 
 def play(port: int, *options: str) -> tuple[int, list[str]]:
     """Run the program beside a broker; return its exit status and what it did with each part."""
-    command = [sys.executable, "examples/plc.py", "--port", str(port), "--base", "t", *options]
+    command = [sys.executable, "docs/examples/plc.py", "--port", str(port), "--base", "t", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr == ""
     return done.returncode, [line.partition(": ")[2] for line in done.stdout.splitlines()]

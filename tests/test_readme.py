@@ -88,7 +88,7 @@ def test_capture_check_and_run_do_what_is_promised(tmp_path: Path, environment: 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_what_make_and_python_are_told_to_run_is_there(document: Path) -> None:
     """Every target and module that a document names exists."""
-    makefiles = (ROOT / "Makefile").read_text() + (ROOT / "packaging.mk").read_text()
+    makefiles = (ROOT / "Makefile").read_text() + (ROOT / ".ci/packaging.mk").read_text()
     targets = set(re.findall(r"^([\w-]+):", makefiles, re.MULTILINE))
     text = document.read_text()
 

