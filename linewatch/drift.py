@@ -149,7 +149,7 @@ class Rejects:
 
 
 class Drift:
-    """All signals of one product and model; fed by the judging stage alone."""
+    """All signals of one product and model; pictures by one thread, parts by one other."""
 
     def __init__(
         self,
