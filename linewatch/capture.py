@@ -43,6 +43,9 @@ class Occasions(Protocol):
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
         """Wait while there is no camera; yield a pictureless frame for each part asked for."""
 
+    def gone(self, captured_ns: int, /) -> bool:
+        """Whether the part exposed last may have left by then (monotonic), and the next one be seen."""
+
 
 class FreeRun:
     """Every frame is an exposure, at most `fps` a second; 0 is as fast as they come.
@@ -85,9 +88,13 @@ class FreeRun:
         stop.wait(wait_s)
         yield from ()
 
+    def gone(self, _captured_ns: int, /) -> bool:
+        """Return False: nobody says when a part leaves."""
+        return False
+
 
 class Triggered:
-    """One exposure for each trigger: the first frame captured after it arrived.
+    """One exposure for each trigger: the first frame captured after it arrived, and before the next did.
 
     A trigger that gets no frame within `patience_s` is answered without a picture, so that the PLC
     hears of its part in time whatever the camera does.
@@ -96,6 +103,8 @@ class Triggered:
     def __init__(self, triggers: Lane[Trigger], patience_s: float) -> None:
         self._triggers = triggers
         self._patience_ns = round(patience_s * 1e9)
+        self._live = False
+        self._exposed: Trigger | None = None  # The last one that got a frame.
 
     def frames(self, reader: Reader, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
         """Yield one frame for each trigger.
@@ -103,6 +112,7 @@ class Triggered:
         Between triggers a camera's frames are read and forgotten: nothing stale stays in its
         buffer, and a lost camera is noticed before the next part comes.
         """
+        self._live = reader.live
         if not reader.live:  # Nobody need look at a recording to know that it is there.
             reader.seen()
         trigger: Trigger | None = None
@@ -124,7 +134,8 @@ class Triggered:
                 raise
             trigger = trigger or self._take(0.0)
             if trigger is not None and (frame is None or frame.captured_ns >= trigger.received_ns):
-                yield _exposure(frame, trigger)
+                self._exposed = trigger
+                yield self._exposure(frame, trigger)
                 trigger = None
             if frame is None:
                 return
@@ -138,6 +149,20 @@ class Triggered:
             trigger = self._take(min(left, IDLE_S))
             if trigger is not None:
                 yield _pictureless(trigger, Reason.CAMERA_LOST)
+
+    def gone(self, captured_ns: int, /) -> bool:
+        """Whether the last trigger had expired by then, or the next one come; a recording waits for it."""
+        now, following = self._exposed, self._triggers.peek()
+        expired = now is not None and now.expires_ns is not None and captured_ns > now.expires_ns
+        return expired or (self._live and following is not None and captured_ns > following.received_ns)
+
+    def _exposure(self, frame: Frame | None, trigger: Trigger) -> Frame:
+        """Return what one trigger gets; a frame that comes too late may show the next part."""
+        if frame is None:
+            return _pictureless(trigger, Reason.CAMERA_LOST)
+        if self.gone(frame.captured_ns):
+            frame = frame.without_image(Reason.LATE)
+        return replace(frame, trigger=trigger.rid, part=trigger.part)
 
     def _take(self, timeout_s: float) -> Trigger | None:
         try:
@@ -221,15 +246,6 @@ class Capture:
         self._seq += frame.view == 1
         self._metrics.frames_captured.inc()
         self._frames.put(replace(frame, seq=self._seq))
-
-
-def _exposure(frame: Frame | None, trigger: Trigger) -> Frame:
-    """Return what one trigger gets; a frame that comes too late may show the next part."""
-    if frame is None:
-        return _pictureless(trigger, Reason.CAMERA_LOST)
-    if trigger.expires_ns is not None and frame.captured_ns > trigger.expires_ns:
-        frame = frame.without_image(Reason.LATE)
-    return replace(frame, trigger=trigger.rid, part=trigger.part)
 
 
 def _pictureless(trigger: Trigger, fault: Reason) -> Frame:

@@ -88,6 +88,11 @@ class Lane(Generic[T]):
             self._changed.notify_all()
             return item
 
+    def peek(self) -> T | None:
+        """Return the next item and leave it where it is; None when nothing waits."""
+        with self._changed:
+            return self._items[0] if self._items else None
+
     def items(self, idle: Callable[[], None], idle_s: float) -> Iterator[T]:
         """Yield until closed and drained; call `idle` whenever nothing came for `idle_s`."""
         while True:

@@ -82,6 +82,10 @@ class PartTriggered:
         stop.wait(wait_s)
         yield from ()
 
+    def gone(self, _captured_ns: int, /) -> bool:
+        """Return False: what follows at once shows the part that was in the middle."""
+        return False
+
     def _look(self, frame: Frame, small: Image) -> Iterator[Frame]:
         """Yield the best frame of each part that will not be seen better any more."""
         if not self._background.learnt:

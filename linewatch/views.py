@@ -21,7 +21,8 @@ _WORST_FIRST = (Result.FAIL, Result.ERROR, Result.UNSURE, Result.PASS)
 class SeveralViews:
     """Occasions with `views` exposures of each part: the first as without it, the others right after it.
 
-    A view that does not come within `patience_s` has no picture, so that its part is an ERROR.
+    A view that does not come within `patience_s`, or before the part may have left, has no picture, so
+    that its part is an ERROR.
     """
 
     def __init__(self, occasions: Occasions, views: int, patience_s: float) -> None:
@@ -43,6 +44,8 @@ class SeveralViews:
                 if lost is None:
                     try:
                         frame = self._next(reader, stop) or frame
+                        if frame.image is not None and self.gone(frame.captured_ns):
+                            frame = frame.without_image(Reason.LATE)
                     except CameraLost as trouble:
                         lost = trouble
                 yield replace(frame, view=view, views=self._views, trigger=first.trigger, part=first.part)
@@ -52,6 +55,10 @@ class SeveralViews:
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
         """Do as without views."""
         yield from self._occasions.lost(stop, wait_s)
+
+    def gone(self, captured_ns: int, /) -> bool:
+        """Do as without views."""
+        return self._occasions.gone(captured_ns)
 
     def _next(self, reader: Reader, stop: threading.Event) -> Frame | None:
         until_s = time.monotonic() + self._patience_s

@@ -134,6 +134,18 @@ def test_an_exposure_that_comes_after_its_trigger_expired_is_late_and_not_judged
     assert [(f.trigger, f.fault, f.image is None) for f in exposed] == [(17, Reason.LATE, True)]
 
 
+def test_a_frame_captured_after_the_next_trigger_is_not_the_part_befores() -> None:
+    """Two parts come between two frames: the frame shows the second, and the first is told late."""
+    triggers = Lane[Trigger]("triggers", 2)
+    now = time.monotonic_ns()
+    triggers.offer(Trigger(17, "A1", now))
+    triggers.offer(Trigger(18, "A2", now + 1))
+    script = (frame(captured_ns=now + 2), frame(captured_ns=now + 3))
+    rig = Rig(*script, live=True, occasions=Triggered(triggers, PATIENCE_S))
+
+    assert [(f.trigger, f.fault) for f in rig.run()] == [(17, Reason.LATE), (18, Reason.NONE)]
+
+
 def test_a_part_triggered_while_the_camera_is_lost_gets_its_error() -> None:
     """The PLC hears of every part it asked for, camera or not."""
     triggers = Lane[Trigger]("triggers", 1)

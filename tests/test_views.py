@@ -74,6 +74,23 @@ def test_one_trigger_takes_all_views() -> None:
     ]
 
 
+@pytest.mark.parametrize("reason_to_leave", ["expiry", "next trigger"])
+def test_a_view_taken_after_the_part_may_have_left_has_no_picture(reason_to_leave: str) -> None:
+    """It may show the next part, whose PASS must not be this one's."""
+    triggers = Lane[Trigger]("triggers", 2)
+    now = time.monotonic_ns()
+    triggers.offer(Trigger(5, "A5", now, now + 15 if reason_to_leave == "expiry" else None))
+    if reason_to_leave == "next trigger":
+        triggers.offer(Trigger(6, "A6", now + 15))
+    script = (frame(captured_ns=now + 10 * number) for number in (1, 2, 3))
+
+    assert exposed(*script, triggers=triggers)[:3] == [
+        (1, 1, 3, Reason.NONE),
+        (1, 2, 3, Reason.LATE),
+        (1, 3, 3, Reason.LATE),
+    ]
+
+
 def test_a_camera_that_is_lost_between_two_views_leaves_a_whole_part() -> None:
     """What is missing is there without a picture, so the part is told, and as an ERROR."""
     assert exposed(frame(), "lost", *(frame() for _ in range(3))) == [

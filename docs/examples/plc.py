@@ -24,8 +24,9 @@ READY = 1 << 1
 class Gate:
     """Closed until the part in front of it has earned its pass. All times are seconds of one steady clock.
 
-    `window_s` begins with the trigger and must be longer than the station's limits.deadline_ms: after
-    it the station itself sends no PASS any more, so a late one cannot count for the next part.
+    `window_s` begins with the trigger and must be twice the station's limits.deadline_ms at least: the
+    picture may come three quarters of the deadline after the trigger, and its PASS a deadline after that.
+    Later the station itself sends none, so that a late one cannot count for the next part.
     """
 
     def __init__(self, product_index: int, window_s: float) -> None:
