@@ -97,8 +97,9 @@ class Evidence:
         After a refusal the disk is left alone for 5 s; until then this raises at once.
         """
         assert _NAME.fullmatch(name), name
-        if self._refusal and self._refuses():
-            raise StorageFull(self._root, self._refusal.problem, no_room=self._refusal.no_room)
+        refusal = self._refusal  # Read once: `prove` may forget it at any time.
+        if refusal and self._refuses():
+            raise StorageFull(self._root, refusal.problem, no_room=refusal.no_room)
         try:
             size = self._write(self._root / name, image)
         except StorageFull as trouble:
