@@ -104,7 +104,7 @@ def run(
             station.snapshot,
             outbox=journal.undelivered_count,
             beats=lambda: inspect.beats,
-            busy=lambda: lanes.parts_waiting > 0 or inspect.busy_s() > 0,
+            busy=lambda: lanes.parts_waiting > 0 or any(stage.busy_s() > 0 for stage in (examine, inspect)),
         )
         live_link = links.live_link(
             settings, station, commands, announcer, metrics, failed=lambda: group.failed
@@ -157,6 +157,7 @@ def run(
                 consume(me, lanes.inspections, recorder.record)
                 station.intend(State.STOPPED, "stopped")
 
+        examine = stage("examine", lambda me: transform(me, lanes.frames, inspector.examine, lanes.examined))
         inspect = stage(
             "inspect",
             lambda me: transform(me, lanes.examined, Views(inspector.inspect).inspect, lanes.inspections),
@@ -164,7 +165,7 @@ def run(
         group = StageGroup(
             line=[
                 stage("capture", capture.run),
-                stage("examine", lambda me: transform(me, lanes.frames, inspector.examine, lanes.examined)),
+                examine,
                 inspect,
                 stage("record", record),
             ],
@@ -173,7 +174,7 @@ def run(
                 stage("announce", lambda me: live_link.run(drained, me.beat)),
                 stage("prepare", commands.serve, PREPARE_S),
                 stage("shadow", lambda me: consume(me, shadow.trials, shadow.compare), PREPARE_S),
-                stage("tidy", lambda me: housekeeping.run(me, drained)),
+                stage("tidy", lambda me: housekeeping.run(me, drained), PREPARE_S),  # It proves models, too.
             ],
             stall_s=limits.stall_s,
             grace_s=limits.grace_s + GRACE_EXTRA_S,
