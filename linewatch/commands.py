@@ -87,7 +87,7 @@ class Commands:
         self._station = station
         self._changeover = changeover
         self._products = products
-        self._triggers = triggers  # None: the camera runs free.
+        self._triggers = triggers  # None: something else decides when to expose.
         self._metrics = metrics
         self._clock_s = clock_s
         self._errands = Lane[Errand]("commands", 4)
@@ -145,7 +145,12 @@ class Commands:
 
     def reload(self) -> None:
         """Read the recipe and the model of the product in use again, and prove them."""
-        self.request(Command("reload", 0, who="reload"), lambda _: None)
+
+        def done(answer: Answer) -> None:
+            if answer.code is not Code.DONE:
+                log.warning("reload_refused code=%d reason=%r", answer.code, answer.reason)
+
+        self.request(Command("reload", 0, who="reload"), done)
 
     def serve(self, stage: Stage) -> None:
         """Run errands until closed."""
@@ -224,7 +229,7 @@ class Commands:
 
     def _exposure(self, command: Command, arrived_ns: int) -> Answer:
         if self._triggers is None:
-            return Answer(Code.NOT_READY, 'trigger.mode is "free"; set it to "mqtt"')
+            return Answer(Code.NOT_READY, 'nobody triggers here; set trigger.mode = "mqtt"')
         expires_ns = _expiry(command.exp_ms, arrived_ns)
         if expires_ns is not None and expires_ns < arrived_ns:
             return Answer(Code.EXPIRED, "exp_ms lies in the past; compare the clocks")

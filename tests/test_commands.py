@@ -260,7 +260,7 @@ def test_a_free_running_station_takes_no_triggers() -> None:
     rig.say("trigger", rid=1)
 
     assert [(reply["code"], reply["reason"]) for reply in rig.replies] == [
-        (1, 'trigger.mode is "free"; set it to "mqtt"')
+        (1, 'nobody triggers here; set trigger.mode = "mqtt"')
     ]
 
 
