@@ -221,8 +221,8 @@ class Capture:
                         for frame in self._occasions.frames(reader, stage, self._stop):
                             self._expose(frame)
                     break
-                except CameraLost as trouble:
-                    self._station.camera_lost(str(trouble))
+                except CameraLost:
+                    pass  # The station has heard it from the reader.
                 stage.beat()
                 for frame in self._occasions.lost(self._stop, self._backoff.next_s()):
                     self._expose(frame)
@@ -232,7 +232,7 @@ class Capture:
             self._open_source(),
             stage,
             seen=self._seen,
-            silent=lambda trouble: self._station.camera_lost(str(trouble)),
+            lost=lambda trouble: self._station.camera_lost(str(trouble)),
             silent_s=self._silent_s,
         )
 

@@ -22,8 +22,9 @@ class NotYet(Exception):
 class Reader:
     """Opens a source on entering and reads one frame for each that is asked for.
 
-    A call that hangs in the source hangs in this thread only. `seen` hears of every frame, and
-    `silent` of a read that takes longer than `silent_s`, again and again. `stage` beats all the while.
+    A call that hangs in the source hangs in this thread only. `seen` hears of every frame, and `lost` of
+    a source that gives none: once it fails, and again and again while a read takes longer than `silent_s`.
+    `stage` beats all the while.
     """
 
     def __init__(
@@ -32,14 +33,14 @@ class Reader:
         stage: Stage,
         *,
         seen: Callable[[], None],
-        silent: Callable[[CameraLost], None],
+        lost: Callable[[CameraLost], None],
         silent_s: float,
     ) -> None:
         self.live = source.live
         self._source = source
         self._stage = stage
         self.seen = seen
-        self._silent = silent
+        self._lost = lost
         self._silent_s = silent_s
         self._asked: SimpleQueue[bool] = SimpleQueue()  # True: read a frame; False: let go.
         self._answers: SimpleQueue[Frame | BaseException | None] = SimpleQueue()
@@ -87,6 +88,8 @@ class Reader:
 
     def _take(self, wait_s: float) -> Frame | None:
         answer = self._answers.get(timeout=wait_s)
+        if isinstance(answer, CameraLost):
+            self._lost(answer)  # Before it is let go of, which may take its time.
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -94,7 +97,7 @@ class Reader:
     def _complain(self) -> None:
         since = self._reading_since
         if not self._patient and since is not None and time.monotonic() - since > self._silent_s:
-            self._silent(CameraLost(self._source.name, f"no frame for {self._silent_s:g} s"))
+            self._lost(CameraLost(self._source.name, f"no frame for {self._silent_s:g} s"))
 
     def _read(self, source: Source) -> Frame | None:
         while True:
@@ -112,8 +115,12 @@ class Reader:
         try:
             with self._source as source:
                 self._opened.set()
-                while self._asked.get():
-                    self._answers.put(self._read(source))
+                try:
+                    while self._asked.get():
+                        self._answers.put(self._read(source))
+                except BaseException as error:
+                    self._answers.put(error)  # Nobody waits for it to be let go of.
+                    raise
         except BaseException as error:  # noqa: BLE001 - raised where the frame is waited for
             self._answers.put(error)
         finally:

@@ -97,7 +97,7 @@ def watch(source: Source, places: Iterator[Places], empty: Sequence[Image] = ())
     watched = Watched(source, places)
     outcome = watched.outcome
     started = time.thread_time()  # The source has a thread of its own.
-    with Reader(watched, stage, seen=lambda: None, silent=lambda _: None, silent_s=60.0) as reader:
+    with Reader(watched, stage, seen=lambda: None, lost=lambda _: None, silent_s=60.0) as reader:
         for frame in trigger.frames(reader, stage, threading.Event()):
             near = watched.places[frame.captured_ns]
             part = min(near, key=lambda number: abs(near[number]), default=0)

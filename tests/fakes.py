@@ -44,6 +44,7 @@ class ScriptedSource:
         self.opened = 0
         self.read_count = 0
         self.on_open: Callable[[], object] = lambda: None
+        self.on_close: Callable[[], object] = lambda: None
 
     def __enter__(self) -> Self:
         self.opened += 1
@@ -53,7 +54,7 @@ class ScriptedSource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        self.on_close()
 
     def read(self) -> Frame | None:
         """Do the next thing of the script."""

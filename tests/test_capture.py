@@ -242,6 +242,22 @@ def test_a_camera_that_hangs_while_it_is_opened_again_holds_up_nobody() -> None:
     assert [(f.trigger, f.fault) for f in exposed] == [(1, Reason.CAMERA_LOST)]
 
 
+def test_a_lost_camera_is_told_before_it_is_let_go_of() -> None:
+    """Some drivers take seconds to close what is unplugged; the PLC does not wait for them."""
+    rig = Rig(frame(), "lost")
+    told: list[str] = []
+
+    def close() -> None:
+        wait_until(lambda: rig.station.snapshot().state is State.FAULT)
+        told.append(rig.station.snapshot().camera_trouble)
+
+    rig.source.on_close = close
+
+    rig.run()
+
+    assert "unplugged" in told[0]
+
+
 def test_a_trigger_that_was_accepted_before_a_stop_gets_its_word() -> None:
     """What the PLC was promised is answered, also by a line that ends."""
     triggers = Lane[Trigger]("triggers", 1)

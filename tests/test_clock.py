@@ -91,10 +91,14 @@ def test_the_line_does_not_mind_its_clock_being_set(tmp_path: Path, mosquitto: M
     live = verdicts(ear.on("t/verdict"))
     captured = [row["captured_ms"] for row in rows]
     assert max(captured) - min(captured) > 400 * DAY_S * 1000  # It was set.
-    assert [v["seq"] for v in live] == [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
     assert {v["reason"] for v in live} <= {0, 10, 31}  # None is old or late; a busy machine may drop some.
     assert {"PASS", "FAIL"} <= {v["result"] for v in live}
     assert not any(v["late"] for v in live)
     assert max(v["latency_ms"] for v in live) < 5000
     assert all((daemon.evidence / v["image"]).exists() for v in live if v["image"])
-    assert verdicts(ear.on("t/history")) == [v | {"history": 1} for v in live]
+    history = verdicts(ear.on("t/history"))
+    assert [v["seq"] for v in history] == [row["seq"] for row in rows]
+    heard = [v["seq"] for v in live]  # A broker that a busy machine holds up is sent nothing that waits.
+    assert heard == sorted(set(heard))
+    assert live == [v | {"history": 0} for v in history if v["seq"] in set(heard)]

@@ -132,8 +132,9 @@ class GigeCamera:
             self._stream.push_buffer(buffer)
 
     def _frame(self, buffer: Any) -> Frame:
-        age_ns = max(0, time.time_ns() - buffer.get_system_timestamp()) + self._exposure_ns
-        now_ns, now_ms = time.monotonic_ns(), time.time_ns() // 1_000_000
+        now_ns, utc_ns = time.monotonic_ns(), time.time_ns()
+        began_ns = buffer.get_system_timestamp() or utc_ns  # 0: the packet that begins a frame was lost.
+        age_ns = max(0, utc_ns - began_ns) + self._exposure_ns
         status = buffer.get_status().value_nick
         image = None
         if status == "success":
@@ -146,7 +147,7 @@ class GigeCamera:
                 self.name, status, statistics.n_missing_packets, statistics.n_resent_packets,
             )  # fmt: skip
         fault = Reason.NONE if image is not None else Reason.BAD_PICTURE
-        return Frame(image, now_ns - age_ns, now_ms - age_ns // 1_000_000, fault=fault)
+        return Frame(image, now_ns - age_ns, (utc_ns - age_ns) // 1_000_000, fault=fault)
 
     def _set_up(self) -> None:
         library, camera, wanted = aravis.load(), self._camera, self._settings
@@ -224,19 +225,23 @@ class GigeCamera:
             raise CameraLost(self.name, f"{problem} ({str(error).rstrip('.')})") from error
 
     def _let_go(self, *, answers: bool) -> None:
-        camera, self._camera, self._stream = self._camera, None, None
-        goodbye = threading.Thread(target=_release, args=(camera,), name=f"goodbye {self.name}", daemon=True)
+        held = [self._camera, self._stream]  # Only here: the last to hold the stream waits for the camera.
+        self._camera = self._stream = None
+        goodbye = threading.Thread(target=_release, args=(held,), name=f"goodbye {self.name}", daemon=True)
         goodbye.start()
         if answers:  # Else each word to it would wait seconds for its reply.
             goodbye.join()
 
 
-def _release(camera: Any) -> None:
+def _release(held: list[Any]) -> None:
+    camera = held[0]
     try:
         camera.stop_acquisition()
         camera.get_device().leave_control()
     except aravis.failure() as trouble:
         log.info("camera_not_released reason=%r", str(trouble))
+    finally:
+        held.clear()
 
 
 def _listed(names: Sequence[str]) -> str:
