@@ -27,11 +27,11 @@ def _squared(
 ) -> NDArray[np.float64]:
     """Return the left-out squared distances of one picture by leaving it out in earnest."""
     flat = residuals.reshape(-1, CHANNELS)
-    covariance = np.cov(flat.T) + under_test._RIDGE * np.eye(CHANNELS)
+    covariance = np.cov(flat.T) + under_test.RIDGE * np.eye(CHANNELS)
     spread, axes = np.linalg.eigh(covariance)
     y = residuals @ ((axes / np.sqrt(spread)) @ axes.T)
     d = y - y.mean(axis=0)  # The mean's share is corrected by a factor, not left out.
-    share = under_test.shrinkage(COUNT, CHANNELS)
+    share = under_test.SHARE
     weight = (1 - share) / (CELL * CELL * (COUNT - 1))
     found = np.empty((ROWS, COLUMNS))
     for row, column in np.ndindex(ROWS // CELL, COLUMNS // CELL):

@@ -10,8 +10,8 @@ from linewatch.training.features import Features
 
 CELL = 2  # Positions on a side that share one covariance: more samples, and hardly less local.
 RANK = 32  # Directions kept per cell; the rest are replaced by their mean.
-PRIOR = 2.5  # Pictures per channel that weigh as much as what is known of the whole part.
-_RIDGE = 0.01
+SHARE = 0.3  # How far a cell's covariance is drawn towards that of the whole part.
+RIDGE = 0.3  # Variance that every direction has at least: what good parts never do is not infinitely odd.
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def learn_statistics(
     """
     count, channels = len(residuals), residuals.shape[-1]
     flat = residuals.reshape(-1, channels)
-    covariance = np.cov(flat.T, dtype=np.float64) + _RIDGE * np.eye(channels)
+    covariance = np.cov(flat.T, dtype=np.float64) + RIDGE * np.eye(channels)
     spread, axes = np.linalg.eigh(covariance)
     whitening = ((axes / np.sqrt(spread)) @ axes.T).astype(np.float32)
     y = residuals @ whitening
@@ -63,10 +63,10 @@ def learn_statistics(
     directions = np.empty((*grid, channels, RANK), np.float32)
     rest = np.empty(grid, np.float32)
     left_out = np.empty((*grid, cells.shape[2]), np.float32)
-    share = shrinkage(count, channels)
-    weight = (1 - share) / (CELL * CELL * (count - 1))  # The mean took one sample of each place.
+    # The whole part's covariance is the identity, by whitening.
+    weight = (1 - SHARE) / (CELL * CELL * (count - 1))  # The mean took one sample of each place.
     for cell in np.ndindex(*grid):
-        shrunk = weight * (cells[cell].T @ cells[cell]) + share * np.eye(channels)
+        shrunk = weight * (cells[cell].T @ cells[cell]) + SHARE * np.eye(channels)
         spread, axes = np.linalg.eigh(shrunk)
         rest[cell] = 1 / spread[: channels - RANK].mean()
         gain = np.maximum(rest[cell] - 1 / spread[channels - RANK :], 0)
@@ -77,14 +77,6 @@ def learn_statistics(
     # The picture's own share in the mean had drawn the mean towards it.
     left_out *= (count / (count - 1)) ** 2
     return statistics, _finished(left_out, part, channels)
-
-
-def shrinkage(count: int, channels: int) -> float:
-    """Return how far a cell's covariance is drawn towards that of the whole part, 0 to 1.
-
-    The whole part's is the identity, by whitening. Few pictures say little about a single place.
-    """
-    return PRIOR * channels / (PRIOR * channels + count)
 
 
 def no_statistics(channels: int, part: NDArray[np.float32]) -> Statistics:
