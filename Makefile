@@ -12,7 +12,7 @@ demo: $(VENV)/.base  ## A simulated line with everything built in; DURATION=20 s
 	$(BIN)/linewatch demo $(if $(DURATION),--duration $(DURATION))
 
 test: $(VENV)/.test system-parts  ## Every test, on real parts.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: test  ## What must be clean before a change lands.
 	$(BIN)/ruff check
