@@ -6,14 +6,26 @@ from typing import Annotated
 
 import typer
 
-from linewatch.errors import StorageFull
+from linewatch.errors import StorageFull, UsageError
+from linewatch.names import NAME
+
+
+def _known_form(product: str | None) -> str | None:
+    """Return the name. Raises UsageError before anything is learnt for a name that no folder may have."""
+    if product is not None and not NAME.fullmatch(product):
+        raise UsageError(
+            f"{product!r} is no product name; use up to 32 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first"
+        )
+    return product
+
 
 Config = Annotated[
     Path | None,
     typer.Option("--config", help="Settings file; default: config/linewatch.toml if it is there."),
 ]
 NeededConfig = Annotated[Path, typer.Option("--config", help="Settings file.")]
-Product = Annotated[str, typer.Argument(help="Name of the product.")]
+Product = Annotated[str, typer.Argument(help="Name of the product.", callback=_known_form)]
 
 
 def write_json(path: Path, figures: object) -> None:

@@ -12,11 +12,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from linewatch.errors import ConfigError
+from linewatch.names import NAME
 
 DEFAULT_FILE = Path("config/linewatch.toml")
 ENV_PREFIX = "LINEWATCH_"
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 # Bounded, because dates and timers cannot take every number: infinity would end the daemon hours later.
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[float, Field(gt=0, le=36_500)]

@@ -126,6 +126,8 @@ def test_the_module_is_the_program(tmp_path: Path) -> None:
         (["models", "activate", "demo"], "missing argument 'version'; see: linewatch models activate --help"),
         (["capture", "--config", "x", "--out", "o", "--count", "0"], "invalid value for '--count'"),
         (["run", "--config", "x", "--duration", "-1"], "invalid value for '--duration'"),
+        (["train", "a/../b", "--images", "parts"], "'a/../b' is no product name; use up to 32 letters"),
+        (["models", "show", "../demo"], "'../demo' is no product name; use up to 32 letters"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_one_sentence(

@@ -10,12 +10,12 @@ from flask import abort
 from werkzeug.routing import BaseConverter
 
 from linewatch.domain import Reason, Result
+from linewatch.names import NAME
 from linewatch.web.desk import Actual, Query
 
 LIMIT_MAX = 1000
 NOTE_CHARACTERS_MAX = 500
 
-_PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 _BEFORE = re.compile(r"([0-9]{1,10})[-/:,]([0-9]{1,10})", re.ASCII)
 _MILLISECONDS = re.compile(r"[0-9]{1,13}", re.ASCII)
 
@@ -90,7 +90,7 @@ def _read_results(word: str, texts: Words) -> frozenset[Result]:
 
 
 def _read_product(word: str, texts: Words) -> str:
-    if word and not _PRODUCT.fullmatch(word):
+    if word and not NAME.fullmatch(word):
         abort(400, texts["error_product_name"])
     return word
 
