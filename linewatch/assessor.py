@@ -120,10 +120,14 @@ class Assessor:
 
     def _ask(self, question: dict[str, str], data: bytes) -> tuple[dict[str, Any], bytes]:
         if self._process is None:
-            # Its own session: Ctrl+C at the terminal is the daemon's to hear.
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-            )
+            try:  # Its own session: Ctrl+C at the terminal is the daemon's to hear.
+                self._process = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+                )
+            except OSError as error:  # No memory, no process left, or an upgrade has taken the program away.
+                raise LinewatchError(
+                    f"the picture cannot be judged now: no process for it ({error.strerror}); try again later"
+                ) from error
         process = self._process
         overdue = threading.Event()
 

@@ -196,7 +196,7 @@ def active_version(models: Path, product: str) -> str:
     """Return the version that "active" stands for. Raises RecipeError when there is none."""
     pointer = models / product / ACTIVE
     try:
-        version = pointer.read_text(encoding="utf-8").strip()
+        version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
         raise RecipeError(
             f"product {product!r} has no active model in {str(models)!r}; "
@@ -214,7 +214,8 @@ def activate(models: Path, product: str, version: str) -> None:
     """Make `version` the active one, after proving it. Raises RecipeError and changes nothing if unfit."""
     read_bundle(models, product, version)
     pointer = models / product / ACTIVE
-    if pointer.exists() and (before := active_version(models, product)) != version:
+    before = _pointed_at(pointer)
+    if before and before != version:
         _point(pointer.with_name(PREVIOUS), before)
     _point(pointer, version)
 
@@ -239,16 +240,19 @@ def put_on_trial(models: Path, product: str, version: str) -> None:
 
 
 def _pointed_at(pointer: Path) -> str:
+    """Return the version that a pointer names, "" if it names none: a line must not end by what lies there."""
     try:
-        return pointer.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+        version = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
         return ""
+    return version if _VERSION.match(version) else ""
 
 
 def _point(pointer: Path, version: str) -> None:
     """Write a pointer file whole or not at all."""
     fresh = pointer.with_name(f".{pointer.name}.{os.getpid()}")
     fresh.write_text(version + "\n", encoding="utf-8")
+    fresh.chmod(0o644)  # The line may run as somebody else than whoever activates.
     fresh.replace(pointer)
 
 

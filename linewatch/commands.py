@@ -98,20 +98,26 @@ class Commands:
         """Take one message below `B/cmd/`; never waits. `reply` gets the answer's JSON, perhaps later."""
         arrived_ns = time.monotonic_ns()
         command = parse_command(incoming)
-        key = (command.name[:32], command.rid)
+        if not incoming.answerable:
+            log.warning("command_refused name=%r reason='its name is too long to answer'", command.name[:32])
+            return
+        key = (command.name, command.rid)
+        understood = not isinstance(command, Refused)  # Else nothing was done, and it may come again mended.
         with self._lock:
             stored = self._replies.get(key)
             if command.rid and stored and self._clock_s() - stored[0] < REPLIES_S:
                 if stored[1]:  # "" while it is still being done: its answer comes once.
                     reply(stored[1])
                 return
-            self._store(key, "")
+            if understood:
+                self._store(key, "")
 
         def answer(result: Answer) -> None:
             ms = (time.monotonic_ns() - arrived_ns) // 1_000_000
             text = reply_json(command.rid, code=result.code, reason=result.reason, ms=ms)
-            with self._lock:
-                self._store(key, text)
+            if understood:
+                with self._lock:
+                    self._store(key, text)
             if result.code is not Code.DONE:
                 log.warning(
                     "command_refused name=%s rid=%d code=%d reason=%r",

@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -201,18 +201,20 @@ class Evidence:
             ]
         until = time.monotonic() + COUNT_S
         while self._uncounted and time.monotonic() < until:
-            shelf = self._uncounted.pop()
+            shelf = self._uncounted[-1]
             self._remove_halves(shelf)
             total = sum(map(_size, self._pictures(shelf)))
             with self._lock:
                 self._shelves[shelf] = total
+            self._uncounted.pop()
         return bool(self._uncounted)
 
     def _remove_halves(self, shelf: Shelf) -> None:
         """Remove what a killed process had not finished writing."""
         for path in self._folder(shelf).glob(".*-*.*"):
-            if self._utc_s() - path.stat().st_mtime > HALF_AGE_S:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # It was half a moment ago, and is whole now.
+                if self._utc_s() - path.stat().st_mtime > HALF_AGE_S:
+                    path.unlink()
 
     def _pictures(self, shelf: Shelf) -> Iterator[Path]:
         folder = self._folder(shelf)
@@ -255,9 +257,9 @@ def _shelf(name: str) -> Shelf:
     return day, Result(result.upper())
 
 
-def _by_part(path: Path) -> tuple[int, int]:
-    boot, seq = path.stem.split("-")
-    return int(boot), int(seq)
+def _by_part(path: Path) -> tuple[int, int, str]:
+    boot, seq = path.name.partition(".")[0].split("-")  # Behind the point may stand which view it is.
+    return int(boot), int(seq), path.name
 
 
 def _size(path: Path) -> int:

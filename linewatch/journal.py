@@ -22,6 +22,7 @@ from linewatch.journal_file import (
     audit,
     beside,
     connect,
+    identity,
     lock,
     prepare,
     read_boot,
@@ -68,6 +69,8 @@ class Journal:
         self._clerk: sqlite3.Connection  # What may be lost: marks and removals.
         self._keeper: sqlite3.Connection  # Moves the log into the file, beside the others.
         self._position = self._released = self._last = 0
+        self._identity: tuple[int, int] | None = None  # Of the file that is open.
+        self._astray = False  # The file that is open is no longer the journal.
         try:
             self._start()
         except Damaged as damage:
@@ -204,8 +207,8 @@ class Journal:
         `before_ms` (UTC) and keeps the log short. Returns how many were removed.
         """
         with self._writing, self._storing():
-            if not self.path.exists():
-                raise Damaged("it was removed")
+            if identity(self.path) != self._identity:
+                raise Damaged("it was removed or replaced")
             self._repay()
             removed = self._prune(before_ms)
         wal = beside(self.path, "-wal")
@@ -272,28 +275,38 @@ class Journal:
         for connection in self._connections:
             connection.close()
         self._connections = opened
+        self._identity = identity(self.path)
         self._db, self._clerk, self._keeper = opened
         self._position, self._released, self._last = position, last, last
 
     def _start_anew(self, damage: Damaged) -> None:
-        missed = self.undelivered_count()
+        missed = self.undelivered_count() or "perhaps some"
+        self._astray = True  # Until there is a new one: what is open leads nowhere any more.
         try:
             aside = set_aside(self.path)
         except OSError as error:
             raise StorageFull(
                 self.path, f"it is damaged and cannot be set aside: {error.strerror}"
             ) from error
+        kept = f"it is kept as {aside.name}" if aside.exists() else "nothing of it is left"
+        self._warn(
+            f"journal {str(self.path)!r} was damaged ({damage}); {kept}, with {missed} verdicts "
+            "the history misses, and a new one is started"
+        )
+        self._find_back()
+
+    def _find_back(self) -> None:
         self._start()
         self.generation += 1
-        self._warn(
-            f"journal {str(self.path)!r} was damaged ({damage}); it is kept as {aside.name} with "
-            f"{missed or 'perhaps some'} verdicts the history misses, and a new one is started"
-        )
+        self._astray = False
 
     @contextmanager
     def _storing(self) -> Iterator[None]:
         try:
             with translating(self.path):
+                if self._astray:
+                    with self._writing:
+                        self._find_back()
                 yield
         except Damaged as damage:
             with self._writing:

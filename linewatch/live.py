@@ -33,6 +33,7 @@ STATE_S = 5.0
 STEADY_S = 10.0  # A connection that held this long starts the back-off anew.
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 10.0
 WINDOW_MAX = 20  # Unacknowledged messages; more means that a verdict would come late.
+TOPIC_CHARACTERS_MAX = 255  # Of a topic that somebody wants an answer on.
 ACK_S = 2.0  # Give this to the connection: a broker slower than this is as good as gone.
 
 Reply = Callable[[str], None]
@@ -198,7 +199,8 @@ class LiveLink:
 
     def _is_elsewhere(self, topic: str) -> bool:
         """Whether an answer may go there: nobody makes us write into our own topics."""
-        return topic != "" and not set(topic) & set("#+\0") and not topic.startswith(f"{self._topics.base}/")
+        fit = 0 < len(topic) <= TOPIC_CHARACTERS_MAX and not set(topic) & set("#+\0")
+        return fit and not topic.startswith(f"{self._topics.base}/")
 
     def _edge(self, trouble: str) -> None:
         if trouble == self.trouble:

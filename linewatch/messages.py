@@ -11,7 +11,8 @@ VERDICT_BYTES_MAX = 500
 COMMAND_BYTES_MAX = 4096
 PART_CHARACTERS_MAX = 64
 RID_MAX = 65_535
-REASON_CHARACTERS_MAX = 200
+NAME_CHARACTERS_MAX = 32  # Of a command: its answer goes to a topic of that name.
+TEXT_BYTES_MAX = 200  # Of a reason, and of each text in an event.
 COMMANDS = ("trigger", "product", "selftest", "pause", "resume", "reset", "rebirth")
 
 
@@ -117,6 +118,11 @@ class Incoming:
     def name(self) -> str:
         """The last level of the topic: the command's name."""
         return self.topic.rpartition("/")[2]
+
+    @property
+    def answerable(self) -> bool:
+        """Whether the answer's topic is one that every broker and PLC takes."""
+        return len(self.name) <= NAME_CHARACTERS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +250,7 @@ def state_json(facts: StateFacts) -> str:
             "station": facts.station,
             "boot": facts.boot,
             "state": facts.state.value,
-            "reason": _utf8(facts.reason)[:REASON_CHARACTERS_MAX],
+            "reason": _cut(facts.reason),
             "product": _utf8(facts.product),
             "product_index": facts.product_index,
             "model": _utf8(facts.model),
@@ -258,10 +264,10 @@ def state_json(facts: StateFacts) -> str:
 
 
 def event_json(facts: Mapping[str, object]) -> str:
-    """Return one event; `facts` has at least "event". Booleans become 0 and 1."""
+    """Return one event; `facts` has at least "event". Booleans become 0 and 1, long texts are cut."""
     return _dumps(
         {
-            key: int(value) if isinstance(value, bool) else _utf8(value) if isinstance(value, str) else value
+            key: int(value) if isinstance(value, bool) else _cut(value) if isinstance(value, str) else value
             for key, value in facts.items()
         }
     )
@@ -274,7 +280,7 @@ def reply_json(rid: int, *, code: int, reason: str = "", ms: int = 0) -> str:
             "rid": rid,
             "ok": int(code == 0),
             "code": code,
-            "reason": _utf8(reason)[:REASON_CHARACTERS_MAX],
+            "reason": _cut(reason),
             "ms": ms,
         }
     )
@@ -345,6 +351,11 @@ def _dumps(facts: Mapping[str, object]) -> str:
 def _utf8(text: str) -> str:
     """Replace what UTF-8 cannot carry: a file name may hold lone surrogates."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _cut(text: str) -> str:
+    """Keep what fits: a broker may end the connection of whoever sends it more than it takes."""
+    return text.encode("utf-8", "replace")[:TEXT_BYTES_MAX].decode(errors="ignore")
 
 
 def _shortened(text: str, excess: int) -> str:

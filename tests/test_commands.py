@@ -371,7 +371,7 @@ def test_stored_replies_are_bounded_in_number_and_time() -> None:
     """Neither a flood nor a year of commands fills the memory."""
     rig = Rig()
     for rid in range(1, REPLIES_MAX + 100):
-        rig.commands.receive(Incoming("t/cmd/dance", b'{"rid":%d}' % rid), lambda _: None)
+        rig.commands.receive(Incoming("t/cmd/trigger", b'{"rid":%d}' % rid), lambda _: None)
     assert len(rig.commands._replies) == REPLIES_MAX
 
     rig.now_s = REPLIES_S + 1
