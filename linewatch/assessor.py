@@ -77,6 +77,7 @@ class Assessor:
         self._pause_ends_s = -math.inf
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._over = threading.Event()
         self._idle: threading.Timer | None = None
 
     def __enter__(self) -> Self:
@@ -111,6 +112,13 @@ class Assessor:
             raise _KINDS[answer["error"]][1](answer["sentence"])
         return _verdict(answer["verdict"]), jpeg
 
+    def cut(self) -> None:
+        """End the process at once and for good; who waits for it, or asks later, gets LinewatchError."""
+        self._over.set()
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def end(self) -> None:
         """End the process; the next picture starts another."""
         with self._lock:
@@ -119,6 +127,8 @@ class Assessor:
             self._end()
 
     def _ask(self, question: dict[str, str], data: bytes) -> tuple[dict[str, Any], bytes]:
+        if self._over.is_set():
+            raise LinewatchError("no picture is judged any more: the station stops")
         if self._process is None:
             try:  # Its own session: Ctrl+C at the terminal is the daemon's to hear.
                 self._process = subprocess.Popen(

@@ -240,7 +240,7 @@ def put_on_trial(models: Path, product: str, version: str) -> None:
 
 
 def _pointed_at(pointer: Path) -> str:
-    """Return the version that a pointer names, "" if it names none: a line must not end by what lies there."""
+    """Return the version that a pointer names, "" if it names none; whatever lies there ends no line."""
     try:
         version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

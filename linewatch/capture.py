@@ -46,6 +46,9 @@ class Occasions(Protocol):
     def gone(self, captured_ns: int, /) -> bool:
         """Whether the part exposed last may have left by then (monotonic), and the next one be seen."""
 
+    def end(self) -> Iterator[Frame]:
+        """Ask for nothing more; yield a pictureless frame for each part that was asked for already."""
+
 
 class FreeRun:
     """Every frame is an exposure, at most `fps` a second; 0 is as fast as they come.
@@ -91,6 +94,10 @@ class FreeRun:
     def gone(self, _captured_ns: int, /) -> bool:
         """Return False: nobody says when a part leaves."""
         return False
+
+    def end(self) -> Iterator[Frame]:
+        """Yield nothing: nobody asked."""
+        yield from ()
 
 
 class Triggered:
@@ -139,8 +146,8 @@ class Triggered:
                 trigger = None
             if frame is None:
                 return
-        for accepted in filter(None, (trigger, self._take(0.0))):  # Its part waits for a word.
-            yield _pictureless(accepted, Reason.NOT_READY)
+        if trigger is not None:  # Its part waits for a word.
+            yield _pictureless(trigger, Reason.NOT_READY)
 
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
         """Answer every trigger at once: there is no camera to expose with."""
@@ -155,6 +162,12 @@ class Triggered:
         now, following = self._exposed, self._triggers.peek()
         expired = now is not None and now.expires_ns is not None and captured_ns > now.expires_ns
         return expired or (self._live and following is not None and captured_ns > following.received_ns)
+
+    def end(self) -> Iterator[Frame]:
+        """Refuse triggers from now on, and answer the one that was accepted before."""
+        self._triggers.close()
+        while (accepted := self._take(0.0)) is not None:
+            yield _pictureless(accepted, Reason.NOT_READY)
 
     def _exposure(self, frame: Frame | None, trigger: Trigger) -> Frame:
         """Return what one trigger gets; a frame that comes too late may show the next part."""
@@ -226,6 +239,8 @@ class Capture:
                 stage.beat()
                 for frame in self._occasions.lost(self._stop, self._backoff.next_s()):
                     self._expose(frame)
+            for frame in self._occasions.end():
+                self._expose(frame)
 
     def _reader(self, stage: Stage) -> Reader:
         return Reader(

@@ -1,6 +1,7 @@
 """Prepare a product beside the running one, test it, and swap it in between two frames."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,12 +11,12 @@ from linewatch.bundle import Bundle, read_bundle
 from linewatch.domain import State
 from linewatch.drift import Drift, Rejects
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import RecipeError, SelfTestFailed, StorageFull
-from linewatch.golden import self_test
+from linewatch.errors import RecipeError, SelfTestFailed, StorageFull, TookTooLong
+from linewatch.golden import self_test, view_test
 from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
 from linewatch.metrics import Metrics
-from linewatch.recipe import Recipe, load_recipe
+from linewatch.recipe import Recipe, index_of, load_recipe
 from linewatch.resident import Engines
 from linewatch.scoring import Scorer
 from linewatch.settings import ModelsSettings
@@ -47,6 +48,7 @@ def prepare(
     engine = resident or OpenVinoEngine(bundle.graph, threads=models.threads)
     scorer = Scorer(bundle, engine)
     try:
+        view_test(scorer, recipe)
         self_test(scorer, recipe, bundle, brief=brief and resident is not None)
     except SelfTestFailed:
         if engines:
@@ -87,8 +89,10 @@ class Changeover:
             self._take_up(product, "linewatch", "start")
             self._station.intend(State.READY)
 
-    def change(self, product: str, who: str) -> None:
+    def change(self, product: str, who: str, within_s: float = math.inf) -> None:
         """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
+
+        TookTooLong, if it was not ready within `within_s`: nobody waits for it any more.
 
         From the first line to the last no part is judged: a failed changeover must never go on
         silently with the product before it.
@@ -96,7 +100,7 @@ class Changeover:
         with self._busy:
             started = time.monotonic()
             self._station.intend(State.CHANGEOVER, f"changing to product {product}")
-            self._take_up(product, who, "changeover", brief=True)
+            self._take_up(product, who, "changeover", brief=True, within_s=within_s)
             took_s = time.monotonic() - started
             self._metrics.changeover.set(took_s)
             self._station.intend(State.READY)
@@ -141,7 +145,9 @@ class Changeover:
         finally:
             self._busy.release()
 
-    def _take_up(self, product: str, who: str, why: str, *, brief: bool = False) -> None:
+    def _take_up(
+        self, product: str, who: str, why: str, *, brief: bool = False, within_s: float = math.inf
+    ) -> None:
         started = time.monotonic()
         before = self._station.snapshot()
         station = before.station
@@ -151,6 +157,8 @@ class Changeover:
             prepared, bundle = prepare(
                 product, self._models, live=self._live, engines=self._engines, brief=brief
             )
+            if time.monotonic() - started > within_s:
+                raise TookTooLong(product, within_s)
         except RecipeError as trouble:
             self._refuse(product, str(trouble), who, why)
             raise
@@ -161,6 +169,7 @@ class Changeover:
         self._station.tested(passed=True)
         if before.product == product and before.model not in ("", bundle.version):
             self._station.event("model_activated", product=product, model=bundle.version, before=before.model)
+        self._metrics.selftest_success.clear()  # What failed before is not what judges now.
         self._metrics.selftest_success.labels(station, product).set(1)
         self._metrics.use_model(product, bundle.version, bundle.checksum[:16])
         self._metrics.model_load.set(time.monotonic() - started)
@@ -183,8 +192,10 @@ class Changeover:
         """Judge nothing until a product passes its self-test."""
         before = self._station.snapshot()
         self._inspector.use(None)
-        self._station.use(product, 0, "")  # Not the old one: a verdict must not name what did not judge.
+        index = index_of(self._models.recipes, product)
+        self._station.use(product, index, "")  # Not the old one: a verdict must not name what did not judge.
         self._station.tested(passed=False)
+        self._metrics.selftest_success.clear()
         self._metrics.selftest_success.labels(before.station, product).set(0)
         self._station.event("selftest_failed", product=product, reason=trouble)
         self._station.intend(State.FAULT, trouble)

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from threading import Lock
+from threading import Lock, Timer
 from types import TracebackType
 from typing import Protocol, Self
 
 from linewatch.capture import Trigger
 from linewatch.domain import State
-from linewatch.errors import RecipeError
+from linewatch.errors import RecipeError, TookTooLong
 from linewatch.lane import Lane
 from linewatch.messages import Command, Incoming, Refused, parse_command, reply_json
 from linewatch.metrics import Metrics
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 REPLIES_S = 60.0  # A repeated rid within this time gets the stored reply.
 REPLIES_MAX = 10_000  # A flood: from about 160 a second on the oldest go sooner.
+CHANGE_S = 20.0  # Then whoever asked for a product is told that it failed, and it stays failed.
 SPAN_MS_MAX = 10**11  # Below this `exp_ms` is a span from arrival, above it a point in UTC.
 
 
@@ -50,8 +51,11 @@ class Answer:
 class Changing(Protocol):
     """What brings products into use; the changeover."""
 
-    def change(self, product: str, who: str) -> None:
-        """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit."""
+    def change(self, product: str, who: str, within_s: float) -> None:
+        """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
+
+        Raises TookTooLong if it was not ready `within_s`.
+        """
 
     def test(self, who: str) -> None:
         """Prove the product in use again. Raises RecipeError and leaves the station in FAULT if it failed."""
@@ -66,6 +70,21 @@ class Errand:
 
     command: Command
     done: Callable[[Answer], None]
+
+
+class _Once:
+    """Passes on the first answer only."""
+
+    def __init__(self, done: Callable[[Answer], None]) -> None:
+        self._done = done
+        self._lock = Lock()
+        self._said = False
+
+    def __call__(self, answer: Answer) -> None:
+        with self._lock:
+            first, self._said = not self._said, True
+        if first:
+            self._done(answer)
 
 
 class Commands:
@@ -92,6 +111,7 @@ class Commands:
         self._clock_s = clock_s
         self._errands = Lane[Errand]("commands", 4)
         self._replies: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
+        self._astray = ""  # Why nobody knows which product is wanted; only another `product` ends it.
         self._lock = Lock()
 
     def receive(self, incoming: Incoming, reply: Callable[[str], None]) -> None:
@@ -129,7 +149,7 @@ class Commands:
             reply(text)
 
         if isinstance(command, Refused):
-            answer(Answer(Code.BAD_ARGUMENT, command.reason))
+            answer(self._missed(command, Answer(Code.BAD_ARGUMENT, command.reason)))
         elif command.name == "trigger":
             answer(self._trigger(command, arrived_ns))
         else:
@@ -172,14 +192,35 @@ class Commands:
         self._errands.close()
 
     def _run(self, errand: Errand) -> None:
+        if errand.command.name == "product":  # Should it hang, the PLC hears of it before the watchdog does.
+            done = _Once(errand.done)
+            errand = Errand(errand.command, done)
+            wanted = errand.command.product or str(errand.command.index)
+            late = Answer(Code.TIMEOUT, str(TookTooLong(wanted, CHANGE_S)))
+            timer = Timer(CHANGE_S, done, [late])
+            timer.daemon = True
+            timer.start()
+            try:
+                self._finish(errand)
+            finally:
+                timer.cancel()
+        else:
+            self._finish(errand)
+
+    def _finish(self, errand: Errand) -> None:
         try:
             answer = self._do(errand)
+        except TookTooLong as trouble:
+            answer = Answer(Code.TIMEOUT, str(trouble))
         except RecipeError as trouble:
             answer = Answer(Code.SELFTEST_FAILED, str(trouble))
         errand.done(answer)
 
     def _do(self, errand: Errand) -> Answer:
         mode = self._station.snapshot().mode
+        proves = errand.command.name in ("selftest", "reload", "reset")
+        if proves and self._astray:  # The product before is not what somebody asked for last.
+            return Answer(Code.UNKNOWN, f"{self._astray}; name one that is known")
         match errand.command.name:
             case "product":
                 self._station.change_begins()
@@ -218,19 +259,29 @@ class Commands:
             known = ", ".join(f"{name} ({index})" for name, index in sorted(products.items()))
             wanted = command.product or command.index
             return self._unknown(f"product {wanted!r} has no recipe; known are {known or 'none'}")
-        self._changeover.change(product, command.who)
+        self._astray = ""
+        self._changeover.change(product, command.who, CHANGE_S)
         return Answer(Code.DONE)
 
     def _unknown(self, why: str) -> Answer:
+        self._astray = why
         self._station.intend(State.FAULT, why)
         return Answer(Code.UNKNOWN, why)
 
     def _trigger(self, command: Command, arrived_ns: int) -> Answer:
-        self._metrics.triggers.inc()
         answer = self._exposure(command, arrived_ns)
-        if answer.code is not Code.DONE:
+        if answer.code is Code.DONE:
+            self._metrics.triggers.inc()
+            return answer
+        return self._missed(command, answer)
+
+    def _missed(self, command: Command | Refused, answer: Answer) -> Answer:
+        """Count a trigger that exposes nothing: a part goes by without a verdict."""
+        if command.name == "trigger":
+            self._metrics.triggers.inc()
             self._metrics.triggers_missed.inc()
-            self._station.event("trigger_missed", rid=command.rid, part=command.part, code=int(answer.code))
+            part = command.part if isinstance(command, Command) else ""
+            self._station.event("trigger_missed", rid=command.rid, part=part, code=int(answer.code))
         return answer
 
     def _exposure(self, command: Command, arrived_ns: int) -> Answer:
@@ -242,9 +293,11 @@ class Commands:
         station = self._station.snapshot()
         if station.mode is not State.READY:  # A lost camera does not refuse: the part gets its ERROR 40.
             return Answer(Code.NOT_READY, f"the station is {station.state}")
-        if not self._triggers.offer(Trigger(command.rid, command.part, arrived_ns, expires_ns)):
-            return Answer(Code.BUSY, "the exposure before this one is not finished")
-        return Answer(Code.DONE)
+        if self._triggers.offer(Trigger(command.rid, command.part, arrived_ns, expires_ns)):
+            return Answer(Code.DONE)
+        if self._triggers.closed:
+            return Answer(Code.NOT_READY, "the line has stopped")
+        return Answer(Code.BUSY, "the exposure before this one is not finished")
 
     def _store(self, key: tuple[str, int], text: str) -> None:
         now_s = self._clock_s()

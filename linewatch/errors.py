@@ -27,6 +27,16 @@ class SelfTestFailed(RecipeError):
     """The model does not score its golden samples as it did when it was learnt."""
 
 
+class TookTooLong(RecipeError):
+    """A product was not ready while somebody waited for it."""
+
+    def __init__(self, product: str, wait_s: float) -> None:
+        super().__init__(
+            f"product {product!r} was not ready within {wait_s:g} s; see what else the machine does, "
+            "then ask for it again"
+        )
+
+
 class NotRegistered(LinewatchError):
     """The part was not found in the picture; the part becomes UNSURE."""
 

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
+
 from linewatch.bundle import Bundle, Golden
 from linewatch.domain import Image, Result, Scored
-from linewatch.errors import NotRegistered, SelfTestFailed
-from linewatch.pictures import read_image
+from linewatch.errors import ImageError, NotRegistered, RecipeError, SelfTestFailed
+from linewatch.pictures import read_image, read_mask
 from linewatch.recipe import Recipe, judge
 
 SCORE_TOLERANCE = 1e-3
@@ -47,6 +49,18 @@ def self_test(scorer: Scores, recipe: Recipe, bundle: Bundle, *, brief: bool = F
                 f"{name}: sample {sample.file} must {wanted} but scores {raw:.3f} "
                 f"at threshold {plain.threshold:.3f}; correct the recipe's threshold"
             )
+
+
+def view_test(scorer: Scores, recipe: Recipe) -> None:
+    """Prove that the recipe's mask can be used and leaves something to look at. Raises RecipeError."""
+    if recipe.mask is None:
+        return
+    try:
+        scorer.score(np.zeros((*read_mask(recipe.mask).shape, 3), np.uint8), recipe)
+    except NotRegistered:
+        pass  # Where a part lies, and so what the mask hides of it, only its picture tells.
+    except ImageError as trouble:
+        raise RecipeError(f"recipe of {recipe.product!r}: {trouble}") from trouble
 
 
 def _first_of_each(golden: Iterable[Golden]) -> Iterable[Golden]:

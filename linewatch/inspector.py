@@ -81,7 +81,7 @@ class Inspector:
         view, reason = None, Reason.NONE
         if frame.image is None:
             reason = frame.fault
-        elif prepared is None or self._station.snapshot().mode is not State.READY:
+        elif prepared is None or not self._judged_since(frame):
             reason = Reason.NOT_READY
         elif self._age_ms(frame) > self._frame_age_ms_max:
             reason = Reason.STALE
@@ -96,6 +96,11 @@ class Inspector:
                 self._station.impaired("recipe", str(trouble))
         yield Examined(frame, prepared, view, reason)
 
+    def _judged_since(self, frame: Frame) -> bool:
+        """Whether parts were judged when this one was exposed, as they are now: by this very product."""
+        station = self._station.snapshot()
+        return station.mode is State.READY and frame.captured_ns >= 1e9 * station.judging_since_s
+
     def inspect(self, examined: Examined) -> Iterator[Inspection]:
         """Yield exactly one inspection for one exposure."""
         frame, prepared, view, reason = examined.frame, examined.prepared, examined.view, examined.reason
@@ -108,8 +113,12 @@ class Inspector:
             if age_ms > self._frame_age_ms_max:
                 reason = Reason.STALE
             else:
-                scored = prepared.scorer.measure(view, prepared.recipe)
-                result, reason = judge(scored.raw, prepared.recipe)
+                try:
+                    scored = prepared.scorer.measure(view, prepared.recipe)
+                    result, reason = judge(scored.raw, prepared.recipe)
+                except ImageError as trouble:  # Its mask hides all of this part.
+                    reason = Reason.BAD_PICTURE
+                    self._station.impaired("recipe", str(trouble))
 
         station = self._station.snapshot()
         if result is Result.ERROR:

@@ -88,6 +88,11 @@ class Lane(Generic[T]):
             self._changed.notify_all()
             return item
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken in."""
+        return self._closed
+
     def peek(self) -> T | None:
         """Return the next item and leave it where it is; None when nothing waits."""
         with self._changed:

@@ -190,17 +190,25 @@ class LiveLink:
             if session is None or session.inflight()[0] > WINDOW_MAX // 2:  # It will ask again.
                 log.warning("reply_lost topic=%s reply=%s", incoming.topic, text)
                 return
-            session.publish(Letter(f"{incoming.topic}/res", text))
-            if self._is_elsewhere(incoming.reply_to):
-                # QoS 0: where the access list forbids it, a refusal would end the verdicts' connection.
-                session.publish(Letter(incoming.reply_to, text), qos=0, correlation=incoming.correlation)
+            usual, wanted = f"{incoming.topic}/res", incoming.reply_to
+            session.publish(Letter(usual, text), correlation=incoming.correlation)
+            if wanted in ("", usual):
+                return
+            if not self._takes_answers(wanted):
+                log.warning("response_topic_ignored topic=%r", wanted[:64])
+                return
+            # Elsewhere QoS 0: where the access list forbids it, a refusal would end the verdicts' connection.
+            ours = wanted.startswith(f"{self._topics.replies}/")
+            session.publish(Letter(wanted, text), qos=int(ours), correlation=incoming.correlation)
 
         self._on_command(incoming, reply)
 
-    def _is_elsewhere(self, topic: str) -> bool:
-        """Whether an answer may go there: nobody makes us write into our own topics."""
-        fit = 0 < len(topic) <= TOPIC_CHARACTERS_MAX and not set(topic) & set("#+\0")
-        return fit and not topic.startswith(f"{self._topics.base}/")
+    def _takes_answers(self, topic: str) -> bool:
+        """Whether an answer may go there: nobody makes us write into our own topics but `B/reply/`."""
+        if len(topic) > TOPIC_CHARACTERS_MAX or set(topic) & set("#+\0"):
+            return False
+        ours = topic.startswith(f"{self._topics.base}/")
+        return not ours or topic.startswith(f"{self._topics.replies}/")
 
     def _edge(self, trouble: str) -> None:
         if trouble == self.trouble:

@@ -53,6 +53,11 @@ class Topics:
         return f"{self.base}/history"
 
     @property
+    def replies(self) -> str:
+        """Below it MQTT 5 clients may have their answers sent."""
+        return f"{self.base}/reply"
+
+    @property
     def event(self) -> str:
         """Edges: lost, back, changed, refused."""
         return f"{self.base}/event"

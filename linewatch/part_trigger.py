@@ -86,6 +86,10 @@ class PartTriggered:
         """Return False: what follows at once shows the part that was in the middle."""
         return False
 
+    def end(self) -> Iterator[Frame]:
+        """Yield nothing: a part that did not reach the middle was not exposed."""
+        yield from ()
+
     def _look(self, frame: Frame, small: Image) -> Iterator[Frame]:
         """Yield the best frame of each part that will not be seen better any more."""
         if not self._background.learnt:

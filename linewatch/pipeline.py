@@ -153,7 +153,7 @@ def run(
             return Stage(name, run, observe, stall_s=stall_s)
 
         def record(me: Stage) -> None:
-            with commands, shadow.trials:  # The last part recorded, nothing more can be asked.
+            with commands, shadow:  # The last part recorded, nothing more can be asked.
                 consume(me, lanes.inspections, recorder.record)
                 station.intend(State.STOPPED, "stopped")
 

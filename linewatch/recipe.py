@@ -93,6 +93,14 @@ def products(recipes: Path) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
+def index_of(recipes: Path, product: str) -> int:
+    """Return a product's number, 0 if its recipe does not tell."""
+    try:
+        return _read_toml(recipes / f"{product}.toml", product).index
+    except RecipeError:
+        return 0
+
+
 def looked_at(recipes: Path, product: str) -> tuple[Box | None, Path | None]:
     """Return `roi` and `mask` of a product that may have no recipe yet. Raises RecipeError."""
     path = recipes / f"{product}.toml"

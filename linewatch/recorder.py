@@ -225,7 +225,7 @@ def _log_line(verdict: Verdict) -> None:
         verdict.score,
         verdict.product,
         verdict.model,
-        verdict.part or "-",
+        repr(verdict.part) if verdict.part else "-",  # It may hold blanks and anybody's words.
         verdict.trigger,
         verdict.age_ms,
         verdict.latency_ms,

@@ -45,9 +45,13 @@ class Scorer:
     def look(self, image: Image, recipe: Recipe) -> View:
         """Cut out of one frame what the graph takes. Raises NotRegistered when the part is not found.
 
-        Raises ImageError when the recipe's `roi` or `mask` does not fit the frame.
+        Raises ImageError when the recipe's `roi`, `mask` or `min_defect_px` does not fit the frame.
         """
         area, corner = cut_roi(image, recipe.roi)
+        if recipe.min_defect_px >= area.shape[0] * area.shape[1]:
+            raise ImageError(
+                "frame", f"no defect can have min_defect_px = {recipe.min_defect_px}; correct the recipe"
+            )
         crop, to_area = standard_crop(area, self._registration, self._engine.input_shape)
         mask = None if recipe.mask is None else self._mask(recipe.mask, image)
         height, width = image.shape[:2]
@@ -58,12 +62,14 @@ class Scorer:
 
         The raw score is the largest value of the anomaly map over what is looked at: inside the
         recipe's `roi`, where its `mask` is not black, and not in a region that is above the
-        threshold but smaller than `min_defect_px`.
+        threshold but smaller than `min_defect_px`. Raises ImageError if the mask hides all of it.
         """
         raw, anomaly_map = self._engine.run(view.crop)
         placement_in_frame = map_placement(view.placement, self._engine.input_shape, anomaly_map.shape)
         if view.mask is not None:
             seen = cells_seen(view.mask, placement_in_frame, anomaly_map.shape)
+            if not seen.any():  # Else nothing would be looked at, and everything would pass.
+                raise ImageError(recipe.mask or "mask", "hides the whole part; draw it with more white")
             anomaly_map = np.where(seen, anomaly_map, np.float32(0))
             raw = float(anomaly_map.max())
         defects: tuple[Defect, ...] = ()

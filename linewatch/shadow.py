@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
@@ -29,6 +30,9 @@ class Judging(Protocol):
 
     def inspect(self, product: str, data: bytes, version: str = "") -> tuple[Verdict, bytes]:
         """Return the verdict on an encoded picture, and its heatmap as JPEG. Raises LinewatchError."""
+
+    def cut(self) -> None:
+        """Let go of the picture in hand; `inspect` raises LinewatchError."""
 
 
 class Pictures(Protocol):
@@ -72,6 +76,16 @@ class Shadow:
         self._unwritten: deque[Comparison] = deque(maxlen=UNWRITTEN_MAX)
         self._writing = threading.Lock()
         self._refused = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Compare no more: the end of a line does not wait for a second opinion."""
+        self.trials.abandon()
+        self._judge.cut()
 
     def offer(self, verdict: Verdict, inspection: Inspection) -> None:
         """Have a part judged again if a model is on trial and nothing waits; never waits itself."""

@@ -32,6 +32,7 @@ class Snapshot:
     model: str = ""
     mode: State = State.STARTING  # What the daemon intends: the state without troubles.
     mode_reason: str = ""
+    judging_since_s: float = 0.0  # Monotonic: no part exposed before may earn a PASS.
     camera_trouble: str = NOT_OPENED
     picture_trouble: str = ""  # Frozen, dark, over-exposed or blurred.
     unfit: int = 0  # So many pictures in a row, while there is picture trouble.
@@ -126,7 +127,9 @@ class Station:
             if self._paused and mode is State.READY:
                 mode, reason = State.PAUSED, PAUSED_REASON
             if self._now.mode is not State.STOPPED and not changing:
-                self._replace(mode=mode, mode_reason=reason)
+                begins = mode is State.READY and self._now.mode is not State.READY
+                since_s = self._clock_s() if begins else self._now.judging_since_s
+                self._replace(mode=mode, mode_reason=reason, judging_since_s=since_s)
 
     def pause(self) -> None:
         """Let no part pass until `resume`, whatever changes or is tested meanwhile."""

@@ -60,6 +60,10 @@ class SeveralViews:
         """Do as without views."""
         return self._occasions.gone(captured_ns)
 
+    def end(self) -> Iterator[Frame]:
+        """Do as without views."""
+        yield from self._occasions.end()
+
     def _next(self, reader: Reader, stop: threading.Event) -> Frame | None:
         until_s = time.monotonic() + self._patience_s
         while not stop.is_set() and time.monotonic() < until_s:

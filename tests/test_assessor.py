@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,6 +186,33 @@ def test_a_picture_that_takes_too_long_is_given_up(
             assessor.inspect("demo", png(part()))
 
         assert assessor._process is None
+
+
+def test_a_line_that_stops_does_not_wait_for_it(models: ModelsSettings) -> None:
+    """Whoever waits for a verdict is told, whoever asks later too."""
+    teach(models)
+    with Assessor(models, "station1") as assessor:
+        assessor.inspect("demo", png(part()))
+        os.kill(pid(assessor), signal.SIGSTOP)
+        cutting = threading.Timer(0.2, assessor.cut)
+        cutting.start()
+
+        with pytest.raises(LinewatchError):
+            assessor.inspect("demo", png(part()))
+        with pytest.raises(LinewatchError, match="the station stops"):
+            assessor.inspect("demo", png(part()))
+
+
+def test_without_a_process_there_is_one_sentence(
+    models: ModelsSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade may have taken the program away, or no process is to be had."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with (
+        Assessor(models, "station1") as assessor,
+        pytest.raises(LinewatchError, match=r"no process for it \(No such file"),
+    ):
+        assessor.inspect("demo", png(part()))
 
 
 def test_beside_a_line_it_pauses_between_pictures(models: ModelsSettings) -> None:

@@ -1,6 +1,7 @@
 """A model version on disk: proven file by file, or refused with one sentence."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from linewatch.bundle import (
     activate,
     active_version,
     read_bundle,
+    trial_version,
     versions,
 )
 from linewatch.errors import RecipeError
@@ -90,6 +92,47 @@ def test_a_damaged_bundle_is_refused(
         read_bundle(models.path, "demo")
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe43bb", b"nothing\n", b""])
+def test_a_pointer_that_names_no_version_is_mended_by_activating_one(
+    models: ModelsSettings, garbage: bytes
+) -> None:
+    """Reading it is one sentence; the command that the sentence names works."""
+    bundle = teach(models)
+    (models.path / "demo" / "active").write_bytes(garbage)
+
+    with pytest.raises(RecipeError, match="names no version"):
+        active_version(models.path, "demo")
+    activate(models.path, "demo", bundle.version)
+    assert active_version(models.path, "demo") == bundle.version
+
+
+@pytest.mark.parametrize("kind", ["folder", "bytes", "product is a file"])
+def test_a_trial_pointer_that_names_no_version_is_no_trial(models: ModelsSettings, kind: str) -> None:
+    """The line asks every second: whatever lies there must not end it."""
+    pointer = models.path / "demo" / "trial"
+    if kind == "product is a file":
+        models.path.mkdir()
+        pointer.parent.write_text("")
+    elif kind == "folder":
+        pointer.mkdir(parents=True)
+    else:
+        pointer.parent.mkdir(parents=True)
+        pointer.write_bytes(b"\xff\xfe")
+
+    assert trial_version(models.path, "demo") == ""
+
+
+def test_everybody_may_read_which_version_is_active(models: ModelsSettings) -> None:
+    """Whoever activates may be another user than the line's."""
+    before = os.umask(0o077)
+    try:
+        teach(models)
+    finally:
+        os.umask(before)
+
+    assert (models.path / "demo" / "active").stat().st_mode & 0o777 == 0o644
 
 
 def test_only_a_sound_version_becomes_active(models: ModelsSettings) -> None:

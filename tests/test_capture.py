@@ -242,6 +242,23 @@ def test_a_camera_that_hangs_while_it_is_opened_again_holds_up_nobody() -> None:
     assert [(f.trigger, f.fault) for f in exposed] == [(1, Reason.CAMERA_LOST)]
 
 
+def test_a_trigger_that_is_accepted_while_the_line_stops_gets_its_word() -> None:
+    """Whatever was accepted is answered, also without a camera; afterwards nothing is accepted."""
+    triggers = Lane[Trigger]("triggers", 1)
+    rig = Rig("lost", live=True, occasions=Triggered(triggers, PATIENCE_S))
+
+    def stop() -> None:
+        if rig.source.opened == 1:
+            triggers.offer(Trigger(9, "Z", time.monotonic_ns()))
+            rig.stop.set()
+
+    rig.source.on_close = stop
+
+    assert [(f.trigger, f.fault) for f in rig.run()] == [(9, Reason.NOT_READY)]
+    assert not triggers.offer(Trigger(10, "Z", time.monotonic_ns()))
+    assert triggers.closed
+
+
 def test_a_lost_camera_is_told_before_it_is_let_go_of() -> None:
     """Some drivers take seconds to close what is unplugged; the PLC does not wait for them."""
     rig = Rig(frame(), "lost")

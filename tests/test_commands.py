@@ -1,4 +1,5 @@
 import json
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from linewatch.capture import Trigger
 from linewatch.commands import REPLIES_MAX, REPLIES_S, Answer, Code, Commands
 from linewatch.domain import State
-from linewatch.errors import RecipeError, SelfTestFailed
+from linewatch.errors import RecipeError, SelfTestFailed, TookTooLong
 from linewatch.lane import Lane
 from linewatch.messages import Command, Incoming
 from linewatch.metrics import Metrics
@@ -24,9 +25,11 @@ class FakeChangeover:
         self._station = station
         self.done: list[str] = []
         self.trouble: RecipeError | None = None
+        self.meanwhile: Callable[[], object] = lambda: None
 
-    def change(self, product: str, who: str) -> None:
+    def change(self, product: str, who: str, within_s: float) -> None:
         """Change at once."""
+        self.meanwhile()
         self._end(f"change {product}")
 
     def test(self, who: str) -> None:
@@ -134,6 +137,48 @@ def test_an_unknown_product_is_a_fault(facts: dict[str, Any]) -> None:
     assert (code, rig.mode, rig.changeover.done) == (Code.UNKNOWN, State.FAULT, [])
     assert "known are bottle (3), demo (1)" in str(reason)
     assert rig.events() == [("command_refused", 5)]
+
+
+@pytest.mark.parametrize("name", ["selftest", "reset", "reload"])
+def test_nothing_but_a_known_product_leads_back_from_an_unknown_one(name: str) -> None:
+    """5 again: the product that is still loaded is not what was asked for last."""
+    rig = Rig()
+    rig.say("product", rid=1, product="screw")
+    rig.commands.request(Command(name, 2), lambda answer: rig.replies.append({"code": answer.code}))
+    rig.say("product", rid=3, product="bottle")
+    rig.serve()
+
+    assert [reply["code"] for reply in rig.replies] == [Code.UNKNOWN, Code.UNKNOWN, Code.DONE]
+    assert rig.changeover.done == ["change bottle"]
+
+
+def test_a_product_that_is_not_ready_in_time_is_told() -> None:
+    """7; whoever waits hears it once, though the product may be ready later."""
+    rig = Rig()
+    rig.changeover.trouble = TookTooLong("bottle", 20)
+
+    code, reason = rig.ask("product", rid=1, product="bottle")
+
+    assert (code, rig.mode) == (Code.TIMEOUT, State.FAULT)
+    assert "not ready within 20 s" in str(reason)
+
+
+def test_a_hanging_changeover_is_told_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """7 comes while the product is still being prepared, and nothing is said a second time."""
+    monkeypatch.setattr("linewatch.commands.CHANGE_S", 0.01)
+    rig = Rig()
+    told = threading.Event()
+    answers: list[Code] = []
+
+    def hear(answer: Answer) -> None:
+        answers.append(answer.code)
+        told.set()
+
+    rig.changeover.meanwhile = lambda: told.wait(30)
+    rig.commands.request(Command("product", 1, product="bottle"), hear)
+    rig.serve()
+
+    assert answers == [Code.TIMEOUT]
 
 
 def test_without_any_recipe_the_reply_says_so() -> None:
@@ -316,6 +361,38 @@ def test_a_retained_command_is_refused() -> None:
 
     assert (code, rig.changeover.done) == (Code.BAD_ARGUMENT, [])
     assert "retain" in str(reason)
+
+
+def test_a_refused_request_may_come_again_mended() -> None:
+    """What was refused as malformed or retained was not done, so its id is not used up."""
+    rig = Rig()
+    rig.say("pause", rid=1, retained=True)
+    rig.say("pause", rid=1)
+    rig.serve()
+
+    assert [reply["code"] for reply in rig.replies] == [Code.BAD_ARGUMENT, Code.DONE]
+    assert rig.mode is State.PAUSED
+
+
+def test_a_name_that_no_topic_should_carry_is_not_answered() -> None:
+    """Its answer might be more than the broker takes, which then ends the verdicts' connection."""
+    rig = Rig()
+    rig.say("A" * 1900, rid=1)
+
+    assert (rig.replies, rig.events()) == ([], [])
+
+
+def test_a_malformed_trigger_is_a_missed_one() -> None:
+    """A part goes by without a verdict: it counts as received and as missed."""
+    rig = Rig()
+    rig.say("trigger", rid=1, part=7)
+
+    assert ("trigger_missed", Code.BAD_ARGUMENT) in rig.events()
+    values = [
+        rig.metrics.registry.get_sample_value(f"linewatch_triggers{name}_total", {"station": "test"})
+        for name in ("", "_missed")
+    ]
+    assert values == [1, 1]
 
 
 def test_a_repeated_request_is_done_once_and_answered_again() -> None:

@@ -90,6 +90,18 @@ def test_names_tell_day_result_and_part(tmp_path: Path, clock: Clock) -> None:
     assert evidence.names(verdict(2, Result.ERROR)) == (f"{TODAY}/error/41-2.png", "")
 
 
+def test_the_views_of_a_part_leave_with_it(tmp_path: Path, clock: Clock) -> None:
+    """Whichever pictures a part has, the oldest part's go first."""
+    evidence = evidence_in(tmp_path, clock, bytes_max=4 * 14_000)
+    for seq in (1, 2, 10):
+        name = keep(evidence, verdict(seq))
+        evidence.write(name.replace(".png", ".view2.png"), picture())
+
+    assert sweep_all(evidence) == 3
+    folder = f"{TODAY}/fail"
+    assert left(tmp_path) == [f"{folder}/41-10.png", f"{folder}/41-10.view2.png", f"{folder}/41-2.view2.png"]
+
+
 @pytest.mark.parametrize(("every", "kept"), [(1, [1, 2, 3, 4, 5, 6]), (3, [3, 6]), (0, [])])
 def test_every_nth_pass_is_kept(tmp_path: Path, clock: Clock, every: int, kept: list[int]) -> None:
     """Passes are sampled, everything else is always kept."""

@@ -71,10 +71,11 @@ class Bench:
 
     def __init__(self, *scores: float, recipe: Recipe = RECIPE, live: bool = False) -> None:
         self.metrics = Metrics("test")
-        self.station = Station("test", 7, "demo", self.metrics)
+        self.now_ns = 10**10
+        self.ready_s = 0.0  # When it became READY.
+        self.station = Station("test", 7, "demo", self.metrics, clock_s=lambda: self.ready_s)
         self.station.camera_back(0)
         self.station.intend(State.READY)
-        self.now_ns = 10**10
         self.inspector = Inspector(
             self.station, self.metrics, frame_age_ms_max=500, clock_ns=lambda: self.now_ns
         )
@@ -124,6 +125,28 @@ def test_a_good_picture_is_judged_by_its_score(raw: float, result: Result, reaso
     assert (inspection.product, inspection.product_index, inspection.model) == ("bottle", 3, "7f3a91c2")
     assert inspection.threshold == 2.0
     assert inspection.scored is not None
+
+
+def test_a_part_exposed_before_its_product_was_ready_is_not_judged() -> None:
+    """It was on the belt while another product, or none, was asked for; what comes after is judged."""
+    bench = Bench()
+    before = bench.frame(age_ms=100)
+    bench.station.intend(State.CHANGEOVER)
+    bench.ready_s = bench.now_ns / 1e9 - 0.05
+    bench.station.intend(State.READY)
+
+    assert bench.verdict(before) == (Result.ERROR, Reason.NOT_READY)
+    assert bench.verdict(bench.frame(age_ms=10)) == (Result.PASS, Reason.NONE)
+
+
+def test_a_reload_keeps_the_parts_that_are_on_their_way() -> None:
+    """The line goes on meanwhile: READY again is no new beginning."""
+    bench = Bench()
+    before = bench.frame(age_ms=100)
+    bench.ready_s = bench.now_ns / 1e9
+    bench.station.intend(State.READY)
+
+    assert bench.verdict(before) == (Result.PASS, Reason.NONE)
 
 
 def test_a_frame_that_waited_too_long_is_an_error() -> None:

@@ -261,6 +261,46 @@ def test_a_removed_file_is_made_anew(path: Path, journal: Journal, reader: Journ
     assert path.exists()
 
 
+def test_a_folder_that_was_away_for_a_while_costs_no_row(path: Path, journal: Journal) -> None:
+    """Rows never go into a file that nobody can find: they are owed until there is a journal again."""
+    told: list[str] = []
+    journal._warn = told.append
+    record(journal, 1)
+    away = path.parent.rename(path.parent.with_name("away"))
+    for _ in range(2):
+        with pytest.raises(StorageFull):
+            journal.tidy(0)
+    for seq in (2, 3):
+        with pytest.raises(StorageFull):
+            journal.append(verdict(journal.boot, seq))
+        journal.release(journal.boot, seq)
+    path.parent.mkdir()
+    record(journal, 4)
+
+    with journal.reader() as reader:
+        assert keys(reader) == [(1, 2), (1, 3), (1, 4)]
+    assert len(told) == 1
+    assert "nothing of it is left" in told[0]
+    assert (away / "journal.db").exists()
+
+
+def test_a_file_that_took_the_journals_place_is_set_aside(path: Path, journal: Journal) -> None:
+    """A copy put back under a running line is kept, and never mixed with what goes on."""
+    told: list[str] = []
+    journal._warn = told.append
+    record(journal, 1)
+    path.unlink()
+    path.write_bytes(b"another")
+    with pytest.raises(StorageFull, match="a new one is started"):
+        journal.tidy(0)
+    record(journal, 2)
+
+    with journal.reader() as reader:
+        assert keys(reader) == [(1, 2)]
+    (aside,) = path.parent.glob("journal.db.damaged-*Z")
+    assert aside.read_bytes() == b"another"
+
+
 def test_a_full_disk_owes_verdicts_and_pays_in_order(small_disk: SmallDisk) -> None:
     """While the disk is full every append raises; once there is room all rows are there, in order."""
     path = small_disk.folder / "journal.db"

@@ -231,8 +231,7 @@ def test_a_full_window_counts_as_gone(mosquitto: Mosquitto) -> None:
         accepted = [rig.link.publish_verdict(replace(PASS, seq=seq)) for seq in range(1, 1000)]
         mosquitto.go_on()
 
-        assert 5 < sum(accepted) <= 10
-        assert accepted == sorted(accepted, reverse=True)
+        assert 5 < sum(accepted) <= 11  # An acknowledgement of what was said at first may be on its way.
 
 
 def test_commands_are_answered_where_asked(mosquitto: Mosquitto) -> None:
@@ -250,7 +249,33 @@ def test_commands_are_answered_where_asked(mosquitto: Mosquitto) -> None:
         assert [heard.correlation for heard in ear.heard if heard.topic == "plc/answers"] == [b"x"]
 
 
-@pytest.mark.parametrize("reply_to", [TOPICS.plc_verdict, TOPICS.online])
+def test_commands_are_answered_below_our_own_reply_topic(mosquitto: Mosquitto) -> None:
+    """With the rights of a station a client can have its answer where it likes, certain to arrive."""
+    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+        rig.station.answer = lambda _incoming, reply: reply("done")
+        rig.connected()
+        ear.ask(f"{TOPICS.base}/cmd/pause", "1", reply_to=f"{TOPICS.replies}/plc1", correlation=b"x")
+        ear.wait_for(f"{TOPICS.replies}/plc1", "done")
+
+    answers = [(heard.topic, heard.correlation) for heard in ear.heard if heard.payload == "done"]
+    assert answers == [(f"{TOPICS.base}/cmd/pause/res", b"x"), (f"{TOPICS.replies}/plc1", b"x")]
+
+
+def test_an_answer_that_is_wanted_on_the_usual_topic_comes_once(mosquitto: Mosquitto) -> None:
+    """An MQTT 5 client that names it finds its correlation there."""
+    usual = f"{TOPICS.base}/cmd/pause/res"
+    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+        rig.station.answer = lambda _incoming, reply: reply("done")
+        rig.connected()
+        ear.ask(f"{TOPICS.base}/cmd/pause", "1", reply_to=usual, correlation=b"x")
+        ear.wait_for(usual, "done")
+        ear.ask(f"{TOPICS.base}/cmd/resume", "1", reply_to="elsewhere")
+        ear.wait_for("elsewhere", "done")
+
+    assert [heard.correlation for heard in ear.heard if heard.topic == usual] == [b"x"]
+
+
+@pytest.mark.parametrize("reply_to", [TOPICS.plc_verdict, TOPICS.online, "x" * 300])
 def test_nobody_makes_us_answer_into_our_own_topics(mosquitto: Mosquitto, reply_to: str) -> None:
     """A response topic must not forge a verdict or a state."""
     with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
@@ -335,8 +360,7 @@ def test_back_off_grows_and_is_not_reset_by_short_lives() -> None:
     link.run(stop)
 
     waits = [after - before for before, after in pairwise(tries)]
-    assert waits[0] >= 0.015
-    assert waits[2] > 2 * waits[0]
+    assert [wait > least for wait, least in zip(waits, (0.015, 0.03, 0.06), strict=True)] == [True] * 3
 
 
 def test_publishing_costs_the_record_stage_next_to_nothing(mosquitto: Mosquitto) -> None:

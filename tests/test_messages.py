@@ -194,6 +194,14 @@ def test_reply_and_event_are_flat_json() -> None:
     )
 
 
+def test_no_text_makes_a_message_too_long_for_a_broker() -> None:
+    """Whole characters are cut off: a broker disconnects whoever sends more than it takes."""
+    long = "ü" * 3000
+
+    assert json.loads(event_json({"event": "x", "reason": long}))["reason"] == "ü" * 100
+    assert json.loads(reply_json(1, code=4, reason=long))["reason"] == "ü" * 100
+
+
 def ask(name: str, payload: object, *, retained: bool = False) -> Command | Refused:
     """Send one command."""
     text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()

@@ -82,6 +82,22 @@ def test_what_a_mask_covers_does_not_count(scorer: Scorer, tmp_path: Path) -> No
     assert [defect.box for defect in scored.defects] == [(128, 128, 32, 32)]
 
 
+def test_a_mask_that_hides_everything_is_refused(scorer: Scorer, tmp_path: Path) -> None:
+    """One white pixel is no place that the map knows: without this every part would pass."""
+    mask = np.zeros((256, 256), np.uint8)
+    mask[0, 0] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+
+    with pytest.raises(ImageError, match="hides the whole part"):
+        scorer.score(_spots(), replace(RECIPE, mask=tmp_path / "mask.png"))
+
+
+def test_a_least_defect_as_large_as_the_picture_is_refused(scorer: Scorer) -> None:
+    """Else no part could ever fail."""
+    with pytest.raises(ImageError, match="min_defect_px = 65536"):
+        scorer.score(_spots(), replace(RECIPE, min_defect_px=256 * 256))
+
+
 def test_a_mask_of_another_size_is_one_sentence(scorer: Scorer, tmp_path: Path) -> None:
     """It was drawn for another camera."""
     cv2.imwrite(str(tmp_path / "mask.png"), np.full((64, 64), 255, np.uint8))

@@ -169,6 +169,9 @@ class Deaf:
         """Refuse."""
         raise LinewatchError("no verdict after 20 s")
 
+    def cut(self) -> None:
+        """Nothing is in hand."""
+
 
 def test_what_the_journal_refuses_waits_for_the_next_step(tmp_path: Path) -> None:
     """In order, and nothing is written twice."""
