@@ -3,13 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from linewatch.bundle import Bundle
 from linewatch.domain import Result
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import SelfTestFailed
-from linewatch.golden import self_test
+from linewatch.errors import RecipeError, SelfTestFailed
+from linewatch.golden import self_test, view_test
 from linewatch.recipe import Recipe, load_recipe
 from linewatch.scoring import Scorer
 from linewatch.settings import ModelsSettings
@@ -45,6 +47,22 @@ def test_a_model_that_strayed_is_refused(tmp_path: Path, raw: float, threshold: 
 
     with pytest.raises(SelfTestFailed, match=says):
         self_test(scorer, replace(recipe, threshold=threshold), bundle)
+
+
+def test_a_mask_that_leaves_nothing_to_look_at_is_refused(tmp_path: Path) -> None:
+    """Before any part passes by it: a mask over the whole region, or a file that is no picture."""
+    models = models_in(tmp_path)
+    teach(models)
+    scorer, recipe, _ = _prepared(models)
+    hiding, broken = tmp_path / "hiding.png", tmp_path / "broken.png"
+    cv2.imwrite(str(hiding), np.pad(np.full((16, 16), 255, np.uint8), (0, 112)))
+    broken.write_text("no picture")
+
+    view_test(scorer, replace(recipe, mask=hiding))
+    with pytest.raises(RecipeError, match="hides the whole part"):
+        view_test(scorer, replace(recipe, mask=hiding, roi=(64, 64, 64, 64)))
+    with pytest.raises(RecipeError, match=r"broken\.png"):
+        view_test(scorer, replace(recipe, mask=broken))
 
 
 def test_a_threshold_below_good_parts_is_refused(tmp_path: Path) -> None:
