@@ -10,17 +10,26 @@ from typing import Annotated
 import typer
 
 from linewatch.cli_models import models_app
-from linewatch.cli_options import Config, NeededConfig, Product, write_json
+from linewatch.cli_options import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    Config,
+    NeededConfig,
+    Product,
+    show_help,
+    write_json,
+)
 from linewatch.errors import ConfigError, LinewatchError, UsageError
-
-EXIT_FAILED, EXIT_USAGE, EXIT_CONFIG = 1, 2, 78
 
 Misuse: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for wrong arguments; it has no public name of its own."""
 
 app = typer.Typer(
-    no_args_is_help=True,
+    callback=show_help,
+    invoke_without_command=True,
     add_completion=False,
+    rich_markup_mode=None,  # Plain text: in boxes, flags seem to take a value.
     pretty_exceptions_enable=False,
     help="Live camera line inspection. Every command takes --debug, which shows tracebacks.",
 )
@@ -36,7 +45,7 @@ def run(
     config: NeededConfig,
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
 ) -> None:
-    """Inspect: the daemon. SIGTERM or SIGINT drains and stops, SIGHUP reads the recipes again."""
+    """Inspect the line: the daemon. SIGTERM or SIGINT drains and stops, SIGHUP reads the recipes again."""
     from linewatch.signals import disregard_reload
 
     disregard_reload()  # First: loading the rest takes a while.
@@ -51,7 +60,7 @@ def serve(
     config: NeededConfig,
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
 ) -> None:
-    """Show the pages for uploads and review, without camera and broker."""
+    """Show uploads and review on the page, without camera and broker."""
     from linewatch import serve as office
     from linewatch import settings
 
@@ -64,7 +73,7 @@ def check(
     config: NeededConfig,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Try everything the daemon will need: settings, recipes, models, camera, broker, disk."""
+    """Try everything the daemon will need. Settings, recipes, models, camera, broker, disk: a line each."""
     from linewatch import check as checks
     from linewatch import settings
 
@@ -81,7 +90,7 @@ def check(
 def demo(
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
 ) -> None:
-    """Show a simulated line with everything built in: parts, verdicts over MQTT, metrics, the page."""
+    """Show a simulated line with everything built in. Parts, verdicts over MQTT, metrics, the page."""
     from linewatch import demo as demonstration
 
     _log_to_stdout()
@@ -94,7 +103,7 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     rate: Annotated[bool, typer.Option("--rate", help="At 5, 10, 20 and 40 parts a second instead.")] = False,
 ) -> None:
-    """Measure the whole daemon against the bare engine, in one run on this machine."""
+    """Measure the whole daemon against the bare engine. In one run, on this machine."""
     from linewatch import bench as benchmark
     from linewatch import settings
 
@@ -113,7 +122,7 @@ def bench(
 
 @app.command()
 def cameras() -> None:
-    """List the cameras that can be reached from here, with what to write into the settings."""
+    """List the cameras that answer, with what to set for each."""
     from linewatch.sources.discovery import cameras as find
 
     found, notes = find()
@@ -131,9 +140,9 @@ def cameras() -> None:
 def capture(
     config: NeededConfig,
     out: Annotated[Path, typer.Option(help="Folder for the pictures; made if it is not there.")],
-    count: Annotated[int, typer.Option(min=1, help="How many.")],
+    count: Annotated[int, typer.Option(min=1, help="How many new ones.")],
 ) -> None:
-    """Save unlike frames of the configured source, to train with; shows light and sharpness meanwhile."""
+    """Save unlike frames of the configured source, to train with. Shows light and sharpness meanwhile."""
     from linewatch import settings
     from linewatch.commission import save_frames
 
@@ -150,17 +159,17 @@ def capture(
 def train(
     product: Product,
     images: Annotated[Path, typer.Option(help="Folder of good pictures, 30 to 300 of them.")],
-    models: Annotated[Path | None, typer.Option(help="Where models are kept.")] = None,
+    models: Annotated[Path | None, typer.Option(help="Where models are kept; default: models.path.")] = None,
     false_reject: FalseReject = 0.01,
     pixels: Annotated[
         int, typer.Option(help="Size of the scorer's picture: more sees finer defects.")
     ] = 65536,
-    align: Annotated[str, typer.Option(help="Find and turn the part first: auto, on or off.")] = "auto",
+    align: Annotated[str, typer.Option(help="Find the part and turn it first: auto, on or off.")] = "auto",
     architecture: Annotated[str, typer.Option(help="feature, or pixel to compare with.")] = "feature",
     seed: Annotated[int, typer.Option(help="For a repeatable result.")] = 0,
     config: Config = None,
 ) -> None:
-    """Learn a product from good pictures only; the first version becomes active."""
+    """Learn a product from good pictures only. The first version becomes active."""
     _needs_training_parts()
     from linewatch import settings
     from linewatch.training.progress import bar
@@ -196,7 +205,7 @@ def calibrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only foresee; change nothing.")] = False,
     config: Config = None,
 ) -> None:
-    """Set new thresholds without learning again, from marked parts too; a new version becomes active."""
+    """Set new thresholds without learning again. Marked parts count; a new version becomes active."""
     from linewatch import settings
     from linewatch.training.progress import bar
     from linewatch.training.recalibrate import adopt, describe, recalibrate
@@ -231,7 +240,7 @@ def marked(
     out: Annotated[Path, typer.Option(help="Folder; the pictures go into good/ and defect/ in it.")],
     config: Config = None,
 ) -> None:
-    """Copy the pictures of parts that were marked good or defect, to train or evaluate with."""
+    """Copy the pictures of marked parts, to train or evaluate with. Good and defective ones apart."""
     from linewatch import settings
     from linewatch.marks import copy_marked
 
@@ -308,8 +317,7 @@ def main() -> None:
         if debug:
             raise
         sentence = str(error) if isinstance(error, LinewatchError) else _advice(error)
-        if sentence:
-            typer.echo(f"linewatch: {sentence}", err=True)
+        typer.echo(f"linewatch: {sentence}", err=True)
         sys.exit(_exit_status(error))
     except typer.Abort:
         sys.exit(EXIT_FAILED)
@@ -325,11 +333,11 @@ def _needs_training_parts() -> None:
 
 
 def _advice(error: Exception) -> str:
-    """Return what is wrong with the arguments, "" when the help was shown instead."""
+    """Return what is wrong with the arguments, and where to read on."""
     told = error.format_message() if hasattr(error, "format_message") else str(error)
     said = " ".join(told.split()).rstrip(".")
     command = getattr(getattr(error, "ctx", None), "command_path", "linewatch")
-    return said and f"{said[0].lower()}{said[1:]}; see: {command} --help"
+    return f"{said[0].lower()}{said[1:]}; see: {command} --help"
 
 
 def _exit_status(error: Exception) -> int:

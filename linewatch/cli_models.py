@@ -6,16 +6,23 @@ from typing import Annotated
 
 import typer
 
-from linewatch.cli_options import Config, Product, write_json, write_text
+from linewatch.cli_options import Config, Product, show_help, write_json, write_text
 
-models_app = typer.Typer(no_args_is_help=True, help="The life of a product's models.")
+models_app = typer.Typer(
+    callback=show_help,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="List, try, activate and roll back a product's models.",
+)
+
+Version = Annotated[str, typer.Argument(help="8 hex digits; linewatch models list shows them.")]
 
 
 @models_app.command("list")
 def models_list(
     product: Annotated[str | None, typer.Argument(help="Only this product's.")] = None, config: Config = None
 ) -> None:
-    """Show every model version; the active ones with a star."""
+    """Show every version; the active ones with a star."""
     from linewatch import lifecycle, settings
 
     for found in lifecycle.list_models(settings.load(config).models.path, product):
@@ -24,9 +31,7 @@ def models_list(
 
 
 @models_app.command("show")
-def models_show(
-    product: Product, version: Annotated[str, typer.Argument()] = "active", config: Config = None
-) -> None:
+def models_show(product: Product, version: Version = "active", config: Config = None) -> None:
     """Print what is known of one version as JSON."""
     from linewatch import lifecycle, settings
 
@@ -35,10 +40,8 @@ def models_show(
 
 
 @models_app.command("verify")
-def models_verify(
-    product: Product, version: Annotated[str, typer.Argument()] = "active", config: Config = None
-) -> None:
-    """Prove every file of a version, and the golden samples of the active one."""
+def models_verify(product: Product, version: Version = "active", config: Config = None) -> None:
+    """Prove the files of a version. Of the active one its golden samples, too."""
     from linewatch import lifecycle, settings
 
     bundle = lifecycle.verify(settings.load(config), product, version)
@@ -48,11 +51,11 @@ def models_verify(
 @models_app.command("activate")
 def models_activate(
     product: Product,
-    version: Annotated[str, typer.Argument()],
+    version: Version,
     why: Annotated[str, typer.Option(help="Kept in the audit.")] = "",
     config: Config = None,
 ) -> None:
-    """Make a version the active one; a running daemon takes it up on SIGHUP or a product command."""
+    """Make a version the active one. A running daemon takes it up on SIGHUP or a product command."""
     from linewatch import lifecycle, settings
 
     before = lifecycle.make_active(settings.load(config), product, version, why)
@@ -75,7 +78,7 @@ def models_golden(
     defect: Annotated[bool, typer.Option("--defect/--good", help="What the part is.")],
     config: Config = None,
 ) -> None:
-    """Add a picture to the golden samples: from now on every self-test judges it, too."""
+    """Add a picture to the golden samples. From now on every self-test judges it, too."""
     from linewatch import lifecycle, settings
 
     version = lifecycle.add_golden(settings.load(config), product, picture, defect=defect)
@@ -85,11 +88,11 @@ def models_golden(
 @models_app.command("try")
 def models_try(
     product: Product,
-    version: Annotated[str, typer.Argument()],
+    version: Version,
     why: Annotated[str, typer.Option(help="Kept in the audit.")] = "",
     config: Config = None,
 ) -> None:
-    """Let a version judge the same parts beside the line; it changes nothing there."""
+    """Let a version judge the same parts beside the line. It changes nothing there."""
     from linewatch import lifecycle, settings
 
     lifecycle.try_out(settings.load(config), product, version, why)
@@ -105,7 +108,7 @@ def models_compare(
     html: Annotated[Path | None, typer.Option(help="Write a report with pictures here.")] = None,
     config: Config = None,
 ) -> None:
-    """Say what the version on trial would have done otherwise than the line."""
+    """Say what the version on trial would have done otherwise."""
     from linewatch import comparison, lifecycle, settings
 
     chosen = settings.load(config)

@@ -9,6 +9,15 @@ import typer
 from linewatch.errors import StorageFull, UsageError
 from linewatch.names import NAME
 
+EXIT_FAILED, EXIT_USAGE, EXIT_CONFIG = 1, 2, 78
+
+
+def show_help(context: typer.Context) -> None:
+    """Say which commands there are when none was given; that is wrong usage all the same."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(EXIT_USAGE)
+
 
 def _known_form(product: str | None) -> str | None:
     """Return the name. Raises UsageError before anything is learnt for a name that no folder may have."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from linewatch.cli import EXIT_CONFIG, EXIT_USAGE
+from linewatch.cli_options import EXIT_CONFIG, EXIT_USAGE
 from linewatch.settings import LimitsSettings
 from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto
