@@ -24,7 +24,6 @@ from linewatch.scoring import Scorer
 from linewatch.settings import JournalSettings, ModelsSettings, Settings
 from linewatch.sources.simulator import render
 from linewatch.station import Station
-from linewatch.training.challenge import KINDS, spoil
 from linewatch.training.evaluate import evaluate
 from linewatch.training.images import open_folder
 from linewatch.training.model import Design
@@ -237,18 +236,6 @@ def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path,
     assert all(0 <= share <= 1 for p in strict.points for share in (p.false_reject, p.recall, p.precision))
     assert roll_back(settings, PRODUCT) == (bundle.version, calibrated.version)
     assert load_recipe(home / "recipes", PRODUCT, home / "models")[1] == bundle
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_made_up_defect_is_small_and_the_same_again(kind: str) -> None:
-    """It changes a part of the picture, and the same seed makes the same one."""
-    image: Image = render(5, 1, None, SIDE_PX)
-
-    spoilt = spoil(image, kind, 3, 0.1)
-
-    changed = (spoilt != image).any(axis=2).mean()
-    assert 0 < changed < 0.2
-    assert np.array_equal(spoilt, spoil(image, kind, 3, 0.1))
 
 
 @pytest.mark.parametrize(

@@ -39,17 +39,40 @@ def _patch(image: Image, rng: np.random.Generator, side: float) -> NDArray[np.fl
     return moved
 
 
-KINDS: dict[str, Callable[[Image, np.random.Generator, float], NDArray[np.float32]]] = {
-    "scratch": _scratch,
-    "stain": _stain,
-    "patch": _patch,
-}
+def _blot(image: Image, rng: np.random.Generator, side: float) -> NDArray[np.float32]:
+    """Cover a round piece of the part with what is farthest from its own brightness."""
+    mask = np.zeros(image.shape[:2], np.float32)
+    x, y = _place(image, rng, side)
+    cv2.circle(mask, (round(x), round(y)), max(1, round(side / 2)), 1.0, -1, cv2.LINE_AA)
+    colour = np.full(3, 0 if np.median(image) > 127 else 255, np.float32)
+    return _painted(image, mask, colour, opacity=1.0)
+
+
+def _chequers(image: Image, rng: np.random.Generator, side: float) -> NDArray[np.float32]:
+    """Cover a square piece of the part with bright and dark tiles: nothing that is made looks so."""
+    size = max(8, min(round(side), min(image.shape[:2]) // 2))
+    limit = np.array([image.shape[1] - size, image.shape[0] - size])
+    x, y = np.clip(_place(image, rng, side) - size / 2, 0, limit).astype(int)
+    row, column = np.indices((size, size)) // max(2, size // 8)
+    tiles = (row + column) % 2 * 255
+    covered = image.astype(np.float32)
+    covered[y : y + size, x : x + size] = tiles[:, :, None]
+    return covered
+
+
+Spoil = Callable[[Image, np.random.Generator, float], NDArray[np.float32]]
+
+KINDS: dict[str, Spoil] = {"scratch": _scratch, "stain": _stain, "patch": _patch}
+"""What may happen to a part."""
+
+CRUDE: dict[str, Spoil] = {"blot": _blot, "chequers": _chequers}
+"""What a scorer that is not blind has to see, however much its good pictures differ."""
 
 
 def spoil(image: Image, kind: str, seed: int, size: float) -> Image:
     """Return the picture with one made-up defect; `size` is a share of its shorter side."""
     rng = np.random.default_rng(seed)
-    spoilt = KINDS[kind](image, rng, size * min(image.shape[:2]))
+    spoilt = (KINDS | CRUDE)[kind](image, rng, size * min(image.shape[:2]))
     return np.clip(spoilt, 0, 255).astype(np.uint8)
 
 
@@ -79,7 +102,9 @@ def _contrast(image: Image, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.asarray(colour, np.float32)
 
 
-def _painted(image: Image, mask: NDArray[np.float32], colour: NDArray[np.float32]) -> NDArray[np.float32]:
-    weight = mask[:, :, None] * np.float32(0.85)
+def _painted(
+    image: Image, mask: NDArray[np.float32], colour: NDArray[np.float32], opacity: float = 0.85
+) -> NDArray[np.float32]:
+    weight = mask[:, :, None] * np.float32(opacity)
     painted: NDArray[np.float32] = image * (1 - weight) + colour * weight
     return painted

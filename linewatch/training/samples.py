@@ -1,7 +1,8 @@
 """Golden and challenge samples, and how many made-up defects a model finds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from linewatch.engine import Engine
 from linewatch.errors import NotRegistered
 from linewatch.registration import Registration
 from linewatch.scoring import run_engine
-from linewatch.training.challenge import KINDS, spoil
+from linewatch.training.challenge import CRUDE, KINDS, spoil
 from linewatch.training.images import Folder
 
 SIDE_PX_MAX = 1024  # Samples are kept no larger than this.
@@ -21,6 +22,8 @@ GOOD, CHALLENGES = 2, 2
 RECALL_SIZE = 0.08  # Of the shorter side: what a person sees at a glance.
 _RECALL_IMAGES = 12
 _SIZES = (0.06, 0.1, 0.15, 0.22, 0.3, 0.4)
+_CLEARLY = 1.3  # Times the threshold: what a challenge has to score.
+_ROUNDS = 3  # Made-up defects fall elsewhere in each; without enough challenges there is another one.
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +48,15 @@ def golden_samples(
     (content / "golden").mkdir()
     areas = {path: _reduced(area) for path, area in zip(folder.paths[:40], folder, strict=False)}
     scored = sorted((bench.score(area), path) for path, area in areas.items())
-    middle = [path for raw, path in scored if raw < calibration.unsure_threshold][len(scored) // 3 :]
+    usual = [path for raw, path in scored if raw < calibration.unsure_threshold]
+    middle = usual[len(usual) // 3 :][:GOOD]
     found = []
-    for number, path in enumerate(middle[:GOOD], 1):
+    for number, path in enumerate(middle, 1):
         found.append(_write(content, f"golden/good{number}.png", areas[path], Result.PASS, bench))
-    challenges = (
-        challenge
-        for path in middle[:GOOD]
-        for challenge in _challenges(areas[path], bench, 1.3 * calibration.threshold, seed)
-    )
-    for number, (kind, area) in enumerate(challenges, 1):
+    enough = _CLEARLY * calibration.threshold
+    challenges = _challenges([areas[path] for path in middle], bench, enough, seed)
+    for number, (kind, area) in enumerate(islice(challenges, CHALLENGES), 1):
         found.append(_write(content, f"golden/{kind}{number}.png", area, Result.FAIL, bench))
-        if number == CHALLENGES:
-            break
     return tuple(found)
 
 
@@ -78,14 +77,22 @@ def made_up_recall(folder: Folder, calibration: Calibration, bench: Bench, seed:
     }
 
 
-def _challenges(area: Image, bench: Bench, enough: float, seed: int) -> Iterator[tuple[str, Image]]:
-    """Yield for each kind the mildest made-up defect that scores clearly above the threshold."""
-    for kind in KINDS:
-        for size in _SIZES:
-            spoilt = spoil(area, kind, seed, size)
-            if enough < bench.score(spoilt) < float("inf"):
-                yield kind, spoilt
-                break
+def _challenges(
+    areas: Sequence[Image], bench: Bench, enough: float, seed: int
+) -> Iterator[tuple[str, Image]]:
+    """Yield made-up defects that score above `enough`: of each picture and kind the mildest one.
+
+    Where good pictures differ much, few of the usual kinds reach that: then they come again at other
+    places, and after them crude ones that only a blind scorer overlooks.
+    """
+    for kinds in (KINDS, CRUDE):
+        for number in range(_ROUNDS):
+            for area, kind in product(areas, kinds):
+                for size in _SIZES:
+                    spoilt = spoil(area, kind, seed + number, size)
+                    if enough < bench.score(spoilt) < float("inf"):
+                        yield kind, spoilt
+                        break
 
 
 def _write(content: Path, name: str, area: Image, expected: Result, bench: Bench) -> Golden:

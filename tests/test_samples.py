@@ -1,0 +1,87 @@
+"""Golden samples: two good parts and two that a scorer must not overlook, as long as it sees anything."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from linewatch.bundle import Calibration, Golden
+from linewatch.domain import AnomalyMap, Image, Result
+from linewatch.sources.simulator import render
+from linewatch.training.challenge import CRUDE, KINDS, spoil
+from linewatch.training.images import Folder, open_folder
+from linewatch.training.samples import Bench, golden_samples
+
+SIDE_PX = 128
+CALIBRATION = Calibration(2.0, 1.5, 0.01, None, "test", ())
+
+
+class Sight:
+    """An engine that scores a picture of 16 by 16 tiles by what `see` makes of their grey."""
+
+    input_shape = (16, 16)
+
+    def __init__(self, see: Callable[[Image], float]) -> None:
+        self._see = see
+
+    def run(self, crop: Image) -> tuple[float, AnomalyMap]:
+        """Return the score, and a map that nobody looks at."""
+        return self._see(crop), np.zeros((2, 2), np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Return pictures of good parts."""
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), render(5, number, None, SIDE_PX))
+    return open_folder(tmp_path)
+
+
+def samples(folder: Folder, content: Path, see: Callable[[Image], float]) -> tuple[Golden, ...]:
+    """Return the samples of a product whose scorer sees so."""
+    content.mkdir()
+    return golden_samples(content, folder, CALIBRATION, Bench(Sight(see), None), 0)
+
+
+def test_a_keen_scorer_gets_mild_challenges(folder: Folder, tmp_path: Path) -> None:
+    """Two good parts, and two made-up defects such as happen; all as they were scored and stored."""
+    usual = cv2.resize(render(5, 0, None, SIDE_PX), (16, 16), interpolation=cv2.INTER_AREA)
+    found = samples(folder, tmp_path / "content", lambda crop: float(cv2.absdiff(crop, usual).max()) / 50)
+
+    assert [sample.expected for sample in found] == [Result.PASS] * 2 + [Result.FAIL] * 2
+    assert all(sample.raw < 1.5 for sample in found[:2])
+    assert all(sample.raw > 2.6 for sample in found[2:])
+    assert {Path(sample.file).stem[:-1] for sample in found[2:]} <= set(KINDS)
+    assert all((tmp_path / "content" / sample.file).exists() for sample in found)
+
+
+def test_a_dull_scorer_gets_crude_ones(folder: Folder, tmp_path: Path) -> None:
+    """Where good pictures differ much, only what nobody could overlook is found."""
+    found = samples(
+        folder, tmp_path / "content", lambda crop: 3.0 if (crop == 255).all(axis=2).any() else 1.0
+    )
+
+    assert [sample.expected for sample in found] == [Result.PASS] * 2 + [Result.FAIL] * 2
+    assert {Path(sample.file).stem[:-1] for sample in found[2:]} <= set(CRUDE)
+    assert found[2] != found[3]
+
+
+def test_a_blind_scorer_gets_none(folder: Folder, tmp_path: Path) -> None:
+    """It has no challenge that it could pass for the wrong reason."""
+    found = samples(folder, tmp_path / "content", lambda crop: 1.0)
+
+    assert [sample.expected for sample in found] == [Result.PASS] * 2
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *CRUDE])
+def test_a_made_up_defect_is_small_and_the_same_again(kind: str) -> None:
+    """It changes a part of the picture, and the same seed makes the same one."""
+    image: Image = render(5, 1, None, SIDE_PX)
+
+    spoilt = spoil(image, kind, 3, 0.1)
+
+    changed = (spoilt != image).any(axis=2).mean()
+    assert 0 < changed < 0.2
+    assert np.array_equal(spoilt, spoil(image, kind, 3, 0.1))
