@@ -10,11 +10,15 @@ from linewatch.bundle import ACTIVE
 from linewatch.capture import is_triggered
 from linewatch.changeover import prepare
 from linewatch.errors import LinewatchError, StorageFull
+from linewatch.learnt import doubts
 from linewatch.mqtt import Broker
 from linewatch.part_trigger import empty_belt
 from linewatch.recipe import products
 from linewatch.settings import Settings
 from linewatch.sources import Waiting, open_source
+
+Attempt = Callable[[], str | tuple[str, ...]]
+"""Tries one thing; returns what was found, and then what a person should know. Raises LinewatchError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Finding:
     what: str
     ok: bool
     text: str
+    warnings: tuple[str, ...] = ()  # The line can run, but a person should know.
 
     def as_dict(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -35,7 +40,7 @@ def check(settings: Settings) -> list[Finding]:
     return [_try(what, attempt) for what, attempt in _attempts(settings)]
 
 
-def _attempts(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+def _attempts(settings: Settings) -> Iterator[tuple[str, Attempt]]:
     yield "settings", lambda: f"station {settings.station.name}, product {settings.station.product}"
     yield "trigger", lambda: _trigger(settings)
     yield "recipes", lambda: _recipes(settings)
@@ -48,11 +53,13 @@ def _attempts(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "page", lambda: _page(settings)
 
 
-def _try(what: str, attempt: Callable[[], str]) -> Finding:
+def _try(what: str, attempt: Attempt) -> Finding:
     try:
-        return Finding(what, True, attempt())
+        said = attempt()
     except LinewatchError as trouble:
         return Finding(what, False, str(trouble))
+    text, *warnings = (said,) if isinstance(said, str) else said
+    return Finding(what, True, text, tuple(warnings))
 
 
 def _products(settings: Settings) -> list[str]:
@@ -76,12 +83,13 @@ def _recipes(settings: Settings) -> str:
     )
 
 
-def _product(settings: Settings, product: str) -> str:
+def _product(settings: Settings, product: str) -> tuple[str, ...]:
     prepared, bundle = prepare(product, settings.models)
-    return (
+    found = (
         f"model {bundle.version} ({ACTIVE}), {len(bundle.files)} files intact, "
         f"{len(bundle.golden)} golden samples as recorded, threshold {prepared.recipe.threshold:.4g}"
     )
+    return found, *doubts(bundle)
 
 
 def _source(settings: Settings) -> str:

@@ -83,6 +83,8 @@ def check(
     else:
         for finding in findings:
             typer.echo(f"{'ok  ' if finding.ok else 'BAD '} {finding.what}: {finding.text}")
+            for warning in finding.warnings:
+                typer.echo(f"warn {finding.what}: {warning}")
     raise typer.Exit(0 if all(finding.ok for finding in findings) else EXIT_FAILED)
 
 
@@ -173,14 +175,16 @@ def train(
     _needs_training_parts()
     from linewatch import settings
     from linewatch.training.progress import bar
+    from linewatch.training.train import describe
     from linewatch.training.train import train as learn
 
     place = settings.load(config).models
+    kept = models or place.path
     with bar() as progress:
         bundle = learn(
             product,
             images,
-            models or place.path,
+            kept,
             place.recipes,
             false_reject=false_reject,
             pixels=pixels,
@@ -189,8 +193,7 @@ def train(
             seed=seed,
             progress=progress,
         )
-    typer.echo(f"{product} {bundle.version}")
-    typer.echo(f"report: {bundle.folder / 'report.html'}")
+    typer.echo(describe(bundle, kept, place.recipes))
 
 
 @app.command()

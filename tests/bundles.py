@@ -54,11 +54,12 @@ def teach(
     registration: Registration | None = None,
     created: str = "2026-11-22T10:00:00+00:00",
     scores: tuple[float, ...] = (0.5, 0.9),
+    recall: float | None = None,
 ) -> Bundle:
     """Write and activate a version of `product`, with a recipe; threshold 2.0, unsure from 1.5.
 
     `level` is the grey of its good parts. `golden` are its samples with their recorded scores,
-    `scores` those that its calibration rests on.
+    `scores` those that its calibration rests on, `recall` the share of made-up defects that training found.
     """
     samples = golden if golden is not None else [(part(), Result.PASS, 0.0), (part(30), Result.FAIL, 3.0)]
     with TemporaryDirectory() as scratch:
@@ -80,7 +81,7 @@ def teach(
             golden=tuple(
                 Golden(name, expected, raw) for name, (_, expected, raw) in zip(names, samples, strict=True)
             ),
-            training={},
+            training={} if recall is None else {"made_up_recall": {"stain": recall}},
             content=content,
         )
     activate(models.path, product, bundle.version)

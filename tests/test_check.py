@@ -75,6 +75,7 @@ def test_a_station_that_lacks_nothing_is_good(settings: Settings, tmp_path: Path
         "what": "page",
         "ok": True,
         "text": "127.0.0.1:8080, without a token: nothing can be changed",
+        "warnings": (),
     }
 
 
@@ -109,6 +110,18 @@ def test_every_product_is_proven_and_one_bad_does_not_hide_the_others(settings: 
     assert list(troubles) == ["product lid", "product screw"]
     assert "scores golden sample golden/0.png 0.0000 instead of 1.7000" in troubles["product lid"]
     assert "scorer.xml' was changed after training" in troubles["product screw"]
+
+
+def test_a_product_that_was_not_learnt_is_a_warning(settings: Settings) -> None:
+    """It judges all the same, so the station is good; that it lets defects pass is told."""
+    teach(settings.models, "lid", index=4, recall=0.06)
+
+    product = found(settings)["product lid"]
+
+    assert (product.ok, "golden samples as recorded" in product.text) == (True, True)
+    assert [warning.partition(";")[0] for warning in product.warnings] == [
+        "only 6% of made-up defects were found at training"
+    ]
 
 
 def test_two_products_with_one_number_are_found(settings: Settings) -> None:

@@ -263,6 +263,18 @@ def test_check_ends_with_0_when_all_is_good(terminal: Terminal, tmp_path: Path) 
     done = terminal.run("check", "--config", config(tmp_path, text))
 
     assert (done.status, "BAD" in done.out) == (0, False), done.out
+    assert "warn" not in done.out
+
+
+def test_check_warns_and_ends_with_0(terminal: Terminal, tmp_path: Path) -> None:
+    """The shift may begin; somebody has to know what it may miss."""
+    teach(models_in(tmp_path), recall=0.06)
+    text = "[mqtt]\nenabled = false\n[evidence]\nfree_bytes_min = 0\n[models]\nrecipes = 'recipes'\n"
+
+    done = terminal.run("check", "--config", config(tmp_path, text))
+
+    assert done.status == 0
+    assert re.search(r"^ok   product demo: .*\nwarn product demo: only 6% of ", done.out, re.MULTILINE)
 
 
 def test_capture_saves_frames_and_never_overwrites(terminal: Terminal, tmp_path: Path) -> None:

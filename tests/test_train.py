@@ -15,6 +15,7 @@ from linewatch.errors import ImageError, LinewatchError, RecipeError, UsageError
 from linewatch.golden import self_test
 from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
+from linewatch.learnt import lead
 from linewatch.lifecycle import roll_back
 from linewatch.metrics import Metrics
 from linewatch.offline import inspect_files
@@ -28,7 +29,7 @@ from linewatch.training.evaluate import evaluate
 from linewatch.training.images import open_folder
 from linewatch.training.model import Design
 from linewatch.training.recalibrate import adopt, recalibrate
-from linewatch.training.train import PIXEL, train
+from linewatch.training.train import PIXEL, describe, train
 from tests.fakes import frame
 
 PRODUCT = "mini"
@@ -92,10 +93,33 @@ def test_training_leaves_a_model_that_may_be_used(home: Path, bundle: Bundle) ->
     assert active == bundle
     assert recipe.threshold == bundle.calibration.threshold
     self_test(_scorer(home, bundle), recipe, bundle)
-    assert {sample.expected for sample in bundle.golden} == {Result.PASS, Result.FAIL}
+    assert [sample.expected for sample in bundle.golden] == [Result.PASS] * 2 + [Result.FAIL] * 2
     assert len(bundle.calibration.scores) == 24
     assert bundle.training["parity"] < 0.01
     assert sum(path.stat().st_size for path in bundle.folder.rglob("*")) < 25_000_000
+
+
+def test_what_came_of_a_training_is_told(home: Path, bundle: Bundle) -> None:
+    """Where everything is, and how good it is; a product that was not learnt is not hidden."""
+    told = describe(bundle, home / "models", home / "recipes").splitlines()
+    assert told[:3] == [
+        f"{PRODUCT} {bundle.version}",
+        f"report: {bundle.folder / 'report.html'}",
+        f"recipe: {home / 'recipes'}/{PRODUCT}.toml, number 1 for the PLC",
+    ]
+    assert told[3] == lead(bundle.training)
+
+    good = tuple(sample for sample in bundle.golden if sample.expected is Result.PASS)
+    bad = replace(bundle, training={"made_up_recall": {"stain": 0.06}}, golden=good)
+    told = describe(bad, home / "models", home / "recipes").splitlines()
+    assert told[3].startswith("This product is not learnt well enough: only 6%")
+    assert told[4].startswith("No made-up defect is found clearly enough")
+    assert told[5].startswith("It is active all the same: ")
+
+    told = describe(replace(bundle, version="0a1b2c3d"), home / "models", home / "recipes").splitlines()
+    assert told[-1] == (
+        f"It is not active, {bundle.version} is; try it beside the line: linewatch models try mini 0a1b2c3d"
+    )
 
 
 def test_the_report_needs_nothing_but_itself(bundle: Bundle) -> None:

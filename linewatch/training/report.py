@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from linewatch.bundle import Calibration
 from linewatch.domain import AnomalyMap, Image
+from linewatch.learnt import lead
 from linewatch.training.calibrate import images_to_state
 
 mpl.use("Agg")
 SHOWN = 6  # Pictures in each row.
-LEARNABLE_RECALL = 0.5  # Fewer made-up defects found than this: the product is not learnt yet.
 _COLOURS = {"good": "#2a9d8f", "defect": "#c1121f", "line": "#222222"}
 
 
@@ -63,7 +63,7 @@ def training_report(
     scores = [one.score for one in shown]
     return _page(
         title=f"Training {product}",
-        lead=_verdict(facts),
+        lead=lead(facts),
         rows=_calibration_rows(calibration) + _facts_rows(facts),
         figures=[
             (
@@ -101,22 +101,6 @@ def evaluation_report(
         rows=list(rows),
         figures=figures,
         galleries=[(title, _gallery(shown, limits)) for title, shown in galleries],
-    )
-
-
-def _verdict(facts: Mapping[str, Any]) -> str:
-    recall = facts["made_up_recall"]
-    mean = float(np.mean(list(recall.values())))
-    found = ", ".join(f"{kind} {share:.0%}" for kind, share in recall.items())
-    if mean < LEARNABLE_RECALL:
-        return (
-            f"This product is not learnt well enough: only {mean:.0%} of made-up defects are found "
-            f"({found}). Its good pictures differ too much: fix light and position, set a roi, "
-            "or capture more good pictures."
-        )
-    return (
-        f"This product can be learnt: {mean:.0%} of made-up defects are found ({found}). "
-        "Made-up defects are a first idea only; evaluate with real ones when there are some."
     )
 
 

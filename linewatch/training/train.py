@@ -11,6 +11,7 @@ from typing import Any
 from linewatch.bundle import Bundle, activate, active_version, write_bundle
 from linewatch.engine import OpenVinoEngine
 from linewatch.errors import RecipeError, UsageError
+from linewatch.learnt import is_learnt, lead, unchallenged
 from linewatch.recipe import load_recipe, looked_at, write_recipe
 from linewatch.training.calibrate import calibrate
 from linewatch.training.graph import export, prove
@@ -116,6 +117,31 @@ def train(
     load_recipe(recipes, product, models)
     progress("done", 1.0)
     return bundle
+
+
+def describe(bundle: Bundle, models: Path, recipes: Path) -> str:
+    """Return what came of a training, for people: where it is, how good it is, what is to be done."""
+    product, version = bundle.product, bundle.version
+    recipe, _ = load_recipe(recipes, product, models)
+    active = active_version(models, product)
+    lines = [
+        f"{product} {version}",
+        f"report: {bundle.folder / 'report.html'}",
+        f"recipe: {recipes / product}.toml, number {recipe.index} for the PLC",
+        lead(bundle.training),
+    ]
+    if missing := unchallenged(bundle):
+        lines.append(f"{missing[0].upper()}{missing[1:]}")
+    if active != version:
+        lines.append(
+            f"It is not active, {active} is; try it beside the line: linewatch models try {product} {version}"
+        )
+    elif not is_learnt(bundle.training):
+        lines.append(
+            "It is active all the same: let no line depend on it, train again, then: "
+            f"linewatch models activate {product} VERSION"
+        )
+    return "\n".join(lines)
 
 
 def _check(false_reject: float, pixels: int, align: str, architecture: str) -> None:
