@@ -1,8 +1,9 @@
 """Try everything the daemon will need, before a shift depends on it."""
 
 import os
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -104,12 +105,14 @@ def _source(settings: Settings) -> str:
         return f"{source.name} gives {width}x{height} pixels"
 
 
-def _broker(settings: Settings) -> str:
+def _broker(settings: Settings) -> tuple[str, ...]:
     if not settings.mqtt.enabled:
-        return "switched off"
+        return ("switched off",)
     broker = Broker(settings.mqtt, f"linewatch-{settings.station.name}-check")
     with broker.connect() as session:
-        return f"{broker.address} speaks MQTT {'5' if session.mqtt5 else '3.1.1'}"
+        found = f"{broker.address} speaks MQTT {'5' if session.mqtt5 else '3.1.1'}"
+    secrets = {"mqtt.password_file": settings.mqtt.password_file, "mqtt.tls_key": settings.mqtt.tls_key}
+    return found, *_exposed(secrets)
 
 
 def _disk(folder: Path, free_bytes_min: int) -> str:
@@ -130,6 +133,15 @@ def _disk(folder: Path, free_bytes_min: int) -> str:
     return f"{folder} can be written, {free_bytes / 1e9:.1f} GB free"
 
 
-def _page(settings: Settings) -> str:
+def _page(settings: Settings) -> tuple[str, ...]:
     token = "with a token for changes" if settings.http.token() else "without a token: nothing can be changed"
-    return f"{settings.http.host}:{settings.http.port}, {token}"
+    found = f"{settings.http.host}:{settings.http.port}, {token}"
+    return found, *_exposed({"http.token_file": settings.http.token_file})
+
+
+def _exposed(secrets: Mapping[str, Path | None]) -> Iterator[str]:
+    """Yield which files with secrets every user of this machine can read, by the settings that name them."""
+    for setting, path in secrets.items():
+        # The group's bit says nothing: systemd's credentials have it set by their access list.
+        if path is not None and path.stat().st_mode & stat.S_IROTH:
+            yield f"{setting} {str(path)!r} can be read by every user of this machine; chmod 600 {path}"

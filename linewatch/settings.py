@@ -182,7 +182,8 @@ class HttpSettings(Section):
         token = _read_secret("http.token_file", self.token_file)
         if not token:
             raise ConfigError(
-                f"http.token_file {str(self.token_file)!r} is empty; make one with: openssl rand -hex 24"
+                f"http.token_file {str(self.token_file)!r} is empty; make one with: "
+                f"(umask 077; openssl rand -hex 24 > {self.token_file})"
             )
         return token
 

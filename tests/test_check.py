@@ -178,8 +178,28 @@ def test_an_unusable_token_is_found(settings: Settings, tmp_path: Path) -> None:
     assert "cannot be read" in bad(settings, http=HttpSettings(token_file=token))["page"]
 
     token.write_text("s3cret")
+    token.chmod(0o640)
     page = found(settings, http=HttpSettings(host="0.0.0.0", token_file=token))["page"]
-    assert (page.ok, page.text) == (True, "0.0.0.0:8080, with a token for changes")
+    assert page == Finding("page", True, "0.0.0.0:8080, with a token for changes")
+
+
+def test_a_secret_that_everybody_can_read_is_a_warning(settings: Settings, mosquitto: Mosquitto) -> None:
+    """Token and password: it works, and should not stay so."""
+    secret = settings.journal.path.parent.parent / "secret"
+    secret.write_text("s3cret")
+    secret.chmod(0o644)
+
+    findings = found(
+        settings,
+        http=HttpSettings(token_file=secret),
+        mqtt=MqttSettings(port=mosquitto.port, username="a", password_file=secret),
+    )
+
+    for what, setting in (("page", "http.token_file"), ("broker", "mqtt.password_file")):
+        assert findings[what].ok
+        assert findings[what].warnings == (
+            f"{setting} '{secret}' can be read by every user of this machine; chmod 600 {secret}",
+        )
 
 
 def test_an_unusable_certificate_is_found(settings: Settings, tmp_path: Path) -> None:
