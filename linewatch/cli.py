@@ -146,13 +146,16 @@ def capture(
 ) -> None:
     """Save unlike frames of the configured source, to train with. Shows light and sharpness meanwhile."""
     from linewatch import settings
-    from linewatch.commission import save_frames
+    from linewatch.commission import save_frames, where_from
 
     chosen = settings.load(config)
+    typer.echo(f"capturing from {where_from(chosen.source)}")
     done = save_frames(chosen.source, out, count, chosen.gige)
-    typer.echo(f"{done.saved} frames in {out}; look through them and take out every bad part before training")
+    typer.echo(f"{done.saved} new frames in {out}, {done.total} in all")
     if done.skipped:
-        typer.echo(f"{done.skipped} were nearly the same as one of these and are not kept")
+        typer.echo(f"{done.skipped} more were nearly the same as one of these and are not kept")
+    if done.saved:
+        typer.echo("look through them and take out every bad part before training")
     if done.enough:
         typer.echo("more pictures would add little: enough variety is in")
 

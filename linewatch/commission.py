@@ -1,6 +1,7 @@
 """Saving frames of the configured source, to train with: unlike ones, until enough variety is in."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from linewatch.domain import Frame, Image
-from linewatch.errors import LinewatchError, StorageFull
+from linewatch.errors import ImageError, LinewatchError, StorageFull
 from linewatch.health import brightness, sharpness
+from linewatch.pictures import SUFFIXES, read_image
 from linewatch.settings import GigeSettings, SourceSettings
 from linewatch.sources import Source, Waiting, open_source
 
@@ -31,12 +33,13 @@ class Captured:
     """How a session ended."""
 
     saved: int
-    skipped: int  # Nearly the same as one that was saved.
+    total: int  # In the folder, with those that were there before.
+    skipped: int  # Nearly the same as one of these.
     enough: bool  # More pictures would add little.
 
 
 class Variety:
-    """Knows the pictures of one session, small and grey, and how much each new one adds."""
+    """Knows the pictures of a folder, small and grey, and how much each new one adds."""
 
     def __init__(self) -> None:
         self._known: list[NDArray[np.float32]] = []
@@ -72,19 +75,21 @@ def save_frames(
 ) -> Captured:
     """Save up to `count` unlike frames as PNG into `out`, showing light and sharpness meanwhile.
 
-    Never overwrites: numbering goes on after what is there. Ends early when the source does, or gives
-    nothing new for long. Raises CameraLost and StorageFull.
+    Unlike those in `out`, too: a second session adds what the first one has not seen. Never overwrites:
+    numbering goes on after what is there. Ends early when the source does, or gives nothing new for
+    long. Raises CameraLost and StorageFull.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageFull(out, f"cannot be made ({error.strerror}); choose another --out") from error
+    known = sorted(path for path in out.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
     first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=0)
     saved = skipped = 0
-    variety = Variety()
     columns = (TextColumn("Capturing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with open_source(settings, gige) as source, Progress(*columns, transient=True) as progress:
-        task = progress.add_task("", total=count)
+        task = progress.add_task(f"{len(known)} pictures are there", total=count)
+        variety = _variety_of(known)
         idle = _Idle(source.live)
         while saved < count and (frame := _next(source)) is not None:
             if frame.image is not None and variety.adds(frame.image):
@@ -96,9 +101,26 @@ def save_frames(
                 if idle.too_long(frame):
                     break
             progress.update(task, completed=saved, description=_seen(frame, variety))
-    if not saved:
+    if not saved and not skipped:
         raise LinewatchError(f"source {source.name!r} gave no picture; check source.uri")
-    return Captured(saved, skipped, variety.enough)
+    return Captured(saved, len(known) + saved, skipped, variety.enough)
+
+
+def where_from(settings: SourceSettings) -> str:
+    """Return what is captured from, for people. Raises ConfigError."""
+    if settings.kind == "simulator":
+        return "the simulator, which renders parts, some of them defective: set [source] to your camera"
+    return f"{settings.kind} {open_source(settings).name}"
+
+
+def _variety_of(paths: Sequence[Path]) -> Variety:
+    variety = Variety()
+    for path in paths:
+        try:
+            variety.adds(read_image(path))
+        except ImageError:
+            continue  # Nothing can be like it; training will name it.
+    return variety
 
 
 class _Idle:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from linewatch import cli
@@ -278,18 +277,17 @@ def test_check_warns_and_ends_with_0(terminal: Terminal, tmp_path: Path) -> None
 
 
 def test_capture_saves_frames_and_never_overwrites(terminal: Terminal, tmp_path: Path) -> None:
-    """The second run goes on numbering; the end of the source ends it early."""
+    """The second run adds what is new; the end of the source ends it early."""
     path = config(tmp_path)
     first = terminal.run("capture", "--config", path, "--out", "parts/good", "--count", "1")
     second = terminal.run("capture", "--config", path, "--out", "parts/good", "--count", "9")
 
     assert (first.status, second.status) == (0, 0)
-    assert "1 frames in parts/good" in first.out
-    assert "2 frames in parts/good" in second.out
+    assert first.out.startswith("capturing from the simulator, ")
+    assert "1 new frames in parts/good, 1 in all\n" in first.out
+    assert "1 new frames in parts/good, 2 in all\n1 more were nearly the same" in second.out
     saved = sorted(path.name for path in (tmp_path / "parts/good").iterdir())
-    assert saved == ["000001.png", "000002.png", "000003.png"]
-    pictures = [cv2.imread(str(tmp_path / "parts/good" / name)) for name in saved]
-    assert np.array_equal(pictures[0], pictures[1])  # type: ignore[arg-type]  # both are there
+    assert saved == ["000001.png", "000002.png"]
 
 
 def test_capture_without_a_camera_or_a_folder_is_one_sentence(terminal: Terminal, tmp_path: Path) -> None:

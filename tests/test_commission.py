@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from linewatch.commission import IDLE_FRAMES_MAX, Captured, Variety, save_frames
+from linewatch.commission import IDLE_FRAMES_MAX, Captured, Variety, save_frames, where_from
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.settings import SourceSettings
 from linewatch.sources.simulator import render
@@ -20,7 +20,7 @@ def test_frames_are_saved_as_the_camera_saw_them(tmp_path: Path) -> None:
     """Without loss, in order, as many as were asked for."""
     done = save_frames(SourceSettings(uri="seed=3&defects=0"), tmp_path / "a/b", 2)
 
-    assert (done, names(tmp_path / "a/b")) == (Captured(2, 0, False), ["000001.png", "000002.png"])
+    assert (done, names(tmp_path / "a/b")) == (Captured(2, 2, 0, False), ["000001.png", "000002.png"])
     second = cv2.imread(str(tmp_path / "a/b/000002.png"))
     assert second is not None and np.array_equal(second, render(3, 2))
 
@@ -34,6 +34,25 @@ def test_numbering_goes_on_after_what_is_there(tmp_path: Path) -> None:
 
     assert names(tmp_path) == ["000041.png", "000042.png", "good one.png", "notes.txt"]
     assert (tmp_path / "000041.png").read_text() == "mine"
+
+
+def test_a_second_session_saves_only_what_the_first_has_not_seen(tmp_path: Path) -> None:
+    """The same pictures again are no variety; what another program put there counts, too."""
+    cv2.imwrite(str(tmp_path / "from the office.bmp"), render(1, 2))
+    first = save_frames(SourceSettings(uri="count=2&defects=0"), tmp_path, 9)
+    second = save_frames(SourceSettings(uri="count=3&defects=0"), tmp_path, 9)
+    third = save_frames(SourceSettings(uri="count=3&defects=0"), tmp_path, 9)
+
+    assert (first.saved, first.total, first.skipped) == (1, 2, 1)
+    assert (second.saved, second.total, second.skipped) == (1, 3, 2)
+    assert (third.saved, third.total, third.skipped) == (0, 3, 3)
+
+
+def test_where_frames_come_from_is_told() -> None:
+    """Nobody takes the simulator's parts for those of the line; a camera's password is not shown."""
+    assert where_from(SourceSettings()).startswith("the simulator, which renders parts")
+    assert where_from(SourceSettings(kind="camera", uri="0")) == "camera 0"
+    assert where_from(SourceSettings(kind="rtsp", uri="rtsp://a:b@10.0.0.5/x")) == "rtsp rtsp://10.0.0.5/x"
 
 
 def test_exposures_without_a_picture_are_left_out(tmp_path: Path) -> None:
