@@ -46,7 +46,10 @@ def test_a_pass_in_time_opens_the_gate() -> None:
 )
 def test_everything_else_is_a_reject(line: str) -> None:
     """Also a line that is not whole."""
-    assert gate_with_a_part().verdict(line, 10.3) == "REJECT"
+    gate = gate_with_a_part()
+
+    assert gate.verdict(line, 10.3) == "REJECT"
+    assert gate.why
 
 
 def test_a_pass_after_the_window_is_nobodys() -> None:
@@ -74,9 +77,10 @@ def test_a_refused_trigger_is_a_reject() -> None:
     """Busy, not ready or somebody else's answer: nobody looks at this part."""
     for rid, code in ((17, 2), (16, 0)):
         gate = gate_with_a_part()
-        gate.reply(rid, code)
+        gate.reply(rid, code, "as it is")
         assert gate.verdict(PASS_LINE, 10.1) == ""
         assert gate.tick(10.4) == "REJECT"
+        assert gate.why == ("trigger refused: code 2, as it is" if code else "no verdict in the window")
 
 
 def test_a_station_that_is_silent_or_not_ready_passes_nothing() -> None:
@@ -95,7 +99,7 @@ def play(port: int, *options: str) -> tuple[int, list[str]]:
     command = [sys.executable, "docs/examples/plc.py", "--port", str(port), "--base", "t", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr == ""
-    return done.returncode, [line.partition(": ")[2] for line in done.stdout.splitlines()]
+    return done.returncode, [line.partition(": ")[2].rstrip() for line in done.stdout.splitlines()]
 
 
 def test_the_program_passes_good_parts_and_rejects_what_comes_too_late(
@@ -110,5 +114,15 @@ def test_the_program_passes_good_parts_and_rejects_what_comes_too_late(
         other = play(mosquitto.port, "--parts", "1", "--window-ms", "8000", "--product-index", "2")
 
     assert enough == (0, ["PASS"] * 3)
-    assert none == (1, ["REJECT"] * 2)
-    assert other == (1, ["REJECT"])
+    assert none == (1, ["REJECT (no reply to the trigger in the window)"] * 2)
+    assert other == (1, ["REJECT (product 001, not 002)"])
+
+
+def test_the_program_says_that_nothing_can_be_triggered(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """A station as it is shipped runs free: the reject says why, and what to set."""
+    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port):
+        ear.wait(lambda ear: any('"READY"' in state for state in ear.on("t/state")))
+        status, (told,) = play(mosquitto.port, "--parts", "1", "--window-ms", "8000")
+
+    assert (status, told.startswith("REJECT (trigger refused: code ")) == (1, True)
+    assert 'trigger.mode = "mqtt"' in told

@@ -9,6 +9,7 @@ Structured Text. The station runs with trigger.mode = "mqtt".
 import argparse
 import json
 import queue
+import random
 import re
 import sys
 import time
@@ -16,9 +17,11 @@ import time
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-LINE = re.compile(r"[0-9]{5};[0-9]{10};([1-4]);[0-9]{2};([0-9]{3});[0-9]{5};#", re.ASCII)
+LINE = re.compile(r"[0-9]{5};[0-9]{10};([1-4]);([0-9]{2});([0-9]{3});[0-9]{5};#", re.ASCII)
 HEARTBEAT_S = 2.0
+SILENCE_S = 10.0  # Without a status word for so long there is nobody to talk to.
 READY = 1 << 1
+RIDS = 65535
 
 
 class Gate:
@@ -38,6 +41,8 @@ class Gate:
         self._rid = 0  # The trigger that is open; 0 is none.
         self._until_s = 0.0
         self._accepted = False
+        self._refusal = ""
+        self.why = ""  # For people: what the last reject is for.
 
     def word(self, text: str, now_s: float) -> None:
         """Take `B/plc/word`: the station lives while the heartbeat counts, and judges while it is ready."""
@@ -49,33 +54,43 @@ class Gate:
     def trigger(self, rid: int, now_s: float) -> None:
         """Note that a part is in place and its trigger goes out now."""
         self._rid, self._until_s, self._accepted = rid, now_s + self._window_s, False
+        self._refusal = "no reply to the trigger in the window"
 
-    def reply(self, rid: int, code: int) -> None:
+    def reply(self, rid: int, code: int, reason: str = "") -> None:
         """Take the answer to a trigger. What a broker held back comes before it, and no longer counts."""
         self._accepted = rid == self._rid and code == 0
+        if rid == self._rid:
+            self._refusal = f"trigger refused: code {code}, {reason}" if code else "no verdict in the window"
 
     def verdict(self, line: str, now_s: float) -> str:
         """Take `B/plc/verdict`; return "PASS", "REJECT", or "" if it is nobody's."""
         if not self._rid or not self._accepted:
             return ""
         self._rid = 0  # One verdict for one part, whatever it says.
-        found = LINE.fullmatch(line)
-        earned = (
-            found is not None
-            and found[1] == "1"
-            and int(found[2]) == self._product_index
-            and now_s < self._until_s
-            and self._ready
-            and now_s - self._beaten_s < HEARTBEAT_S
-        )
-        return "PASS" if earned else "REJECT"
+        self.why = self._objection(line, now_s)
+        return "REJECT" if self.why else "PASS"
 
     def tick(self, now_s: float) -> str:
         """Call every scan: return "REJECT" once the window of a part is over, else ""."""
         if self._rid and now_s >= self._until_s:
             self._rid = 0
+            self.why = self._refusal
             return "REJECT"
         return ""
+
+    def _objection(self, line: str, now_s: float) -> str:
+        """Return why a verdict does not open the gate, "" if it does."""
+        found = LINE.fullmatch(line)
+        if found is None:
+            return f"line not whole: {line!r}"
+        objections = {
+            f"result {found[1]}, reason {found[2]}": found[1] != "1",
+            f"product {found[3]}, not {self._product_index:03}": int(found[3]) != self._product_index,
+            "verdict after the window": now_s >= self._until_s,
+            "station not ready": not self._ready,
+            "heartbeat stands still": now_s - self._beaten_s >= HEARTBEAT_S,
+        }
+        return next((why for why, holds in objections.items() if holds), "")
 
 
 def main() -> int:
@@ -101,27 +116,36 @@ def main() -> int:
             time.monotonic(),
         )
     )
-    client.connect(options.host, options.port, keepalive=5)
+    try:
+        client.connect(options.host, options.port, keepalive=5)
+    except OSError as error:
+        sys.exit(f"plc.py: no broker at {options.host}:{options.port} ({error}); see --host and --port")
     client.loop_start()
 
     gate = Gate(options.product_index, options.window_ms / 1000)
-    decisions = [_one_part(gate, client, inbox, options.base, rid) for rid in range(1, options.parts + 1)]
+    first = random.randrange(RIDS)  # Not that of the last run: a rid that comes again is the same trigger.
+    decisions = [
+        _one_part(gate, client, inbox, options.base, (first + part) % RIDS + 1, f"P{part}")
+        for part in range(1, options.parts + 1)
+    ]
     client.disconnect()
     client.loop_stop()
     return int("REJECT" in decisions)
 
 
 def _one_part(
-    gate: Gate, client: Client, inbox: "queue.Queue[tuple[str, str, float]]", base: str, rid: int
+    gate: Gate, client: Client, inbox: "queue.Queue[tuple[str, str, float]]", base: str, rid: int, part: str
 ) -> str:
+    silent_s = time.monotonic() + SILENCE_S
     while _heard(gate, inbox, 0.6)[0] != "plc/word":  # Every part begins with a fresh sign of life.
-        pass
+        if time.monotonic() > silent_s:
+            sys.exit(f"plc.py: no {base}/plc/word; does the station run, and is --base its mqtt.base_topic?")
     gate.trigger(rid, time.monotonic())
-    client.publish(f"{base}/cmd/trigger", json.dumps({"rid": rid, "part": f"P{rid}"}), qos=1)
+    client.publish(f"{base}/cmd/trigger", json.dumps({"rid": rid, "part": part}), qos=1)
     decision = ""
     while not decision:
         decision = _heard(gate, inbox, 0.005)[1] or gate.tick(time.monotonic())
-    print(f"part P{rid}: {decision}", flush=True)
+    print(f"part {part}: {decision}", f"({gate.why})" if decision == "REJECT" else "", flush=True)
     return decision
 
 
@@ -135,7 +159,7 @@ def _heard(gate: Gate, inbox: "queue.Queue[tuple[str, str, float]]", wait_s: flo
         gate.word(text, now_s)
     elif topic == "cmd/trigger/res":
         answer = json.loads(text)
-        gate.reply(answer["rid"], answer["code"])
+        gate.reply(answer["rid"], answer["code"], answer["reason"])
     else:
         return topic, gate.verdict(text, now_s)
     return topic, ""
