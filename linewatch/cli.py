@@ -334,7 +334,8 @@ def _needs_training_parts() -> None:
     """Say what to install, instead of a traceback, where only the line's own parts are."""
     if importlib.util.find_spec("tensorflow") is None:
         raise UsageError(
-            "this command needs the training parts; install them: pip install 'linewatch[train]'"
+            "this command needs the training parts; install them: pip install 'linewatch[train]', "
+            "in a clone: .venv/bin/pip install -c config/constraints.txt -e '.[train]'"
         )
 
 
