@@ -140,7 +140,7 @@ def follow_model(recipes: Path, product: str) -> list[str]:
 
 
 _TEMPLATE = """\
-# How {product} is inspected. Unset keys follow the model; docs/training.md explains each.
+# How {product} is inspected. Unset keys follow the model; docs/settings.md explains each.
 index = {index}  # The PLC's product number.
 model = "active"  # Or a version: 8 hex digits.
 # roi = [x, y, width, height]  # Where to look, in frame pixels.
