@@ -54,7 +54,7 @@ constraints: $(VENV)/.test  ## Write down the versions that are installed now.
 	  $(BIN)/pip --disable-pip-version-check freeze --exclude-editable; } > config/constraints.txt
 
 .PHONY: chaos soak
-chaos: $(VENV)/.test system-parts  ## Outages, kills, full disks, overload, changeovers; about 15 minutes, prints tables.
+chaos: $(VENV)/.test system-parts  ## Outages, kills, full disks, overload, changeovers; about 20 minutes, prints tables.
 	$(BIN)/python -m tests.chaos
 
 soak: $(VENV)/.test system-parts  ## 20 minutes at full load: nothing grows.

@@ -75,7 +75,7 @@ def _trigger(settings: Settings) -> str:
     if settings.trigger.mode == "free":
         return "free-running"
     empty_belt(settings.trigger)
-    return "by each part that enters the picture"
+    return "by each part that passes the middle of the picture"
 
 
 def _recipes(settings: Settings) -> str:

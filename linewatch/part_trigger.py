@@ -1,4 +1,4 @@
-"""A part that enters the picture is the trigger: one exposure for each, where it is seen best."""
+"""A part that passes the middle of the picture is the trigger: one exposure for each."""
 
 import random
 import threading
