@@ -153,7 +153,7 @@ def capture(
     done = save_frames(chosen.source, out, count, chosen.gige)
     typer.echo(f"{done.saved} new frames in {out}, {done.total} in all")
     if done.skipped:
-        typer.echo(f"{done.skipped} more were nearly the same as one of these and are not kept")
+        typer.echo(f"{done.skipped} frames were nearly the same as one of these and are not kept")
     if done.saved:
         typer.echo("look through them and take out every bad part before training")
     if done.enough:

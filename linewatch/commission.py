@@ -9,6 +9,7 @@ from statistics import fmean
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from linewatch.domain import Frame, Image
@@ -87,7 +88,9 @@ def save_frames(
     first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=0)
     saved = skipped = 0
     columns = (TextColumn("Capturing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with open_source(settings, gige) as source, Progress(*columns, transient=True) as progress:
+    console = Console()
+    shown = Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
+    with open_source(settings, gige) as source, shown as progress:
         task = progress.add_task(f"{len(known)} pictures are there", total=count)
         variety = _variety_of(known)
         idle = _Idle(source.live)

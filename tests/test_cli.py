@@ -285,7 +285,7 @@ def test_capture_saves_frames_and_never_overwrites(terminal: Terminal, tmp_path:
     assert (first.status, second.status) == (0, 0)
     assert first.out.startswith("capturing from the simulator, ")
     assert "1 new frames in parts/good, 1 in all\n" in first.out
-    assert "1 new frames in parts/good, 2 in all\n1 more were nearly the same" in second.out
+    assert "1 new frames in parts/good, 2 in all\n1 frames were nearly the same" in second.out
     saved = sorted(path.name for path in (tmp_path / "parts/good").iterdir())
     assert saved == ["000001.png", "000002.png"]
 
