@@ -60,7 +60,8 @@ class Scorer:
         recipe's `roi`, where its `mask` is not black, and not in a region that is above the
         threshold but smaller than `min_defect_px`.
         """
-        raw, anomaly_map = self._engine.run(view.crop)
+        reading = self._engine.run(view.crop)
+        raw, anomaly_map = reading.score, reading.anomaly_map
         placement_in_frame = map_placement(view.placement, self._engine.input_shape, anomaly_map.shape)
         if view.mask is not None:
             seen = cells_seen(view.mask, placement_in_frame, anomaly_map.shape)
@@ -95,8 +96,9 @@ def run_engine(
     Raises NotRegistered when the part must be found and is not.
     """
     crop, to_area = standard_crop(area, registration, engine.input_shape)
-    raw, anomaly_map = engine.run(crop)
-    return raw, anomaly_map, map_placement(to_area, engine.input_shape, anomaly_map.shape)
+    reading = engine.run(crop)
+    placed = map_placement(to_area, engine.input_shape, reading.anomaly_map.shape)
+    return reading.score, reading.anomaly_map, placed
 
 
 def cells_seen(mask: NDArray[np.bool_], placement: Matrix, cells: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -54,18 +54,19 @@ def teach(
     registration: Registration | None = None,
     created: str = "2026-11-22T10:00:00+00:00",
     scores: tuple[float, ...] = (0.5, 0.9),
+    embedding: bool = True,
 ) -> Bundle:
     """Write and activate a version of `product`, with a recipe; threshold 2.0, unsure from 1.5.
 
     `level` is the grey of its good parts. `golden` are its samples with their recorded scores,
-    `scores` those that its calibration rests on.
+    `scores` those that its calibration rests on. The `embedding` is a tenth of the mean grey.
     """
     samples = golden if golden is not None else [(part(), Result.PASS, 0.0), (part(30), Result.FAIL, 3.0)]
     with TemporaryDirectory() as scratch:
         content = Path(scratch) / "content"
         (content / "golden").mkdir(parents=True)
         for name in (GRAPH, WEIGHTS):
-            shutil.copy(_graph(level) / name, content / name)
+            shutil.copy(_graph(level, embedding) / name, content / name)
         names = [f"golden/{number}.png" for number in range(len(samples))]
         for name, (image, _, _) in zip(names, samples, strict=True):
             (content / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
@@ -99,7 +100,7 @@ _FOLDER = TemporaryDirectory(prefix="linewatch-test-graphs-")
 
 
 @cache
-def _graph(level: int) -> Path:
+def _graph(level: int, embedding: bool) -> Path:
     """Write the graph: the score is the largest cell of |mean - level| / 10."""
     picture = ops.parameter([1, SIDE_PX, SIDE_PX, 3], ov.Type.u8, name="picture")
     grey = ops.reduce_mean(ops.convert(picture, ov.Type.f32), ops.constant([3]), keep_dims=True)
@@ -110,10 +111,14 @@ def _graph(level: int) -> Path:
     scaled = ops.multiply(distance, ops.constant(np.float32(0.1)))
     anomaly_map = ops.squeeze(scaled, ops.constant([1]))
     score = ops.reduce_max(anomaly_map, ops.constant([1, 2]), keep_dims=False)
-    model = ov.Model([score, anomaly_map], [picture], "tiny")
-    for outlet, name in zip(model.outputs, ("score", "map"), strict=True):
+    outlets = {"score": score, "map": anomaly_map}
+    if embedding:
+        shown = ops.reduce_mean(planes, ops.constant([2, 3]), keep_dims=False)
+        outlets["embedding"] = ops.multiply(shown, ops.constant(np.float32(0.1)))
+    model = ov.Model(list(outlets.values()), [picture], "tiny")
+    for outlet, name in zip(model.outputs, outlets, strict=True):
         outlet.set_names({name})
-    folder = Path(_FOLDER.name) / str(level)
+    folder = Path(_FOLDER.name) / f"{level}-{embedding}"
     folder.mkdir()
     ov.save_model(model, folder / GRAPH, compress_to_fp16=False)
     return folder

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from linewatch.bundle import Bundle, Calibration, PictureStatistics
-from linewatch.domain import AnomalyMap, Frame, Image, Inspection, Reason, Result, State
+from linewatch.domain import Frame, Image, Inspection, Reading, Reason, Result, State
 from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
 from linewatch.metrics import Metrics
@@ -32,14 +32,14 @@ class FakeEngine:
         self.runs = 0
         self.during_run: Callable[[], None] = lambda: None
 
-    def run(self, crop: Image) -> tuple[float, AnomalyMap]:
+    def run(self, crop: Image) -> Reading:
         """Score one crop."""
         self.runs += 1
         self.during_run()
         raw = self.scores.pop(0) if self.scores else 0.0
         anomaly_map = np.zeros((4, 4), np.float32)
         anomaly_map[1, 2] = raw
-        return raw, anomaly_map
+        return Reading(raw, anomaly_map)
 
 
 def prepared(

@@ -108,9 +108,9 @@ def prove(model: keras.Model, engine: OpenVinoEngine, crops: list[Image]) -> flo
     worst = 0.0
     for crop in crops:
         wanted = float(model(crop[None], training=False)[0][0])
-        score, anomaly_map = engine.run(crop)
-        assert score == float(anomaly_map.max())
-        worst = max(worst, abs(score - wanted) / max(wanted, 1e-3))
+        reading = engine.run(crop)
+        assert reading.score == float(reading.anomaly_map.max())
+        worst = max(worst, abs(reading.score - wanted) / max(wanted, 1e-3))
     if not worst <= PARITY:
         raise NotAlike(
             f"the compiled graph scores {worst:.1%} off the trained network; "
