@@ -22,6 +22,7 @@ from linewatch.bundle import (
     write_bundle,
 )
 from linewatch.domain import Image, Result
+from linewatch.likeness import Likeness
 from linewatch.recipe import write_recipe
 from linewatch.registration import Registration
 from linewatch.settings import ModelsSettings
@@ -30,6 +31,10 @@ SIDE_PX = 64
 CELL_PX = 8
 LEVEL = 100
 """The grey of a good part. A cell scores a tenth of how far its mean differs from it."""
+
+
+GREY = Likeness(mean=(LEVEL / 10,), spread=(1.0,), limit=1.0)
+"""Of parts whose mean grey is at most 10 off."""
 
 
 def part(blob: int = 0) -> Image:
@@ -55,11 +60,13 @@ def teach(
     created: str = "2026-11-22T10:00:00+00:00",
     scores: tuple[float, ...] = (0.5, 0.9),
     embedding: bool = True,
+    likeness: Likeness | None = None,
 ) -> Bundle:
     """Write and activate a version of `product`, with a recipe; threshold 2.0, unsure from 1.5.
 
     `level` is the grey of its good parts. `golden` are its samples with their recorded scores,
-    `scores` those that its calibration rests on. The `embedding` is a tenth of the mean grey.
+    `scores` those that its calibration rests on. The `embedding` is a tenth of the mean grey;
+    with a `likeness` such as `GREY` parts of other products are told.
     """
     samples = golden if golden is not None else [(part(), Result.PASS, 0.0), (part(30), Result.FAIL, 3.0)]
     with TemporaryDirectory() as scratch:
@@ -83,6 +90,7 @@ def teach(
             ),
             training={},
             content=content,
+            likeness=likeness,
         )
     activate(models.path, product, bundle.version)
     recipe = write_recipe(models.recipes, product)

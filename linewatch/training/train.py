@@ -107,6 +107,7 @@ def train(
             golden=golden,
             training=facts,
             content=content,
+            likeness=learnt.likeness,
         )
     write_recipe(recipes, product)
     try:
