@@ -131,6 +131,7 @@ class Scored:
     anomaly_map: AnomalyMap
     placement: NDArray[np.float64]
     defects: tuple[Defect, ...] = ()  # Largest first.
+    looks_like: str = ""  # Another product, if the part is clearly more like that one.
 
 
 @dataclass(frozen=True, slots=True)
