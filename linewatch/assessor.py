@@ -31,6 +31,7 @@ from linewatch.pictures import decode
 from linewatch.recipe import load_recipe
 from linewatch.scoring import heatmap
 from linewatch.settings import ModelsSettings
+from linewatch.strangers import Strangers
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     places = json.loads(sys.argv[1])
     models = ModelsSettings(**places["models"])
+    strangers = Strangers(models.path, models.recipes)
+    others: tuple[tuple[str, str], ...] = ()
     prepared: Prepared | None = None
     while True:
         try:
@@ -200,8 +203,10 @@ def main() -> None:
             image = decode(data, UPLOAD)
             # Read every time: since the last picture another version may have become the active one.
             recipe, _ = load_recipe(models.recipes, product, models.path, version)
-            if prepared is None or prepared.recipe != recipe:
-                prepared, _ = prepare(product, models, version=version)
+            present = strangers.present(product)
+            if prepared is None or prepared.recipe != recipe or others != present:
+                prepared, _ = prepare(product, models, version=version, strangers=strangers)
+                others = present
             verdict, scored = judge_picture(image, prepared.scorer, recipe, station=places["station"])
         except LinewatchError as trouble:
             _send(answers, {"error": _kind(trouble), "sentence": str(trouble).removeprefix(_PREFIX)})

@@ -13,6 +13,7 @@ from typing import Any
 
 from linewatch.domain import Result
 from linewatch.errors import RecipeError
+from linewatch.likeness import Likeness
 from linewatch.registration import Registration
 
 FORMAT = 1
@@ -69,6 +70,7 @@ class Bundle:
     golden: tuple[Golden, ...]
     training: Mapping[str, Any] = field(hash=False)  # Facts for people: data digest, seed, settings, ...
     files: Mapping[str, str] = field(hash=False)  # Name below the folder -> SHA-256.
+    likeness: Likeness | None = None  # None: another product's part cannot be told from a defect.
 
     @property
     def graph(self) -> Path:
@@ -103,6 +105,7 @@ def write_bundle(
     golden: tuple[Golden, ...],
     training: Mapping[str, Any],
     content: Path,
+    likeness: Likeness | None = None,
 ) -> Bundle:
     """Move the files of folder `content` into a new version and return it; all or nothing.
 
@@ -126,6 +129,8 @@ def write_bundle(
         "training": dict(training),
         "files": files,
     }
+    if likeness is not None:
+        manifest["likeness"] = asdict(likeness)
     manifest = json.loads(json.dumps(manifest))  # What is hashed is what a reader will see.
     version = _digest(manifest)[:8]
     manifest = {"format": FORMAT, "product": product, "version": version, "created": created} | manifest
@@ -170,7 +175,30 @@ def write_variant(
             golden=golden,
             training={**bundle.training, **training},
             content=content,
+            likeness=bundle.likeness,
         )
+
+
+def good_samples(models: Path, product: str, version: str, count_max: int) -> list[Path]:
+    """Return the first golden samples that must pass, each proven; the rest of the version is not looked at.
+
+    Raises RecipeError.
+    """
+    folder = models / product / version
+    manifest = _read_manifest(folder, product, version)
+    try:
+        good = [sample["file"] for sample in manifest["golden"] if sample["expected"] == Result.PASS.value]
+        files = {name: str(manifest["files"][name]) for name in good[:count_max]}
+    except (KeyError, TypeError) as error:
+        raise RecipeError(
+            f"{str(folder / MANIFEST)!r} is not a model manifest; {_restore(product)}"
+        ) from error
+    for name in files:
+        path = (folder / name).resolve()
+        if path.suffix != ".png" or not path.is_relative_to(folder.resolve()):
+            raise RecipeError(f"{str(path)!r} is no golden sample; {_restore(product)}")
+    _verify_files(folder, files)
+    return [folder / name for name in files]
 
 
 def same_scores(models: Path, bundle: Bundle) -> frozenset[str]:
@@ -304,6 +332,7 @@ def _restore(product: str) -> str:
 def _from_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
     registration = manifest["registration"]
     calibration = manifest["calibration"]
+    likeness = manifest.get("likeness")  # Earlier versions have none.
     height, width = manifest["input_shape"]
     return Bundle(
         folder=folder,
@@ -319,7 +348,12 @@ def _from_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
         ),
         training=manifest["training"],
         files=manifest["files"],
+        likeness=None if likeness is None else _likeness(likeness),
     )
+
+
+def _likeness(found: Mapping[str, Any]) -> Likeness:
+    return Likeness(tuple(found["mean"]), tuple(found["spread"]), found["limit"])
 
 
 def _move_in(content: Path, folder: Path) -> None:

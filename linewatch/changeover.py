@@ -21,6 +21,7 @@ from linewatch.resident import Engines
 from linewatch.scoring import Scorer
 from linewatch.settings import ModelsSettings
 from linewatch.station import Snapshot, Station
+from linewatch.strangers import Strangers
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +37,20 @@ def prepare(
     live: bool = False,
     engines: Engines | None = None,
     brief: bool = False,
+    strangers: Strangers | None = None,
 ) -> tuple[Prepared, Bundle]:
     """Load a product's recipe and model and prove them on the golden samples. Raises RecipeError.
 
     `version` stands in for the one that the recipe asks for. `live` says whether frames come from a
     camera, which can freeze. A model whose engine is among `engines` is not compiled again, and with
     `brief` only the first golden sample of each kind is scored then; its files are always proven.
+    `strangers` lets it know parts of other products, which takes a while; whoever only proves needs none.
     """
     recipe, bundle = load_recipe(models.recipes, product, models.path, version)
     resident = engines.get(bundle) if engines else None
     engine = resident or OpenVinoEngine(bundle.graph, threads=models.threads)
-    scorer = Scorer(bundle, engine)
     try:
+        scorer = Scorer(bundle, engine)
         view_test(scorer, recipe)
         self_test(scorer, recipe, bundle, brief=brief and resident is not None)
     except SelfTestFailed:
@@ -56,6 +59,7 @@ def prepare(
         raise
     if engines:
         engines.keep(bundle, engine)
+    scorer = Scorer(bundle, engine, strangers.of(bundle, engine) if strangers else ())
     return Prepared(recipe, scorer, Gate(bundle.pictures, live=live)), bundle
 
 
@@ -79,6 +83,7 @@ class Changeover:
         self._metrics = metrics
         self._audit = audit
         self._engines = Engines(models.resident_bytes_max)
+        self._strangers = Strangers(models.path, models.recipes)
         self._usual: dict[str, tuple[Recipe, Rejects]] = {}  # What rate each product's parts taught.
         self._busy = threading.Lock()
 
@@ -155,7 +160,12 @@ class Changeover:
             self._metrics.know_product(known)
         try:
             prepared, bundle = prepare(
-                product, self._models, live=self._live, engines=self._engines, brief=brief
+                product,
+                self._models,
+                live=self._live,
+                engines=self._engines,
+                brief=brief,
+                strangers=self._strangers,
             )
             if time.monotonic() - started > within_s:
                 raise TookTooLong(product, within_s)

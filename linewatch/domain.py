@@ -14,10 +14,14 @@ Image = NDArray[np.uint8]
 AnomalyMap = NDArray[np.float32]
 """How unusual each place is: (rows, columns), float32, in the unit of the raw score."""
 
+Embedding = NDArray[np.float32]
+"""What a picture shows as a whole: (channels,), float32; empty if the model does not tell."""
+
 Box = tuple[int, int, int, int]
 """x, y, width, height in frame pixels."""
 
 NO_BOX: Box = (0, 0, 0, 0)
+NO_EMBEDDING: Embedding = np.zeros(0, np.float32)
 
 
 class Result(StrEnum):
@@ -107,6 +111,15 @@ class Defect:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What the graph says of one crop."""
+
+    score: float
+    anomaly_map: AnomalyMap  # The score is its largest value.
+    embedding: Embedding = field(default_factory=lambda: NO_EMBEDDING)
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """What the scorer found in one picture.
 
@@ -118,6 +131,7 @@ class Scored:
     anomaly_map: AnomalyMap
     placement: NDArray[np.float64]
     defects: tuple[Defect, ...] = ()  # Largest first.
+    looks_like: str = ""  # Another product, if the part is clearly more like that one.
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import openvino as ov
 
-from linewatch.domain import AnomalyMap, Image
+from linewatch.domain import NO_EMBEDDING, Image, Reading
 from linewatch.errors import RecipeError
 
 
@@ -20,8 +20,8 @@ class Engine(Protocol):
     def input_shape(self) -> tuple[int, int]:
         """Height and width, in pixels, of the crops that `run` takes."""
 
-    def run(self, crop: Image) -> tuple[float, AnomalyMap]:
-        """Score one crop of exactly `input_shape`; return the score and the map it is the maximum of."""
+    def run(self, crop: Image) -> Reading:
+        """Read one crop of exactly `input_shape`."""
 
 
 class OpenVinoEngine:
@@ -50,6 +50,9 @@ class OpenVinoEngine:
             self._crop = np.zeros((1, *self._shape, 3), np.uint8)
             self._request.set_input_tensor(ov.Tensor(self._crop, shared_memory=True))
             self._score, self._map = (self._request.get_tensor(name) for name in ("score", "map"))
+            # Models of earlier versions have none.
+            told = any("embedding" in outlet.names for outlet in compiled.outputs)
+            self._embedding = self._request.get_tensor("embedding") if told else None
         except RuntimeError as error:
             raise RecipeError(
                 f"model graph {str(path)!r} does not load: {_first_line(error)}; train the product again"
@@ -61,14 +64,18 @@ class OpenVinoEngine:
         """Height and width, in pixels, of the crops that `run` takes."""
         return self._shape
 
-    def run(self, crop: Image) -> tuple[float, AnomalyMap]:
-        """Score one crop of exactly `input_shape`; return the score and the map it is the maximum of."""
+    def run(self, crop: Image) -> Reading:
+        """Read one crop of exactly `input_shape`."""
         assert crop.shape == (*self._shape, 3), f"crop {crop.shape} for a graph of {self._shape}"
         with self._running:
             self._crop[0] = crop
             self._request.infer(share_outputs=True)
             anomaly_map = self._map.data
-            return float(self._score.data.item()), anomaly_map.reshape(anomaly_map.shape[-2:]).copy()
+            return Reading(
+                float(self._score.data.item()),
+                anomaly_map.reshape(anomaly_map.shape[-2:]).copy(),
+                NO_EMBEDDING if self._embedding is None else self._embedding.data.flatten(),
+            )
 
 
 @functools.cache

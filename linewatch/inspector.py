@@ -9,6 +9,7 @@ from linewatch.domain import Frame, Image, Inspection, Reason, Result, Scored, S
 from linewatch.drift import Drift, Edge
 from linewatch.errors import ImageError, NotRegistered
 from linewatch.health import Gate
+from linewatch.likeness import Sightings
 from linewatch.metrics import Metrics
 from linewatch.recipe import Recipe, judge
 from linewatch.scoring import Scorer, View
@@ -28,6 +29,7 @@ class Prepared:
     scorer: Scorer
     gate: Gate
     drift: Drift = field(default_factory=Drift)
+    sightings: Sightings = field(default_factory=Sightings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class Inspector:
             else:
                 try:
                     scored = prepared.scorer.measure(view, prepared.recipe)
-                    result, reason = judge(scored.raw, prepared.recipe)
+                    result, reason = judge(scored.raw, prepared.recipe, scored.looks_like)
                 except ImageError as trouble:  # Its mask hides all of this part.
                     reason = Reason.BAD_PICTURE
                     self._station.impaired("recipe", str(trouble))
@@ -124,7 +126,11 @@ class Inspector:
         if result is Result.ERROR:
             self._metrics.frames_dropped.labels(station.station, reason.name.lower()).inc()
         if prepared is not None and (scored is not None or reason in _PART_UNSEEN):
-            self._tell(prepared, prepared.drift.part(result, scored.raw if scored else None))
+            # What another product scores says nothing of how this one drifts.
+            raw = scored.raw if scored and not scored.looks_like else None
+            self._tell(prepared, prepared.drift.part(result, raw))
+        if prepared is not None and scored is not None and prepared.sightings.part(scored.looks_like):
+            self._tell_stranger(prepared.recipe.product, scored.looks_like)
         yield Inspection(
             frame=frame,
             product=prepared.recipe.product if prepared else station.product,
@@ -149,6 +155,11 @@ class Inspector:
         self._station.picture(health.fault)
         self._tell(prepared, prepared.drift.picture(health.brightness_ratio, health.sharpness_ratio))
         return health.reason
+
+    def _tell_stranger(self, product: str, looks_like: str) -> None:
+        """Let somebody look what comes down the belt; the part itself is UNSURE."""
+        self._station.event("wrong_product", product=product, looks_like=looks_like)
+        log.warning("wrong_product product=%s looks_like=%s", product, looks_like)
 
     def _tell(self, prepared: Prepared, edges: Iterable[Edge]) -> None:
         """Let metrics and events know what began or ceased to drift."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linewatch.bundle import Bundle, same_scores
-from linewatch.domain import Result, Verdict
+from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError, StorageFull
 from linewatch.journal_reader import AnotherJournal, JournalReader
 from linewatch.recipe import Recipe, judge
@@ -81,4 +81,6 @@ def copy_marked(journal: Path, evidence: Path, product: str, out: Path) -> dict[
 
 
 def _comparable(verdict: Verdict, models: frozenset[str]) -> bool:
-    return verdict.result in _SCORED and verdict.model in models and verdict.threshold > 0
+    # What looked like another product has a score, but that is not why it was judged as it was.
+    scored = verdict.result in _SCORED and verdict.reason is not Reason.WRONG_PRODUCT
+    return scored and verdict.model in models and verdict.threshold > 0

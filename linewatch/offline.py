@@ -15,6 +15,7 @@ from linewatch.messages import verdict_json
 from linewatch.pictures import read_image
 from linewatch.recipe import Recipe, judge, load_recipe
 from linewatch.scoring import Scorer, heatmap
+from linewatch.strangers import Strangers
 
 
 def _give_up(trouble: ImageError) -> None:
@@ -40,7 +41,8 @@ def inspect_files(
     not fit, and StorageFull when `out` takes nothing.
     """
     recipe, bundle = load_recipe(recipes, product, models)
-    scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
+    engine = OpenVinoEngine(bundle.graph, threads=threads)
+    scorer = Scorer(bundle, engine, Strangers(models, recipes).of(bundle, engine))
     for number, path in enumerate(images, 1):
         try:
             image = read_image(path)
@@ -67,7 +69,7 @@ def judge_picture(
     scored: Scored | None = None
     try:
         scored = scorer.score(image, recipe)
-        result, reason = judge(scored.raw, recipe)
+        result, reason = judge(scored.raw, recipe, scored.looks_like)
     except NotRegistered:
         result, reason = Result.UNSURE, Reason.NOT_REGISTERED
     except ImageError as trouble:

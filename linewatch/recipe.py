@@ -35,8 +35,13 @@ class Recipe:
     min_defect_px: int = 0  # Regions smaller than this, in frame pixels, do not make a part fail.
 
 
-def judge(raw: float, recipe: Recipe) -> tuple[Result, Reason]:
-    """Decide one part. A score equal to a threshold is still on its good side."""
+def judge(raw: float, recipe: Recipe, looks_like: str = "") -> tuple[Result, Reason]:
+    """Decide one part. A score equal to a threshold is still on its good side.
+
+    What looks like another product is for a person to look at, whatever it scores.
+    """
+    if looks_like:
+        return Result.UNSURE, Reason.WRONG_PRODUCT
     if not raw <= recipe.threshold:  # Written so that NaN is never a PASS.
         return Result.FAIL, Reason.ABOVE_THRESHOLD
     if raw > recipe.unsure_threshold:

@@ -24,19 +24,19 @@ class Engines:
 
     def get(self, bundle: Bundle) -> OpenVinoEngine | None:
         """Return the engine of a bundle if it is resident."""
-        found = self._kept.get(_key(bundle))
+        found = self._kept.get(graph_key(bundle))
         return found[0] if found else None
 
     def keep(self, bundle: Bundle, engine: OpenVinoEngine) -> None:
         """Keep the engine that is used now, and let go of those used longest ago if room is short."""
-        self._kept[_key(bundle)] = engine, bytes_needed(bundle)
-        self._kept.move_to_end(_key(bundle))
+        self._kept[graph_key(bundle)] = engine, bytes_needed(bundle)
+        self._kept.move_to_end(graph_key(bundle))
         while len(self._kept) > 1 and sum(room for _, room in self._kept.values()) > self._bytes_max:
             self._kept.popitem(last=False)
 
     def drop(self, bundle: Bundle) -> None:
         """Let go of an engine that did not pass."""
-        self._kept.pop(_key(bundle), None)
+        self._kept.pop(graph_key(bundle), None)
 
 
 def bytes_needed(bundle: Bundle) -> int:
@@ -46,5 +46,6 @@ def bytes_needed(bundle: Bundle) -> int:
     return _ROOM_PER_WEIGHT * weights + _ROOM_PER_PIXEL * height * width
 
 
-def _key(bundle: Bundle) -> Key:
+def graph_key(bundle: Bundle) -> Key:
+    """Return what tells a bundle's engine from others."""
     return bundle.files[GRAPH], bundle.files[WEIGHTS]

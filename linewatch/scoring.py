@@ -1,6 +1,7 @@
 """From a picture to its score: the one code path of the line, the page, the commands and training."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from linewatch.bundle import Bundle
 from linewatch.domain import AnomalyMap, Box, Defect, Image, Scored
 from linewatch.engine import Engine
 from linewatch.errors import ImageError
+from linewatch.likeness import Stranger, stranger_like
 from linewatch.pictures import read_mask, shrunk
 from linewatch.recipe import Recipe
 from linewatch.registration import Registration, placement
@@ -32,10 +34,13 @@ class View:
 class Scorer:
     """Scores pictures of one product with one model version; may be shared between threads."""
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, strangers: Sequence[Stranger] = ()) -> None:
+        """Take a model, and the other products whose parts shall be told."""
         assert engine.input_shape == bundle.input_shape, "engine and bundle belong to different models"
         self._registration = bundle.registration
+        self._likeness = bundle.likeness
         self._engine = engine
+        self._strangers = strangers
         self._masks: dict[Path, NDArray[np.bool_]] = {}
 
     def score(self, image: Image, recipe: Recipe) -> Scored:
@@ -62,9 +67,11 @@ class Scorer:
 
         The raw score is the largest value of the anomaly map over what is looked at: inside the
         recipe's `roi`, where its `mask` is not black, and not in a region that is above the
-        threshold but smaller than `min_defect_px`. Raises ImageError if the mask hides all of it.
+        threshold but smaller than `min_defect_px`. Whether the part looks like another product is
+        told by the whole crop. Raises ImageError if the mask hides all of it.
         """
-        raw, anomaly_map = self._engine.run(view.crop)
+        reading = self._engine.run(view.crop)
+        raw, anomaly_map = reading.score, reading.anomaly_map
         placement_in_frame = map_placement(view.placement, self._engine.input_shape, anomaly_map.shape)
         if view.mask is not None:
             seen = cells_seen(view.mask, placement_in_frame, anomaly_map.shape)
@@ -77,7 +84,8 @@ class Scorer:
             defects, rest = _regions(anomaly_map, recipe, placement_in_frame, view.frame)
             if not defects:
                 anomaly_map, raw = rest, float(rest.max())
-        return Scored(raw, anomaly_map, placement_in_frame, defects)
+        looks_like = stranger_like(self._likeness, self._strangers, reading.embedding)
+        return Scored(raw, anomaly_map, placement_in_frame, defects, looks_like)
 
     def _mask(self, path: Path, image: Image) -> NDArray[np.bool_]:
         mask = self._masks.get(path)
@@ -101,8 +109,9 @@ def run_engine(
     Raises NotRegistered when the part must be found and is not.
     """
     crop, to_area = standard_crop(area, registration, engine.input_shape)
-    raw, anomaly_map = engine.run(crop)
-    return raw, anomaly_map, map_placement(to_area, engine.input_shape, anomaly_map.shape)
+    reading = engine.run(crop)
+    placed = map_placement(to_area, engine.input_shape, reading.anomaly_map.shape)
+    return reading.score, reading.anomaly_map, placed
 
 
 def cells_seen(mask: NDArray[np.bool_], placement: Matrix, cells: tuple[int, ...]) -> NDArray[np.bool_]:

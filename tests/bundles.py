@@ -22,6 +22,7 @@ from linewatch.bundle import (
     write_bundle,
 )
 from linewatch.domain import Image, Result
+from linewatch.likeness import Likeness
 from linewatch.recipe import write_recipe
 from linewatch.registration import Registration
 from linewatch.settings import ModelsSettings
@@ -30,6 +31,10 @@ SIDE_PX = 64
 CELL_PX = 8
 LEVEL = 100
 """The grey of a good part. A cell scores a tenth of how far its mean differs from it."""
+
+
+GREY = Likeness(mean=(LEVEL / 10,), spread=(1.0,), limit=1.0)
+"""Of parts whose mean grey is at most 10 off."""
 
 
 def part(blob: int = 0) -> Image:
@@ -55,18 +60,22 @@ def teach(
     created: str = "2026-11-22T10:00:00+00:00",
     scores: tuple[float, ...] = (0.5, 0.9),
     recall: float | None = None,
+    embedding: bool = True,
+    likeness: Likeness | None = None,
 ) -> Bundle:
     """Write and activate a version of `product`, with a recipe; threshold 2.0, unsure from 1.5.
 
     `level` is the grey of its good parts. `golden` are its samples with their recorded scores,
     `scores` those that its calibration rests on, `recall` the share of made-up defects that training found.
+    The `embedding` is a tenth of the mean grey; with a `likeness` such as `GREY` parts of other products
+    are told.
     """
     samples = golden if golden is not None else [(part(), Result.PASS, 0.0), (part(30), Result.FAIL, 3.0)]
     with TemporaryDirectory() as scratch:
         content = Path(scratch) / "content"
         (content / "golden").mkdir(parents=True)
         for name in (GRAPH, WEIGHTS):
-            shutil.copy(_graph(level) / name, content / name)
+            shutil.copy(_graph(level, embedding) / name, content / name)
         names = [f"golden/{number}.png" for number in range(len(samples))]
         for name, (image, _, _) in zip(names, samples, strict=True):
             (content / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
@@ -83,6 +92,7 @@ def teach(
             ),
             training={} if recall is None else {"made_up_recall": {"stain": recall}},
             content=content,
+            likeness=likeness,
         )
     activate(models.path, product, bundle.version)
     recipe = write_recipe(models.recipes, product)
@@ -100,7 +110,7 @@ _FOLDER = TemporaryDirectory(prefix="linewatch-test-graphs-")
 
 
 @cache
-def _graph(level: int) -> Path:
+def _graph(level: int, embedding: bool) -> Path:
     """Write the graph: the score is the largest cell of |mean - level| / 10."""
     picture = ops.parameter([1, SIDE_PX, SIDE_PX, 3], ov.Type.u8, name="picture")
     grey = ops.reduce_mean(ops.convert(picture, ov.Type.f32), ops.constant([3]), keep_dims=True)
@@ -111,10 +121,14 @@ def _graph(level: int) -> Path:
     scaled = ops.multiply(distance, ops.constant(np.float32(0.1)))
     anomaly_map = ops.squeeze(scaled, ops.constant([1]))
     score = ops.reduce_max(anomaly_map, ops.constant([1, 2]), keep_dims=False)
-    model = ov.Model([score, anomaly_map], [picture], "tiny")
-    for outlet, name in zip(model.outputs, ("score", "map"), strict=True):
+    outlets = {"score": score, "map": anomaly_map}
+    if embedding:
+        shown = ops.reduce_mean(planes, ops.constant([2, 3]), keep_dims=False)
+        outlets["embedding"] = ops.multiply(shown, ops.constant(np.float32(0.1)))
+    model = ov.Model(list(outlets.values()), [picture], "tiny")
+    for outlet, name in zip(model.outputs, outlets, strict=True):
         outlet.set_names({name})
-    folder = Path(_FOLDER.name) / str(level)
+    folder = Path(_FOLDER.name) / f"{level}-{embedding}"
     folder.mkdir()
     ov.save_model(model, folder / GRAPH, compress_to_fp16=False)
     return folder

@@ -18,7 +18,7 @@ from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeEr
 from linewatch.offline import inspect_files
 from linewatch.registration import Registration
 from linewatch.settings import ModelsSettings
-from tests.bundles import models_in, part, png, teach
+from tests.bundles import GREY, models_in, part, png, teach
 
 
 @pytest.fixture
@@ -71,6 +71,25 @@ def test_a_picture_is_judged_as_the_line_and_the_command_would(
     (told,) = inspect_files("demo", [tmp_path / "part.png"], models.path, models.recipes, threads=1)
     assert verdict.score == told["score"]
     assert verdict.raw == pytest.approx(told["raw"], abs=1e-4)
+
+
+def test_a_part_of_another_product_is_known_to_page_and_command(
+    assessor: Assessor, models: ModelsSettings, tmp_path: Path
+) -> None:
+    """Both say what the line says; a product that is learnt meanwhile is known with the next picture."""
+    teach(models, likeness=GREY)
+    lid = part() + 40
+    (tmp_path / "lid.png").write_bytes(png(lid))
+    assert assessor.inspect("demo", png(lid))[0].reason is Reason.ABOVE_THRESHOLD
+
+    teach(models, "lid", level=140, golden=[(lid, Result.PASS, 0.0)])
+
+    verdict, heatmap = assessor.inspect("demo", png(lid))
+    assert (verdict.result, verdict.reason, verdict.product) == (Result.UNSURE, Reason.WRONG_PRODUCT, "demo")
+    assert heatmap
+    (told,) = inspect_files("demo", [tmp_path / "lid.png"], models.path, models.recipes, threads=1)
+    assert (told["result"], told["reason"]) == ("UNSURE", 24)
+    assert assessor.inspect("demo", png(part()))[0].result is Result.PASS
 
 
 def test_a_picture_without_a_part_is_unsure_and_has_no_heatmap(

@@ -16,10 +16,11 @@ from linewatch.bundle import (
     read_bundle,
     trial_version,
     versions,
+    write_variant,
 )
 from linewatch.errors import RecipeError
 from linewatch.settings import ModelsSettings
-from tests.bundles import models_in, teach
+from tests.bundles import GREY, models_in, teach
 
 
 @pytest.fixture
@@ -44,6 +45,23 @@ def test_equal_content_is_the_same_version(models: ModelsSettings) -> None:
     other = teach(models, level=120)
 
     assert first.version == again.version != other.version
+
+
+def test_a_likeness_is_kept(models: ModelsSettings) -> None:
+    """By whoever writes a variant of the version, too."""
+    bundle = teach(models, likeness=GREY)
+
+    variant = write_variant(models.path, bundle, created="", training={"calibrated_from": bundle.version})
+
+    assert bundle.likeness == read_bundle(models.path, "demo", variant.version).likeness == GREY
+
+
+def test_a_version_without_likeness_is_what_it_was(models: ModelsSettings) -> None:
+    """Models that were learnt before it was known keep their name, and are read."""
+    bundle = teach(models)
+
+    assert "likeness" not in json.loads((bundle.folder / MANIFEST).read_text())
+    assert bundle.likeness is None
 
 
 def test_versions_are_listed_oldest_first(models: ModelsSettings) -> None:

@@ -1,18 +1,21 @@
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from linewatch.bundle import Bundle
 from linewatch.changeover import Changeover, prepare
-from linewatch.domain import Frame, Result, State
+from linewatch.domain import Frame, Inspection, Reason, Result, State
 from linewatch.errors import RecipeError, SelfTestFailed, StorageFull
 from linewatch.inspector import Inspector
 from linewatch.metrics import Metrics
 from linewatch.registration import Registration
 from linewatch.settings import ModelsSettings
 from linewatch.station import Station
-from tests.bundles import models_in, part, teach
+from tests.bundles import GREY, models_in, part, teach
 from tests.fakes import frame
 
 WRONG = [(part(), Result.PASS, 1.7)]  # This machine scores it 0.0.
@@ -44,9 +47,17 @@ class Line:
 
     def inspect(self, shown: Frame | None = None) -> tuple[str, str, Result]:
         """Inspect a good part of product demo; return product, model and result."""
-        (examined,) = self.inspector.examine(shown or frame(image=part()))
-        (inspection,) = self.inspector.inspect(examined)
+        inspection = self._inspect(shown or frame(image=part()))
         return inspection.product, inspection.model, inspection.result
+
+    def reason(self, level: int) -> Reason:
+        """Inspect a part of an even grey; return the reason."""
+        return self._inspect(frame(image=part() - 100 + level)).reason
+
+    def _inspect(self, shown: Frame) -> Inspection:
+        (examined,) = self.inspector.examine(shown)
+        (inspection,) = self.inspector.inspect(examined)
+        return inspection
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a metric's value."""
@@ -436,6 +447,94 @@ def test_pictures_too_dark_to_be_judged_are_rejects_too(tmp_path: Path) -> None:
 
     told = [event["signal"] for event in line.station.events]
     assert told == ["brightness", "rejects"]
+
+
+def teach_lid(models: ModelsSettings, level: int = 140, **facts: Any) -> Bundle:
+    """Teach a lid, and what its good parts look like."""
+    golden = [(part() - 100 + level, Result.PASS, 0.0)]
+    usual: dict[str, Any] = {"likeness": replace(GREY, mean=(level / 10,)), "golden": golden}
+    return teach(models, "lid", level=level, **(usual | facts))
+
+
+def test_a_part_of_another_product_of_this_station_is_known(tmp_path: Path) -> None:
+    """In both directions; a part that is like neither is a defect."""
+    models = models_in(tmp_path)
+    teach(models, likeness=GREY)
+    teach_lid(models)
+    line = Line(models)
+    line.changeover.begin("demo")
+    assert [line.reason(level) for level in (100, 140, 60)] == [
+        Reason.NONE, Reason.WRONG_PRODUCT, Reason.ABOVE_THRESHOLD,
+    ]  # fmt: skip
+
+    line.changeover.change("lid", "mqtt")
+
+    assert [line.reason(level) for level in (100, 140)] == [Reason.WRONG_PRODUCT, Reason.NONE]
+    told = [event["looks_like"] for event in line.station.events if event["event"] == "wrong_product"]
+    assert told == ["lid", "demo"]
+
+
+def test_a_product_that_was_learnt_meanwhile_is_known_after_a_reload(tmp_path: Path) -> None:
+    """And so is another version of it."""
+    models = models_in(tmp_path)
+    teach(models, likeness=GREY)
+    line = Line(models)
+    line.changeover.begin("demo")
+    assert line.reason(140) is Reason.ABOVE_THRESHOLD
+
+    teach_lid(models)
+    line.changeover.reload("reload")
+    assert line.reason(140) is Reason.WRONG_PRODUCT
+
+    teach_lid(models, level=180)
+    line.changeover.reload("reload")
+    assert [line.reason(level) for level in (140, 180)] == [Reason.ABOVE_THRESHOLD, Reason.WRONG_PRODUCT]
+
+
+def test_a_product_that_comes_back_knows_the_others_still(tmp_path: Path) -> None:
+    """Their samples are not looked at again: a changeover to a product used before stays quick."""
+    models = models_in(tmp_path)
+    teach(models, likeness=GREY)
+    teach_lid(models)
+    line = Line(models)
+    line.changeover.begin("demo")
+    first = line.inspector.prepared
+    line.changeover.change("lid", "mqtt")
+
+    line.changeover.change("demo", "mqtt")
+
+    again = line.inspector.prepared
+    assert first and again
+    assert again.scorer._strangers[0] is first.scorer._strangers[0]
+
+
+def test_a_damaged_other_product_keeps_nobody_from_the_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named in the log; its parts are defects then, as before it was known."""
+    models = models_in(tmp_path)
+    teach(models, likeness=GREY)
+    (teach_lid(models).folder / "golden/0.png").write_bytes(b"rotten")
+    line = Line(models)
+
+    line.changeover.begin("demo")
+
+    assert line.station.snapshot().state is State.READY
+    assert [line.reason(level) for level in (100, 140)] == [Reason.NONE, Reason.ABOVE_THRESHOLD]
+    assert "stranger_unknown product=demo other=lid" in caplog.text
+
+
+@pytest.mark.parametrize("facts", [{"embedding": False}, {"likeness": None}])
+def test_a_model_of_an_earlier_version_judges_as_ever(tmp_path: Path, facts: dict[str, Any]) -> None:
+    """It cannot tell another product, so that is a defect."""
+    models = models_in(tmp_path)
+    teach(models)
+    teach_lid(models, **facts)
+    line = Line(models)
+
+    line.changeover.begin("lid")
+
+    assert [line.reason(level) for level in (140, 100)] == [Reason.NONE, Reason.ABOVE_THRESHOLD]
 
 
 def test_the_usual_rate_of_rejects_is_remembered_until_the_recipe_changes(tmp_path: Path) -> None:

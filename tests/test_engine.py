@@ -16,13 +16,27 @@ def test_an_engine_scores_a_crop(tmp_path: Path) -> None:
     """The score is the largest value of the map, and the map is the caller's to keep."""
     engine = OpenVinoEngine(teach(models_in(tmp_path)).graph, threads=1)
 
-    score, first = engine.run(part(50))
+    first = engine.run(part(50))
     engine.run(part())
 
     assert engine.input_shape == (64, 64)
-    assert score == pytest.approx(5.0)
-    assert first.shape == (8, 8)
-    assert first.max() == pytest.approx(5.0)
+    assert first.score == pytest.approx(5.0)
+    assert first.anomaly_map.shape == (8, 8)
+    assert first.anomaly_map.max() == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("embedding", "told"), [(True, [10.0]), (False, [])])
+def test_an_engine_tells_what_a_crop_shows_if_its_graph_does(
+    tmp_path: Path, embedding: bool, told: list[float]
+) -> None:
+    """A model that was learnt before embeddings has none, and goes on scoring; what is told stays told."""
+    engine = OpenVinoEngine(teach(models_in(tmp_path), embedding=embedding).graph, threads=1)
+
+    reading = engine.run(part())
+    assert engine.run(part(30)).score == pytest.approx(3.0)
+
+    assert reading.embedding.dtype == np.float32
+    assert reading.embedding.tolist() == pytest.approx(told)
 
 
 def test_threads_may_share_an_engine(tmp_path: Path) -> None:
@@ -32,7 +46,7 @@ def test_threads_may_share_an_engine(tmp_path: Path) -> None:
 
     def ask(blob: int) -> None:
         for _ in range(100):
-            score, _ = engine.run(part(blob))
+            score = engine.run(part(blob)).score
             if abs(score - blob / 10) > 1e-3:
                 wrong.append(score)
 
@@ -51,7 +65,7 @@ def test_a_compiled_graph_can_be_kept(tmp_path: Path) -> None:
     OpenVinoEngine(graph, cache=tmp_path / "cache")
 
     assert list((tmp_path / "cache").iterdir())
-    assert OpenVinoEngine(graph, cache=tmp_path / "cache").run(part(20))[0] == pytest.approx(2.0)
+    assert OpenVinoEngine(graph, cache=tmp_path / "cache").run(part(20)).score == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("text", ["", "<net/>", "no xml at all"])

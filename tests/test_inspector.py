@@ -1,13 +1,16 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from linewatch.bundle import Bundle, Calibration, PictureStatistics
-from linewatch.domain import AnomalyMap, Frame, Image, Inspection, Reason, Result, State
+from linewatch.domain import NO_EMBEDDING, Frame, Image, Inspection, Reading, Reason, Result, State
+from linewatch.drift import Drift
 from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
+from linewatch.likeness import QUIET_PARTS, Likeness, Stranger
 from linewatch.metrics import Metrics
 from linewatch.recipe import Recipe
 from linewatch.registration import Registration
@@ -21,25 +24,29 @@ ROUND = Registration(
     bright_part=True, turn=False, length=0.5, width=0.5, ahead=0, aside=0, area_min=0.1, area_max=0.3
 )
 
+OWN, LID, CUP = (np.array([place], np.float32) for place in (0.0, 10.0, -10.0))
+STRANGERS = (Stranger("lid", (LID,)), Stranger("cup", (CUP,)))
+
 
 class FakeEngine:
-    """Gives the scores of its script, one after the other, then 0."""
+    """Gives the scores of its script, one after the other, then 0; and the embedding that it is told."""
 
     input_shape = (32, 32)
 
     def __init__(self, scores: Sequence[float]) -> None:
         self.scores = list(scores)
+        self.embedding = NO_EMBEDDING
         self.runs = 0
         self.during_run: Callable[[], None] = lambda: None
 
-    def run(self, crop: Image) -> tuple[float, AnomalyMap]:
+    def run(self, crop: Image) -> Reading:
         """Score one crop."""
         self.runs += 1
         self.during_run()
         raw = self.scores.pop(0) if self.scores else 0.0
         anomaly_map = np.zeros((4, 4), np.float32)
         anomaly_map[1, 2] = raw
-        return raw, anomaly_map
+        return Reading(raw, anomaly_map, self.embedding)
 
 
 def prepared(
@@ -62,8 +69,9 @@ def prepared(
         golden=(),
         training={},
         files={},
+        likeness=Likeness(mean=(0.0,), spread=(1.0,), limit=3.0),
     )
-    return Prepared(recipe, Scorer(bundle, engine), Gate(PICTURES, live=live))
+    return Prepared(recipe, Scorer(bundle, engine, STRANGERS), Gate(PICTURES, live=live))
 
 
 class Bench:
@@ -264,6 +272,46 @@ def test_a_part_that_is_not_found_is_unsure() -> None:
 
     assert (inspection.result, inspection.reason) == (Result.UNSURE, Reason.NOT_REGISTERED)
     assert inspection.scored is None
+
+
+@pytest.mark.parametrize("raw", [0.4, 1.6, 9.0])
+def test_a_part_of_another_product_is_unsure_whatever_it_scores(raw: float) -> None:
+    """A score like that of a good part is no PASS, and a defect of this product it is not either."""
+    bench = Bench(raw)
+    bench.engine.embedding = LID
+
+    inspection = bench.inspect(bench.frame())
+
+    assert (inspection.result, inspection.reason) == (Result.UNSURE, Reason.WRONG_PRODUCT)
+    assert inspection.scored is not None and inspection.scored.raw == raw
+
+
+def test_a_belt_with_another_product_is_told_once() -> None:
+    """One event for a thousand lids, one more for cups among them, and news again after a quiet while."""
+    bench = Bench()
+
+    for embedding, parts in ((OWN, 3), (LID, 1000), (CUP, 3), (LID, 3), (OWN, QUIET_PARTS), (LID, 3)):
+        bench.engine.embedding = embedding
+        for _ in range(parts):
+            bench.inspect(bench.frame())
+
+    told = [event for event in bench.station.events if event["event"] == "wrong_product"]
+    assert [event["looks_like"] for event in told] == ["lid", "cup", "lid"]
+    assert {event["product"] for event in told} == {"bottle"}
+
+
+def test_another_product_is_no_drift_of_this_ones_scores() -> None:
+    """It fills the reject bin, and that is told; its scores say nothing of good parts."""
+    bench = Bench(*[1.0] * 200)
+    drift = Drift([0.1] * 50, 2.0)
+    bench.inspector.use(replace(prepared(bench.engine), drift=drift))
+    bench.engine.embedding = LID
+
+    for _ in range(200):
+        bench.inspect(bench.frame())
+
+    assert drift.psi == 0.0
+    assert "rejects" in [event.get("signal") for event in bench.station.events]
 
 
 @pytest.mark.parametrize("fault", [Reason.QUEUE_FULL, Reason.CAMERA_LOST, Reason.BAD_PICTURE])

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "linewatch"
 LINES_MAX = 400
 
-PURE = ("domain", "recipe", "scoring", "registration", "messages")
+PURE = ("domain", "recipe", "scoring", "registration", "likeness", "messages")
 IO = {
     "socket",
     "sqlite3",

@@ -107,6 +107,29 @@ def test_marked_false_rejects_move_the_threshold_as_foreseen_and_a_rollback_take
     assert line.score(tmp_path) == before
 
 
+def test_what_looked_like_another_product_moves_no_threshold(line: Line) -> None:
+    """It may well be a good lid: what it scores as demo is no score of a good demo part."""
+    with Journal.open(line.settings.journal.path) as journal:
+        journal.append(
+            verdict(
+                102,
+                Result.UNSURE,
+                boot=journal.boot,
+                product="demo",
+                model=line.bundle.version,
+                reason=Reason.WRONG_PRODUCT,
+                raw=9.0,
+                threshold=2.0,
+            )
+        )
+        assert journal.review(journal.boot, 102, "good", "a lid", "ada")
+
+    proposal = line.propose()
+
+    assert max(verdict.raw for verdict in proposal.marks.good) == 2.1
+    assert len(proposal.marks.last) == 101
+
+
 def test_calibrating_again_counts_no_mark_twice(line: Line) -> None:
     """What the thresholds rest on stays the pictures of training, and the marks as they are now."""
     first = line.propose()

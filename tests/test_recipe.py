@@ -42,6 +42,12 @@ def test_a_score_on_a_threshold_is_on_its_good_side(raw: float, wanted: tuple[Re
     assert judge(raw, RECIPE) == wanted
 
 
+@pytest.mark.parametrize("raw", [0.0, 1.9, 9.0, float("nan")])
+def test_what_looks_like_another_product_is_unsure(raw: float) -> None:
+    """Whatever it scores: neither good nor a defect of this product, and a person should look."""
+    assert judge(raw, RECIPE, "lid") == (Result.UNSURE, Reason.WRONG_PRODUCT)
+
+
 def test_a_silent_recipe_follows_the_model(models: ModelsSettings) -> None:
     """Thresholds come from the model's calibration."""
     recipe, bundle = load_recipe(models.recipes, "demo", models.path)

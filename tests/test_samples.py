@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from linewatch.bundle import Calibration, Golden
-from linewatch.domain import AnomalyMap, Image, Result
+from linewatch.domain import Image, Reading, Result
 from linewatch.sources.simulator import render
 from linewatch.training.challenge import CRUDE, KINDS, spoil
 from linewatch.training.images import Folder, open_folder
@@ -26,9 +26,9 @@ class Sight:
     def __init__(self, see: Callable[[Image], float]) -> None:
         self._see = see
 
-    def run(self, crop: Image) -> tuple[float, AnomalyMap]:
+    def run(self, crop: Image) -> Reading:
         """Return the score, and a map that nobody looks at."""
-        return self._see(crop), np.zeros((2, 2), np.float32)
+        return Reading(self._see(crop), np.zeros((2, 2), np.float32))
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from linewatch.domain import Defect, Image, Scored
+from linewatch.domain import Defect, Image, Reading, Scored
 from linewatch.errors import ImageError
 from linewatch.recipe import Recipe
 from linewatch.registration import Registration
@@ -23,10 +22,10 @@ class Brightness:
 
     input_shape = (64, 64)
 
-    def run(self, crop: Image) -> tuple[float, NDArray[np.float32]]:
+    def run(self, crop: Image) -> Reading:
         """Score a crop by its brightest cell."""
         cells = crop.mean(axis=2).reshape(8, 8, 8, 8).mean(axis=(1, 3)).astype(np.float32)
-        return float(cells.max()), cells
+        return Reading(float(cells.max()), cells)
 
 
 @pytest.fixture
@@ -166,10 +165,10 @@ def test_a_heatmap_shows_the_place_and_leaves_the_rest() -> None:
     image[0:32, 96:128] = 250
 
     class Fixed(Brightness):
-        def run(self, crop: Image) -> tuple[float, NDArray[np.float32]]:
+        def run(self, crop: Image) -> Reading:
             cells = np.zeros((8, 8), np.float32)
             cells[0:2, 6:8] = 4.0
-            return 4.0, cells
+            return Reading(4.0, cells)
 
     _, anomaly_map, placement = run_engine(image, None, Fixed())
     shown = heatmap(image, Scored(4.0, anomaly_map, placement), 2.0)

@@ -9,7 +9,7 @@ import pytest
 
 from linewatch.assessor import Assessor
 from linewatch.bundle import GRAPH, WEIGHTS, Bundle, active_version, versions
-from linewatch.domain import Image, Result, State
+from linewatch.domain import Embedding, Image, Result, State
 from linewatch.engine import OpenVinoEngine
 from linewatch.errors import ImageError, LinewatchError, RecipeError, UsageError
 from linewatch.golden import self_test
@@ -17,11 +17,12 @@ from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
 from linewatch.learnt import lead
 from linewatch.lifecycle import roll_back
+from linewatch.likeness import Stranger, stranger_like
 from linewatch.metrics import Metrics
 from linewatch.offline import inspect_files
 from linewatch.pictures import read_image
 from linewatch.recipe import load_recipe
-from linewatch.scoring import Scorer
+from linewatch.scoring import Scorer, standard_crop
 from linewatch.settings import JournalSettings, ModelsSettings, Settings
 from linewatch.sources.simulator import render
 from linewatch.station import Station
@@ -96,6 +97,8 @@ def test_training_leaves_a_model_that_may_be_used(home: Path, bundle: Bundle) ->
     assert [sample.expected for sample in bundle.golden] == [Result.PASS] * 2 + [Result.FAIL] * 2
     assert len(bundle.calibration.scores) == 24
     assert bundle.training["parity"] < 0.01
+    assert bundle.likeness is not None and 0 < bundle.likeness.limit < 10
+    assert len(bundle.likeness.mean) == len(bundle.likeness.spread) == 176
     assert sum(path.stat().st_size for path in bundle.folder.rglob("*")) < 25_000_000
 
 
@@ -160,6 +163,7 @@ def test_the_pixel_architecture_is_there_to_compare(data: Path, tmp_path: Path) 
     )
 
     assert made.training["architecture"] == "pixel"
+    assert made.likeness is None  # The mean of its pixels says nothing of a product.
     assert (
         _scorer(tmp_path, made)
         .score(
@@ -168,6 +172,26 @@ def test_the_pixel_architecture_is_there_to_compare(data: Path, tmp_path: Path) 
         .raw
         > 0
     )
+
+
+def test_good_parts_look_like_themselves_and_another_product_does_not(
+    data: Path, home: Path, bundle: Bundle
+) -> None:
+    """By the compiled graph: what was learnt from, what was not, defects; and what has nothing in common."""
+    engine = OpenVinoEngine(bundle.graph)
+
+    def shown(image: Image) -> Embedding:
+        return engine.run(standard_crop(image, bundle.registration, engine.input_shape)[0]).embedding
+
+    def told(folder: str) -> set[str]:
+        areas = open_folder(data / folder, images_min=1)
+        return {stranger_like(bundle.likeness, strangers, shown(area)) for area in areas}
+
+    stripes = np.full((SIDE_PX, SIDE_PX, 3), 60, np.uint8)
+    stripes[:, ::8] = (0, 0, 200)
+    strangers = [Stranger("stripes", (shown(stripes),))]
+    assert told("train/good") == told("test/good") == told("test/missing") == {""}
+    assert stranger_like(bundle.likeness, strangers, shown(np.roll(stripes, 1, axis=1))) == "stripes"
 
 
 def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 
 from linewatch.domain import Image
 from linewatch.engine import OpenVinoEngine
@@ -17,6 +18,7 @@ from linewatch.training.statistics import CELL, Statistics
 
 PARITY = 0.01  # Of the score: half-precision weights move it by a few thousandths.
 
+_OUTLETS = {1: "score", 2: "embedding", 3: "map"}  # By the number of their dimensions.
 _BLUR = np.outer((1, 2, 1), (1, 2, 1)).astype(np.float32) / 16
 
 
@@ -74,13 +76,26 @@ def fold(residuals: Features) -> Features:
 
 
 def build_scorer(front: keras.Model, residual: Residual, statistics: Statistics) -> keras.Model:
-    """Return the network (1, height, width, 3) uint8 -> score (1,), map (1, rows, columns)."""
+    """Return the network (1, height, width, 3) uint8 -> score (1,), map (1, rows, columns).
+
+    And, of features, the embedding (1, channels); the mean of pixels says nothing of a product.
+    """
     inlet = keras.Input(front.input_shape[1:], batch_size=1, dtype="uint8")
-    difference = residual(front(ops.cast(inlet, "float32")))
+    features = front(ops.cast(inlet, "float32"))
+    difference = residual(features)
+    embedding = []
     if difference.shape[1] != statistics.part.shape[0]:
         difference = _Fold()(difference)
+    else:
+        embedding = [(ops.mean(features, axis=(1, 2)) - residual.mean) / residual.spread]
     anomaly_map = Distance(statistics)(difference)
-    return keras.Model(inlet, [ops.max(anomaly_map, axis=(1, 2)), anomaly_map])
+    return keras.Model(inlet, [ops.max(anomaly_map, axis=(1, 2)), anomaly_map, *embedding])
+
+
+def embeddings_of(features: Features, residual: Residual) -> NDArray[np.float32]:
+    """Return what the network will give as embeddings of pictures, (n, channels)."""
+    mean: NDArray[np.float32] = (features.mean(axis=(1, 2)) - residual.mean) / residual.spread
+    return mean
 
 
 class _Fold(keras.layers.Layer):  # type: ignore[misc]
@@ -97,7 +112,7 @@ def export(model: keras.Model, folder: Path) -> Path:
     """Write `scorer.xml` and `scorer.bin`, weights in half precision; return the XML's path."""
     graph = convert(model, np.uint8)
     for outlet in graph.outputs:
-        outlet.set_names({"score" if len(outlet.partial_shape) == 1 else "map"})
+        outlet.set_names({_OUTLETS[len(outlet.partial_shape)]})
     path = folder / "scorer.xml"
     ov.save_model(graph, path, compress_to_fp16=True)
     return path
@@ -108,9 +123,9 @@ def prove(model: keras.Model, engine: OpenVinoEngine, crops: list[Image]) -> flo
     worst = 0.0
     for crop in crops:
         wanted = float(model(crop[None], training=False)[0][0])
-        score, anomaly_map = engine.run(crop)
-        assert score == float(anomaly_map.max())
-        worst = max(worst, abs(score - wanted) / max(wanted, 1e-3))
+        reading = engine.run(crop)
+        assert reading.score == float(reading.anomaly_map.max())
+        worst = max(worst, abs(reading.score - wanted) / max(wanted, 1e-3))
     if not worst <= PARITY:
         raise NotAlike(
             f"the compiled graph scores {worst:.1%} off the trained network; "

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from linewatch.likeness import Likeness, learn_likeness
 from linewatch.training.autoencoder import build_autoencoder, build_pixel_autoencoder, fit, rebuild
 from linewatch.training.backend import keras
 from linewatch.training.features import Extractor, Features, feature_model, luminance, pixel_model
-from linewatch.training.graph import Residual, build_scorer, fold
+from linewatch.training.graph import Residual, build_scorer, embeddings_of, fold
 from linewatch.training.statistics import Statistics, learn_statistics, no_statistics
 
 BATCH = 8
@@ -38,6 +39,7 @@ class Learnt:
     network: keras.Model
     maps: NDArray[np.float32]  # (n, rows, columns), each picture as if the model had not seen it.
     loss: float  # Mean squared error of the autoencoder on its last batch.
+    likeness: Likeness | None  # None: the network has no embedding.
 
 
 class _Head(NamedTuple):
@@ -69,7 +71,10 @@ def learn(
     progress(0.1)
     head = _learn_head(features, part, design, seed, lambda done: progress(0.1 + 0.4 * done))
     maps = _unseen(features, part, design, seed, head.level, lambda done: progress(0.5 + 0.5 * done))
-    return Learnt(build_scorer(front, head.residual, head.statistics), maps, head.loss)
+    likeness = None
+    if design.architecture == "feature":
+        likeness = learn_likeness(embeddings_of(features, head.residual))
+    return Learnt(build_scorer(front, head.residual, head.statistics), maps, head.loss, likeness)
 
 
 def _unseen(

@@ -108,6 +108,7 @@ def train(
             golden=golden,
             training=facts,
             content=content,
+            likeness=learnt.likeness,
         )
     write_recipe(recipes, product)
     try:

@@ -1,0 +1,81 @@
+"""What the good parts of other products look like to a model, so that such a part is known on the belt."""
+
+import logging
+from collections import OrderedDict
+from itertools import islice
+from pathlib import Path
+
+from linewatch.bundle import ACTIVE, Bundle, active_version, good_samples
+from linewatch.domain import Embedding
+from linewatch.engine import Engine
+from linewatch.errors import LinewatchError, NotRegistered, RecipeError
+from linewatch.likeness import Stranger
+from linewatch.pictures import read_image
+from linewatch.registration import Registration
+from linewatch.resident import Key, graph_key
+from linewatch.scoring import standard_crop
+
+log = logging.getLogger(__name__)
+
+PRODUCTS_MAX = 20
+SAMPLES_MAX = 2  # Of each product.
+MODELS_MAX = 50  # Whose strangers are remembered: about 30 KB each.
+
+
+class Strangers:
+    """Knows the other products by their golden samples; one thread at a time.
+
+    A model looks at a sample once, until its product has another active version.
+    """
+
+    def __init__(self, models: Path, recipes: Path) -> None:
+        self._models = models
+        self._recipes = recipes
+        self._known: OrderedDict[tuple[Key, Registration | None], dict[tuple[str, str], Stranger]] = (
+            OrderedDict()
+        )
+
+    def present(self, product: str) -> tuple[tuple[str, str], ...]:
+        """Return the first other products by name that have a recipe and a model, and their active versions.
+
+        A version is "" where the file that names it is damaged.
+        """
+        names = sorted(path.stem for path in self._recipes.glob("*.toml"))
+        others = (name for name in names if name != product and (self._models / name / ACTIVE).exists())
+        return tuple((name, self._active(name)) for name in islice(others, PRODUCTS_MAX))
+
+    def of(self, bundle: Bundle, engine: Engine) -> tuple[Stranger, ...]:
+        """Return what the others look like to a model; what is wrong with one of them is logged, no more."""
+        if bundle.likeness is None:
+            return ()
+        key = graph_key(bundle), bundle.registration
+        before, now = self._known.pop(key, {}), {}
+        for name, version in self.present(bundle.product):
+            known = before.get((name, version))
+            try:
+                now[name, version] = known or self._meet(name, version, bundle, engine)
+            except (LinewatchError, OSError) as trouble:
+                log.warning(
+                    "stranger_unknown product=%s other=%s reason=%r", bundle.product, name, str(trouble)
+                )
+        self._known[key] = now
+        if len(self._known) > MODELS_MAX:
+            self._known.popitem(last=False)
+        return tuple(now.values())
+
+    def _active(self, product: str) -> str:
+        try:
+            return active_version(self._models, product)
+        except (RecipeError, ValueError):
+            return ""
+
+    def _meet(self, product: str, version: str, bundle: Bundle, engine: Engine) -> Stranger:
+        """Look at another product's samples as if they were on the belt now."""
+        seen: list[Embedding] = []
+        for path in good_samples(self._models, product, version, SAMPLES_MAX):
+            try:
+                crop, _ = standard_crop(read_image(path), bundle.registration, engine.input_shape)
+            except NotRegistered:
+                continue  # On the belt it is not found either: UNSURE already.
+            seen.append(engine.run(crop).embedding)
+        return Stranger(product, tuple(seen))
