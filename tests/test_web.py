@@ -305,6 +305,9 @@ def test_the_session_is_out_of_reach_of_scripts_and_other_sites(client: FlaskCli
     assert "Sign out" in client.get("/products").text
     client.post("/sign-out", data={"then": "/products"})
     assert 'action="/sign-in"' in client.get("/products").text
+    copied = client.application.test_client()
+    copied.set_cookie("linewatch_station1", cookie.partition("=")[2].partition(";")[0])
+    assert 'action="/sign-in"' in copied.get("/products").text, "also for whoever has copied the cookie"
 
 
 def test_a_wrong_token_gets_no_session_and_is_not_logged(

@@ -9,7 +9,9 @@ import hmac
 import logging
 import re
 import secrets
+from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ from werkzeug.wrappers import Response
 
 log = logging.getLogger(__name__)
 
+SESSIONS_MAX = 100
 SESSION_H = 10  # A shift with its handover; then the operator signs in again.
 _KEY = "operator"
 _OWN = frozenset({"same-origin", "none"})
@@ -49,6 +52,7 @@ class Gate:
     def __init__(self, token: str, texts: Mapping[str, str]) -> None:
         self._token = token.encode()
         self._texts = texts
+        self._sessions: deque[str] = deque(maxlen=SESSIONS_MAX)  # Who is signed in; the oldest go first.
 
     @property
     def has_token(self) -> bool:
@@ -58,7 +62,7 @@ class Gate:
     @property
     def signed_in(self) -> bool:
         """Whether this request carries an operator's session."""
-        return self.has_token and session.get(_KEY) is True
+        return self.has_token and session.get(_KEY) in self._sessions
 
     def require_token(self) -> None:
         """Let a program in by its `Authorization: Bearer TOKEN`."""
@@ -81,11 +85,14 @@ class Gate:
             self._refuse()
         session.clear()
         session.permanent = True
-        session[_KEY] = True
+        session[_KEY] = secrets.token_urlsafe(16)
+        self._sessions.append(session[_KEY])
         log.info("operator signed in from=%s", request.remote_addr)
 
     def sign_out(self) -> None:
-        """End the session of this browser."""
+        """End the session of this browser, also for whoever has copied its cookie."""
+        with suppress(ValueError):
+            self._sessions.remove(session.get(_KEY, ""))
         session.clear()
 
     def _matches(self, sent: bytes) -> bool:
