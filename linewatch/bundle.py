@@ -361,7 +361,7 @@ def _move_in(content: Path, folder: Path) -> None:
     waiting = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
     try:
         staged = waiting / folder.name
-        shutil.copytree(content, staged)
+        _copy(content, staged)
         for path in staged.rglob("*"):
             if path.is_file():
                 with path.open("rb") as file:
@@ -370,6 +370,16 @@ def _move_in(content: Path, folder: Path) -> None:
     finally:
         shutil.rmtree(waiting)
     shutil.rmtree(content)
+
+
+def _copy(content: Path, folder: Path) -> None:
+    """Copy files without their modes: `content` is private, a model is read by whom the umask lets."""
+    folder.mkdir()
+    for path in sorted(content.rglob("*")):  # A folder comes before what is in it.
+        if path.is_dir():
+            (folder / path.relative_to(content)).mkdir()
+        else:
+            shutil.copyfile(path, folder / path.relative_to(content))
 
 
 def _created(manifest: Path) -> tuple[str, str]:
