@@ -21,7 +21,7 @@ from linewatch.bundle import (
 )
 from linewatch.changeover import prepare
 from linewatch.domain import Result
-from linewatch.errors import RecipeError, StorageFull, UsageError
+from linewatch.errors import RecipeError, UsageError
 from linewatch.journal import append_audit
 from linewatch.pictures import read_image, shrunk
 from linewatch.recipe import judge
@@ -175,12 +175,9 @@ def add_golden(settings: Settings, product: str, picture: Path, *, defect: bool)
     kind, number = ("defect" if defect else "good"), len(bundle.golden) + 1
     sample = Golden(f"golden/{kind}{number}.png", Result.FAIL if defect else Result.PASS, raw)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    try:
-        fresh = write_variant(
-            models.path, bundle, created=now, training={"golden_from": bundle.version}, sample=(sample, data)
-        )
-    except OSError as error:
-        raise StorageFull(models.path, f"{error.strerror}; check permissions and room") from error
+    fresh = write_variant(
+        models.path, bundle, created=now, training={"golden_from": bundle.version}, sample=(sample, data)
+    )
     make_active(settings, product, fresh.version, f"golden sample {sample.file} added")
     return fresh.version
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from linewatch.bundle import Bundle, Calibration, write_variant
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import NotRegistered, StorageFull
+from linewatch.errors import NotRegistered
 from linewatch.golden import self_test
 from linewatch.lifecycle import make_active
 from linewatch.marks import Marks, read_marks
@@ -135,12 +135,7 @@ def adopt(settings: Settings, proposal: Proposal) -> tuple[Bundle, list[str]]:
         "marked_good": [[verdict.boot, verdict.seq] for verdict in proposal.marks.good],
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    try:
-        fresh = write_variant(
-            place.path, bundle, created=now, training=facts, calibration=proposal.calibration
-        )
-    except OSError as error:
-        raise StorageFull(place.path, f"{error.strerror}; check permissions and room") from error
+    fresh = write_variant(place.path, bundle, created=now, training=facts, calibration=proposal.calibration)
     # Before the recipe is touched: a threshold that lets a challenge sample pass is refused.
     self_test(Scorer(fresh, OpenVinoEngine(fresh.graph, threads=place.threads)), proposal.after, fresh)
     pins = follow_model(place.recipes, bundle.product)
