@@ -195,9 +195,10 @@ def test_good_parts_look_like_themselves_and_another_product_does_not(
     assert stranger_like(bundle.likeness, strangers, shown(np.roll(stripes, 1, axis=1))) == "stripes"
 
 
-def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle, tmp_path: Path) -> None:
-    """The contract's figures, with a report where it was asked for."""
-    figures = evaluate(PRODUCT, data, home / "models", home / "recipes", html=tmp_path / "report.html")
+def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle) -> None:
+    """The contract's figures, and a report for people."""
+    measured = evaluate(PRODUCT, data, home / "models", home / "recipes")
+    figures = measured.figures
 
     assert figures["version"] == bundle.version
     assert figures["images"] == 14
@@ -205,12 +206,14 @@ def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bu
     assert figures["pixel_auroc"] > 85
     assert set(figures["per_defect"]) == {"missing"}
     assert 0 < figures["scorer_ms_p50"] <= figures["scorer_ms_p95"]
-    assert "image auroc" in (tmp_path / "report.html").read_text()
+    assert "image auroc" in measured.page()
 
 
 def test_evaluation_takes_the_test_folder_itself(data: Path, home: Path, bundle: Bundle) -> None:
     """Masks are found beside it."""
-    assert evaluate(PRODUCT, data / "test", home / "models", home / "recipes")["pixel_auroc"] is not None
+    measured = evaluate(PRODUCT, data / "test", home / "models", home / "recipes")
+
+    assert measured.figures["pixel_auroc"] is not None
 
 
 def test_evaluation_without_good_pictures_is_refused(data: Path, home: Path, bundle: Bundle) -> None:
