@@ -19,11 +19,10 @@ from linewatch.errors import NotRegistered, UsageError
 from linewatch.pictures import SUFFIXES, read_image
 from linewatch.recipe import Recipe, load_recipe
 from linewatch.scoring import Scorer
+from linewatch.training.images import GOOD, TRUTH
 from linewatch.training.progress import Report, silent
 from linewatch.training.report import Curve, Shown, evaluation_report
 
-GOOD = "good"
-TRUTH = "ground_truth"
 _SIDE_PX = 256  # Pixels are compared on pictures this long: enough for a map of cells of eight pixels.
 
 
