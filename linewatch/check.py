@@ -14,7 +14,7 @@ from linewatch.errors import LinewatchError, StorageFull
 from linewatch.learnt import doubts
 from linewatch.mqtt import Broker
 from linewatch.part_trigger import empty_belt
-from linewatch.recipe import products
+from linewatch.recipe import pinned_version, products
 from linewatch.settings import Settings
 from linewatch.sources import Waiting, open_source
 
@@ -86,8 +86,9 @@ def _recipes(settings: Settings) -> str:
 
 def _product(settings: Settings, product: str) -> tuple[str, ...]:
     prepared, bundle = prepare(product, settings.models)
+    chosen = "pinned in the recipe" if pinned_version(settings.models.recipes, product) else ACTIVE
     found = (
-        f"model {bundle.version} ({ACTIVE}), {len(bundle.files)} files intact, "
+        f"model {bundle.version} ({chosen}), {len(bundle.files)} files intact, "
         f"{len(bundle.golden)} golden samples as recorded, threshold {prepared.recipe.threshold:.4g}"
     )
     return found, *doubts(bundle)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 
 from linewatch.bundle import (
+    ACTIVE,
     Bundle,
     Golden,
     activate,
@@ -24,7 +25,7 @@ from linewatch.domain import Result
 from linewatch.errors import RecipeError, UsageError
 from linewatch.journal import append_audit
 from linewatch.pictures import read_image, shrunk
-from linewatch.recipe import judge
+from linewatch.recipe import judge, pinned_version
 from linewatch.scoring import cut_roi
 from linewatch.settings import Settings
 
@@ -74,11 +75,24 @@ def facts(models: Path, product: str, version: str) -> dict[str, object]:
 
 
 def verify(settings: Settings, product: str, version: str | None) -> Bundle:
-    """Prove a version's files and, if it is active, its golden samples. Raises RecipeError."""
-    bundle = read_bundle(settings.models.path, product, version or "active")
-    if bundle.version == _active(settings.models.path, product):
-        prepare(product, settings.models)
+    """Prove a version's files and, if it is active or pinned, its golden samples. Raises RecipeError."""
+    models = settings.models
+    bundle = read_bundle(models.path, product, version or ACTIVE)
+    if bundle.version in (_active(models.path, product), pinned_version(models.recipes, product)):
+        prepare(product, models, version=bundle.version)
     return bundle
+
+
+def overruled(settings: Settings, product: str, version: str) -> str:
+    """Return a sentence if the recipe pins another version than this one, else ""."""
+    pinned = pinned_version(settings.models.recipes, product)
+    if pinned in ("", version):
+        return ""
+    path = settings.models.recipes / f"{product}.toml"
+    return (
+        f"recipe {str(path)!r} pins model {pinned}, which the line uses all the same; "
+        f'write model = "{ACTIVE}" there to follow'
+    )
 
 
 def make_active(settings: Settings, product: str, version: str, why: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from linewatch.bundle import Bundle, read_bundle
+from linewatch.bundle import ACTIVE, Bundle, read_bundle
 from linewatch.disk import storing
 from linewatch.domain import Box, Reason, Result
 from linewatch.errors import RecipeError
@@ -126,6 +126,13 @@ def index_for(recipes: Path, product: str) -> int:
     if index > INDEX_MAX:
         raise RecipeError(f"all {INDEX_MAX} product numbers in {str(recipes)!r} are taken; remove a recipe")
     return index
+
+
+def pinned_version(recipes: Path, product: str) -> str:
+    """Return the version that a recipe pins, "" if it follows the active one. Raises RecipeError."""
+    path = recipes / f"{product}.toml"
+    model = _read_toml(path, product).model if path.exists() else ACTIVE
+    return "" if model == ACTIVE else model
 
 
 def write_recipe(recipes: Path, product: str) -> Path:

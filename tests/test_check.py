@@ -99,6 +99,15 @@ def test_a_product_without_a_recipe_is_found(settings: Settings) -> None:
     assert "has no recipe" in troubles["product screw"]
 
 
+def test_a_pinned_model_is_not_called_active(settings: Settings) -> None:
+    """The version is the one that the line will use, and where it stands is said."""
+    pinned = teach(settings.models, index=3).version
+    teach(settings.models, level=90, golden=[])
+    (settings.models.recipes / "demo.toml").write_text(f'index = 3\nmodel = "{pinned}"\n')
+
+    assert found(settings)["product demo"].text.startswith(f"model {pinned} (pinned in the recipe), ")
+
+
 def test_every_product_is_proven_and_one_bad_does_not_hide_the_others(settings: Settings) -> None:
     """A tampered file and a sample that scores differently are found product by product."""
     teach(settings.models, "lid", index=4, golden=[(part(), Result.PASS, 1.7)])

@@ -10,6 +10,7 @@ import pytest
 
 from linewatch import cli
 from linewatch.cli_options import write_json, write_text
+from linewatch.domain import Result
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from tests.bundles import models_in, part, teach
 
@@ -219,6 +220,30 @@ def test_what_fails_ends_with_1_and_one_sentence(
     assert (done.status, done.out) == (1, "")
     assert done.sentence.startswith(sentence)
     assert "; " in done.sentence
+
+
+def test_a_pinned_recipe_is_told_wherever_a_version_becomes_active(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    """The command did what it was told, and says why the line does not care."""
+    models = models_in(tmp_path)
+    old = teach(models, golden=[(part(), Result.PASS, 0.0)]).version
+    new = teach(models).version
+    place = config(tmp_path, '[models]\npath = "models"\nrecipes = "recipes"\n')
+    pinning = f"recipe 'recipes/demo.toml' pins model {new}, which the line uses all the same; "
+
+    def told(*command: str) -> bool:
+        done = terminal.run("models", *command, "--config", place)
+        assert done.status == 0, done.sentence
+        return pinning in done.out
+
+    assert not told("activate", "demo", old)
+    (models.recipes / "demo.toml").write_text(f'index = 1\nmodel = "{new}"\n')
+    assert told("activate", "demo", old)
+    assert told("verify", "demo")
+    assert not told("rollback", "demo")
+    assert not told("verify", "demo")
+    assert told("rollback", "demo")
 
 
 def test_inspect_names_what_is_no_picture_and_goes_on(terminal: Terminal, tmp_path: Path) -> None:
