@@ -287,6 +287,7 @@ def test_check_ends_with_0_when_all_is_good(terminal: Terminal, tmp_path: Path) 
     """Then the shift may begin."""
     teach(models_in(tmp_path))
     text = "[mqtt]\nenabled = false\n[evidence]\nfree_bytes_min = 0\n[models]\nrecipes = 'recipes'\n"
+    text += "[http]\nport = 0\n"
 
     done = terminal.run("check", "--config", config(tmp_path, text))
 

@@ -62,13 +62,7 @@ class WebServer:
         """Bind and start. Raises ConfigError when the address cannot be had."""
         # Its warning for every short queue would fill the log whenever a few tablets poll at once.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        try:
-            listener = _listen(self._host, self.port)
-        except OSError as error:
-            raise ConfigError(
-                f"http: cannot listen on {self._host}:{self.port} ({error.strerror}); "
-                "stop the program that uses it, or set another http.host or http.port"
-            ) from error
+        listener = listen(self._host, self.port)
         server = create_server(
             self._app,
             map=self._channels,
@@ -116,6 +110,13 @@ class WebServer:
         wasyncore.loop(timeout=wait_s, use_poll=True, map=self._channels, count=1)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Take an address. Raises ConfigError when it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=128)
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise ConfigError(
+            f"http: cannot listen on {host}:{port} ({error.strerror}); "
+            "stop the program that uses it, or set another http.host or http.port"
+        ) from error
