@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from linewatch.disk import copy, move_in, storing
 from linewatch.domain import Result
 from linewatch.errors import RecipeError
 from linewatch.likeness import Likeness
@@ -110,7 +110,7 @@ def write_bundle(
     """Move the files of folder `content` into a new version and return it; all or nothing.
 
     The version is the first 8 hex digits of the hash over everything in it, so equal content is
-    the same version. `content` is used up. Raises OSError when the disk refuses.
+    the same version. `content` is used up. Raises StorageFull.
     """
     files = {
         path.relative_to(content).as_posix(): _sha256(path)
@@ -134,11 +134,11 @@ def write_bundle(
     manifest = json.loads(json.dumps(manifest))  # What is hashed is what a reader will see.
     version = _digest(manifest)[:8]
     manifest = {"format": FORMAT, "product": product, "version": version, "created": created} | manifest
-    (content / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     folder = models / product / version
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _move_in(content, folder)
+    with storing(models):
+        (content / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        if not folder.exists():
+            move_in(content, folder)
     return read_bundle(models, product, version)
 
 
@@ -153,13 +153,12 @@ def write_variant(
 ) -> Bundle:
     """Write a version with the same graph and another calibration, or one golden sample more; return it.
 
-    `training` is added to the facts, `sample` is a golden sample and its PNG file. Raises OSError when
-    the disk refuses.
+    `training` is added to the facts, `sample` is a golden sample and its PNG file. Raises StorageFull.
     """
     golden = bundle.golden
-    with tempfile.TemporaryDirectory(prefix="linewatch-variant-") as scratch:
+    with storing(models), tempfile.TemporaryDirectory(prefix="linewatch-variant-") as scratch:
         content = Path(scratch) / "content"
-        shutil.copytree(bundle.folder, content)
+        copy(bundle.folder, content)
         (content / MANIFEST).unlink()
         if sample is not None:
             (content / sample[0].file).write_bytes(sample[1])
@@ -239,7 +238,7 @@ def active_version(models: Path, product: str) -> str:
 
 
 def activate(models: Path, product: str, version: str) -> None:
-    """Make `version` the active one, after proving it. Raises RecipeError and changes nothing if unfit."""
+    """Make `version` the active one, after proving it. Raises RecipeError and StorageFull."""
     read_bundle(models, product, version)
     pointer = models / product / ACTIVE
     before = _pointed_at(pointer)
@@ -264,7 +263,8 @@ def put_on_trial(models: Path, product: str, version: str) -> None:
     if version:
         _point(pointer, version)
     else:
-        pointer.unlink(missing_ok=True)
+        with storing(pointer):
+            pointer.unlink(missing_ok=True)
 
 
 def _pointed_at(pointer: Path) -> str:
@@ -279,9 +279,10 @@ def _pointed_at(pointer: Path) -> str:
 def _point(pointer: Path, version: str) -> None:
     """Write a pointer file whole or not at all."""
     fresh = pointer.with_name(f".{pointer.name}.{os.getpid()}")
-    fresh.write_text(version + "\n", encoding="utf-8")
-    fresh.chmod(0o644)  # The line may run as somebody else than whoever activates.
-    fresh.replace(pointer)
+    with storing(pointer):
+        fresh.write_text(version + "\n", encoding="utf-8")
+        fresh.chmod(0o644)  # The line may run as somebody else than whoever activates.
+        fresh.replace(pointer)
 
 
 def _read_manifest(folder: Path, product: str, version: str) -> dict[str, Any]:
@@ -354,22 +355,6 @@ def _from_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
 
 def _likeness(found: Mapping[str, Any]) -> Likeness:
     return Likeness(tuple(found["mean"]), tuple(found["spread"]), found["limit"])
-
-
-def _move_in(content: Path, folder: Path) -> None:
-    """Bring `content` to its place in one rename, from a copy on the same disk."""
-    waiting = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-    try:
-        staged = waiting / folder.name
-        shutil.copytree(content, staged)
-        for path in staged.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        staged.rename(folder)
-    finally:
-        shutil.rmtree(waiting)
-    shutil.rmtree(content)
 
 
 def _created(manifest: Path) -> tuple[str, str]:

@@ -1,22 +1,28 @@
 """Try everything the daemon will need, before a shift depends on it."""
 
+import json
 import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from linewatch.bundle import ACTIVE
 from linewatch.capture import is_triggered
 from linewatch.changeover import prepare
-from linewatch.errors import LinewatchError, StorageFull
+from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.learnt import doubts
 from linewatch.mqtt import Broker
 from linewatch.part_trigger import empty_belt
-from linewatch.recipe import products
+from linewatch.recipe import pinned_version, products
 from linewatch.settings import Settings
 from linewatch.sources import Waiting, open_source
+from linewatch.web.server import listen
+
+PAGE_S = 2.0  # A page that runs answers within this.
+STATE_BYTES_MAX = 10_000
 
 Attempt = Callable[[], str | tuple[str, ...]]
 """Tries one thing; returns what was found, and then what a person should know. Raises LinewatchError."""
@@ -86,8 +92,9 @@ def _recipes(settings: Settings) -> str:
 
 def _product(settings: Settings, product: str) -> tuple[str, ...]:
     prepared, bundle = prepare(product, settings.models)
+    chosen = "pinned in the recipe" if pinned_version(settings.models.recipes, product) else ACTIVE
     found = (
-        f"model {bundle.version} ({ACTIVE}), {len(bundle.files)} files intact, "
+        f"model {bundle.version} ({chosen}), {len(bundle.files)} files intact, "
         f"{len(bundle.golden)} golden samples as recorded, threshold {prepared.recipe.threshold:.4g}"
     )
     return found, *doubts(bundle)
@@ -134,9 +141,31 @@ def _disk(folder: Path, free_bytes_min: int) -> str:
 
 
 def _page(settings: Settings) -> tuple[str, ...]:
-    token = "with a token for changes" if settings.http.token() else "without a token: nothing can be changed"
-    found = f"{settings.http.host}:{settings.http.port}, {token}"
-    return found, *_exposed({"http.token_file": settings.http.token_file})
+    http = settings.http
+    token = "with a token for changes" if http.token() else "without a token: nothing can be changed"
+    found = f"{http.host}:{http.port}, {token}"
+    if http.port:  # 0 is any free one.
+        try:
+            listen(http.host, http.port).close()
+        except ConfigError:
+            if not _answers(settings):
+                raise
+            found = f"{http.host}:{http.port} is this station's page, which runs, {token}"
+    return found, *_exposed({"http.token_file": http.token_file})
+
+
+def _answers(settings: Settings) -> bool:
+    """Whether the page that has the port is this station's own: its daemon may run meanwhile."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http.host, settings.http.host)
+    page = HTTPConnection(host, settings.http.port, timeout=PAGE_S)
+    try:
+        page.request("GET", "/api/state")
+        state = json.loads(page.getresponse().read(STATE_BYTES_MAX))
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        page.close()
+    return isinstance(state, dict) and state.get("station") == settings.station.name
 
 
 def _exposed(secrets: Mapping[str, Path | None]) -> Iterator[str]:

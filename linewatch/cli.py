@@ -19,6 +19,7 @@ from linewatch.cli_options import (
     Product,
     show_help,
     write_json,
+    write_text,
 )
 from linewatch.errors import ConfigError, LinewatchError, UsageError
 
@@ -275,12 +276,12 @@ def evaluate(
 
     place = settings.load(config).models
     with bar() as progress:
-        figures = measure(
-            product, data, place.path, place.recipes, html=html, threads=place.threads, progress=progress
-        )
-    typer.echo(json.dumps(figures, indent=2))
+        measured = measure(product, data, place.path, place.recipes, threads=place.threads, progress=progress)
+    typer.echo(json.dumps(measured.figures, indent=2))
     if json_file is not None:
-        write_json(json_file, figures)
+        write_json(json_file, measured.figures)
+    if html is not None:
+        write_text(html, measured.page())
 
 
 @app.command()

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from linewatch.cli_options import Config, Product, show_help, write_json, write_text
+
+if TYPE_CHECKING:
+    from linewatch.settings import Settings
 
 models_app = typer.Typer(
     callback=show_help,
@@ -41,11 +44,14 @@ def models_show(product: Product, version: Version = "active", config: Config = 
 
 @models_app.command("verify")
 def models_verify(product: Product, version: Version = "active", config: Config = None) -> None:
-    """Prove the files of a version. Of the active one its golden samples, too."""
+    """Prove the files of a version. Of the active or pinned one its golden samples, too."""
     from linewatch import lifecycle, settings
 
-    bundle = lifecycle.verify(settings.load(config), product, version)
+    chosen = settings.load(config)
+    bundle = lifecycle.verify(chosen, product, version)
     typer.echo(f"{product} {bundle.version}: {len(bundle.files)} files intact")
+    if version == "active":
+        _tell_pin(chosen, product, bundle.version)
 
 
 @models_app.command("activate")
@@ -58,8 +64,10 @@ def models_activate(
     """Make a version the active one. A running daemon takes it up on SIGHUP or a product command."""
     from linewatch import lifecycle, settings
 
-    before = lifecycle.make_active(settings.load(config), product, version, why)
+    chosen = settings.load(config)
+    before = lifecycle.make_active(chosen, product, version, why)
     typer.echo(f"{product}: {version} is active (before: {before or 'none'})")
+    _tell_pin(chosen, product, version)
 
 
 @models_app.command("rollback")
@@ -67,8 +75,10 @@ def models_rollback(product: Product, config: Config = None) -> None:
     """Make the version active again that was so before."""
     from linewatch import lifecycle, settings
 
-    now, before = lifecycle.roll_back(settings.load(config), product)
+    chosen = settings.load(config)
+    now, before = lifecycle.roll_back(chosen, product)
     typer.echo(f"{product}: {now} is active again (before: {before})")
+    _tell_pin(chosen, product, now)
 
 
 @models_app.command("golden")
@@ -81,8 +91,10 @@ def models_golden(
     """Add a picture to the golden samples. From now on every self-test judges it, too."""
     from linewatch import lifecycle, settings
 
-    version = lifecycle.add_golden(settings.load(config), product, picture, defect=defect)
+    chosen = settings.load(config)
+    version = lifecycle.add_golden(chosen, product, picture, defect=defect)
     typer.echo(f"{product} {version} is active; back: linewatch models rollback {product}")
+    _tell_pin(chosen, product, version)
 
 
 @models_app.command("try")
@@ -129,8 +141,10 @@ def models_promote(
     """Make the version on trial the active one."""
     from linewatch import lifecycle, settings
 
-    now, before = lifecycle.promote(settings.load(config), product, why)
+    chosen = settings.load(config)
+    now, before = lifecycle.promote(chosen, product, why)
     typer.echo(f"{product}: {now} is active (before: {before or 'none'})")
+    _tell_pin(chosen, product, now)
 
 
 @models_app.command("discard")
@@ -144,3 +158,11 @@ def models_discard(
 
     version = lifecycle.discard(settings.load(config), product, why)
     typer.echo(f"{product}: {version} is no longer on trial")
+
+
+def _tell_pin(settings: "Settings", product: str, version: str) -> None:
+    """Say that the active version is not what the line uses, if that is so."""
+    from linewatch.lifecycle import overruled
+
+    if sentence := overruled(settings, product, version):
+        typer.echo(sentence)

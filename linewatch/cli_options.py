@@ -38,14 +38,18 @@ Product = Annotated[str, typer.Argument(help="Name of the product.", callback=_k
 
 
 def write_json(path: Path, figures: object) -> None:
-    """Write figures for a program. Raises StorageFull."""
-    write_text(path, json.dumps(figures, indent=2) + "\n")
+    """Write figures for a program, and the folder they were named in. Raises StorageFull."""
+    _write(path, json.dumps(figures, indent=2) + "\n", "--json")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file that was named with --json or --html. Raises StorageFull."""
+def write_text(path: Path, page: str) -> None:
+    """Write a page for people, and the folder it was named in. Raises StorageFull."""
+    _write(path, page, "--html")
+
+
+def _write(path: Path, text: str, option: str) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        option = "--html" if path.suffix == ".html" else "--json"
         raise StorageFull(path, f"{error.strerror}; name another file with {option}") from error

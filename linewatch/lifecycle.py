@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 
 from linewatch.bundle import (
+    ACTIVE,
     Bundle,
     Golden,
     activate,
@@ -21,10 +22,10 @@ from linewatch.bundle import (
 )
 from linewatch.changeover import prepare
 from linewatch.domain import Result
-from linewatch.errors import RecipeError, StorageFull, UsageError
+from linewatch.errors import RecipeError, UsageError
 from linewatch.journal import append_audit
 from linewatch.pictures import read_image, shrunk
-from linewatch.recipe import judge
+from linewatch.recipe import judge, pinned_version
 from linewatch.scoring import cut_roi
 from linewatch.settings import Settings
 
@@ -74,11 +75,24 @@ def facts(models: Path, product: str, version: str) -> dict[str, object]:
 
 
 def verify(settings: Settings, product: str, version: str | None) -> Bundle:
-    """Prove a version's files and, if it is active, its golden samples. Raises RecipeError."""
-    bundle = read_bundle(settings.models.path, product, version or "active")
-    if bundle.version == _active(settings.models.path, product):
-        prepare(product, settings.models)
+    """Prove a version's files and, if it is active or pinned, its golden samples. Raises RecipeError."""
+    models = settings.models
+    bundle = read_bundle(models.path, product, version or ACTIVE)
+    if bundle.version in (_active(models.path, product), pinned_version(models.recipes, product)):
+        prepare(product, models, version=bundle.version)
     return bundle
+
+
+def overruled(settings: Settings, product: str, version: str) -> str:
+    """Return a sentence if the recipe pins another version than this one, else ""."""
+    pinned = pinned_version(settings.models.recipes, product)
+    if pinned in ("", version):
+        return ""
+    path = settings.models.recipes / f"{product}.toml"
+    return (
+        f"recipe {str(path)!r} pins model {pinned}, which the line uses all the same; "
+        f'write model = "{ACTIVE}" there to follow'
+    )
 
 
 def make_active(settings: Settings, product: str, version: str, why: str) -> str:
@@ -175,12 +189,9 @@ def add_golden(settings: Settings, product: str, picture: Path, *, defect: bool)
     kind, number = ("defect" if defect else "good"), len(bundle.golden) + 1
     sample = Golden(f"golden/{kind}{number}.png", Result.FAIL if defect else Result.PASS, raw)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    try:
-        fresh = write_variant(
-            models.path, bundle, created=now, training={"golden_from": bundle.version}, sample=(sample, data)
-        )
-    except OSError as error:
-        raise StorageFull(models.path, f"{error.strerror}; check permissions and room") from error
+    fresh = write_variant(
+        models.path, bundle, created=now, training={"golden_from": bundle.version}, sample=(sample, data)
+    )
     make_active(settings, product, fresh.version, f"golden sample {sample.file} added")
     return fresh.version
 

@@ -35,7 +35,8 @@ def inspect_files(
 ) -> Iterator[dict[str, Any]]:
     """Yield for every file the keys of a verdict; heatmaps go into `out`.
 
-    `boot` is 0 and `seq` counts the files. Light and sharpness are not examined: somebody chose
+    `boot` is 0 and `seq` counts the files; a heatmap is named like its picture, with as many of its folders
+    as tell it from the others. Light and sharpness are not examined: somebody chose
     these pictures. `refuse` is told of every file that is no picture, then the next one is judged;
     left alone it raises. Raises RecipeError before the first or at a picture that the recipe does
     not fit, and StorageFull when `out` takes nothing.
@@ -43,7 +44,7 @@ def inspect_files(
     recipe, bundle = load_recipe(recipes, product, models)
     engine = OpenVinoEngine(bundle.graph, threads=threads)
     scorer = Scorer(bundle, engine, Strangers(models, recipes).of(bundle, engine))
-    for number, path in enumerate(images, 1):
+    for number, (path, name) in enumerate(zip(images, _names(images), strict=True), 1):
         try:
             image = read_image(path)
         except ImageError as trouble:
@@ -52,7 +53,7 @@ def inspect_files(
         verdict, scored = judge_picture(image, scorer, recipe, station=station, seq=number)
         drawn = ""
         if out is not None and scored is not None:
-            drawn = _write(out / f"{path.stem}_heatmap.jpg", heatmap(image, scored, recipe.threshold))
+            drawn = _write(out / f"{name}_heatmap.jpg", heatmap(image, scored, recipe.threshold))
         # On the wire long paths are left out; here there is room for them.
         yield json.loads(verdict_json(verdict, history=False)) | {"image": str(path), "heatmap": drawn}
 
@@ -93,6 +94,19 @@ def judge_picture(
         box=scored.defects[0].box if scored and scored.defects else NO_BOX,
     )
     return verdict, scored
+
+
+def _names(images: Sequence[Path]) -> list[str]:
+    """Return a name for each picture that no other one has: `good_000` and `scratch_000`."""
+    parts = [[part for part in path.parent.parts if part not in ("..", path.anchor)] for path in images]
+    for depth in range(1 + max(map(len, parts), default=0)):
+        names = [
+            "_".join([*folders[max(0, len(folders) - depth) :], path.stem])
+            for folders, path in zip(parts, images, strict=True)
+        ]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{number}_{path.stem}" for number, path in enumerate(images, 1)]
 
 
 def _write(path: Path, picture: Any) -> str:

@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from linewatch.bundle import Bundle, read_bundle
+from linewatch.bundle import ACTIVE, Bundle, read_bundle
+from linewatch.disk import storing
 from linewatch.domain import Box, Reason, Result
 from linewatch.errors import RecipeError
 
@@ -115,24 +116,40 @@ def looked_at(recipes: Path, product: str) -> tuple[Box | None, Path | None]:
     return found.box, None if found.mask is None else Path(found.mask)
 
 
-def write_recipe(recipes: Path, product: str) -> Path:
-    """Write a first recipe with the next free index; leave an existing one alone. Raises RecipeError."""
-    path = recipes / f"{product}.toml"
-    if path.exists():
-        return path
-    taken = set(products(recipes).values())
+def index_for(recipes: Path, product: str) -> int:
+    """Return a product's index, the next free one if it has no recipe yet. Raises RecipeError."""
+    known = products(recipes)
+    if product in known:
+        return known[product]
+    taken = set(known.values())
     index = next(number for number in range(1, INDEX_MAX + 2) if number not in taken)
     if index > INDEX_MAX:
         raise RecipeError(f"all {INDEX_MAX} product numbers in {str(recipes)!r} are taken; remove a recipe")
-    recipes.mkdir(parents=True, exist_ok=True)
-    _write(path, _TEMPLATE.format(product=product, index=index))
+    return index
+
+
+def pinned_version(recipes: Path, product: str) -> str:
+    """Return the version that a recipe pins, "" if it follows the active one. Raises RecipeError."""
+    path = recipes / f"{product}.toml"
+    model = _read_toml(path, product).model if path.exists() else ACTIVE
+    return "" if model == ACTIVE else model
+
+
+def write_recipe(recipes: Path, product: str) -> Path:
+    """Write a first recipe with the next free index; leave an existing one alone.
+
+    Raises RecipeError and StorageFull.
+    """
+    path = recipes / f"{product}.toml"
+    if not path.exists():
+        _write(path, _TEMPLATE.format(product=product, index=index_for(recipes, product)))
     return path
 
 
 def follow_model(recipes: Path, product: str) -> list[str]:
     """Let a recipe follow the active model: what it pins becomes a comment; return those lines.
 
-    Raises RecipeError.
+    Raises RecipeError and StorageFull.
     """
     path = write_recipe(recipes, product)
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -221,5 +238,7 @@ def _sentence(error: ValidationError, path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)

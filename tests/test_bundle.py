@@ -73,6 +73,20 @@ def test_versions_are_listed_oldest_first(models: ModelsSettings) -> None:
     assert versions(models.path, "other") == []
 
 
+def test_the_umask_says_who_may_read_a_version(models: ModelsSettings) -> None:
+    """A line that runs as another user than whoever taught it reads every folder and file."""
+    before = os.umask(0o027)
+    try:
+        folder = teach(models).folder
+    finally:
+        os.umask(before)
+
+    for path in (folder.parent, folder, folder / "golden"):
+        assert path.stat().st_mode & 0o777 == 0o750
+    for path in (folder / MANIFEST, folder / WEIGHTS, folder / "golden/0.png"):
+        assert path.stat().st_mode & 0o777 == 0o640
+
+
 def _change(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1

@@ -1,12 +1,16 @@
 """Thresholds from good scores: what is promised is what happens on parts not seen yet."""
 
 import math
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from linewatch.errors import UsageError
 from linewatch.training.calibrate import calibrate, images_to_state, rate_bound
+from linewatch.training.recalibrate import recalibrate
+from tests.bundles import models_in, part, teach
 
 
 @pytest.mark.parametrize("wanted", [0.01, 0.05])
@@ -51,6 +55,23 @@ def test_too_few_pictures_are_refused() -> None:
     """One sentence, with the number it takes."""
     with pytest.raises(UsageError, match=r"9 good pictures .* 10 are the least"):
         calibrate((1.0,) * 9, 0.01)
+
+
+def test_only_defects_count_as_defects(tmp_path: Path) -> None:
+    """Good pictures and masks that lie beside them are left out; a folder without defects is refused."""
+    models = models_in(tmp_path)
+    teach(models, scores=tuple(0.01 * number for number in range(30)))
+    for name, blob in (("good/0", 0), ("ground_truth/0_mask", 0), ("0", 50), ("scratch/0", 50)):
+        path = tmp_path / f"bad/{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), part(blob))
+    (tmp_path / "none/good").mkdir(parents=True)
+
+    proposal = recalibrate("demo", 0.1, models.path, models.recipes, bad=tmp_path / "bad")
+
+    assert {point.recall for point in proposal.points} == {1.0}
+    with pytest.raises(UsageError, match="none' holds no defective pictures; put some there"):
+        recalibrate("demo", 0.1, models.path, models.recipes, bad=tmp_path / "none")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from typing import Any
 
 import cv2
 import pytest
+from flask import Flask
 
 from linewatch.capture import is_triggered
 from linewatch.check import Finding, check
@@ -18,7 +19,9 @@ from linewatch.settings import (
     StationSettings,
     TriggerSettings,
 )
+from linewatch.web import WebServer, create_app
 from tests.bundles import models_in, part, teach
+from tests.fakes import FakeDesk
 from tests.mosquitto import Mosquitto, free_port
 
 CHECKED = [
@@ -48,6 +51,7 @@ def settings(tmp_path: Path) -> Settings:
         mqtt=MqttSettings(enabled=False),
         journal=JournalSettings(path=tmp_path / "var/journal.db"),
         evidence=EvidenceSettings(path=tmp_path / "var/evidence", free_bytes_min=0),
+        http=HttpSettings(port=free_port()),
     )
 
 
@@ -74,7 +78,7 @@ def test_a_station_that_lacks_nothing_is_good(settings: Settings, tmp_path: Path
     assert findings["page"].as_dict() == {
         "what": "page",
         "ok": True,
-        "text": "127.0.0.1:8080, without a token: nothing can be changed",
+        "text": f"127.0.0.1:{settings.http.port}, without a token: nothing can be changed",
         "warnings": (),
     }
 
@@ -97,6 +101,15 @@ def test_a_product_without_a_recipe_is_found(settings: Settings) -> None:
 
     assert list(troubles) == ["product screw"]
     assert "has no recipe" in troubles["product screw"]
+
+
+def test_a_pinned_model_is_not_called_active(settings: Settings) -> None:
+    """The version is the one that the line will use, and where it stands is said."""
+    pinned = teach(settings.models, index=3).version
+    teach(settings.models, level=90, golden=[])
+    (settings.models.recipes / "demo.toml").write_text(f'index = 3\nmodel = "{pinned}"\n')
+
+    assert found(settings)["product demo"].text.startswith(f"model {pinned} (pinned in the recipe), ")
 
 
 def test_every_product_is_proven_and_one_bad_does_not_hide_the_others(settings: Settings) -> None:
@@ -179,8 +192,8 @@ def test_an_unusable_token_is_found(settings: Settings, tmp_path: Path) -> None:
 
     token.write_text("s3cret")
     token.chmod(0o640)
-    page = found(settings, http=HttpSettings(host="0.0.0.0", token_file=token))["page"]
-    assert page == Finding("page", True, "0.0.0.0:8080, with a token for changes")
+    page = found(settings, http=HttpSettings(host="0.0.0.0", port=0, token_file=token))["page"]
+    assert page == Finding("page", True, "0.0.0.0:0, with a token for changes")
 
 
 def test_a_secret_that_everybody_can_read_is_a_warning(settings: Settings, mosquitto: Mosquitto) -> None:
@@ -191,7 +204,7 @@ def test_a_secret_that_everybody_can_read_is_a_warning(settings: Settings, mosqu
 
     findings = found(
         settings,
-        http=HttpSettings(token_file=secret),
+        http=HttpSettings(port=0, token_file=secret),
         mqtt=MqttSettings(port=mosquitto.port, username="a", password_file=secret),
     )
 
@@ -200,6 +213,21 @@ def test_a_secret_that_everybody_can_read_is_a_warning(settings: Settings, mosqu
         assert findings[what].warnings == (
             f"{setting} '{secret}' can be read by every user of this machine; chmod 600 {secret}",
         )
+
+
+def test_a_port_that_another_program_has_is_found(settings: Settings, tmp_path: Path) -> None:
+    """The daemon would not start; but its own page, while it runs, is no trouble."""
+    app = create_app(FakeDesk(), lambda: (b"", ""), "", tmp_path)
+
+    with WebServer(app, "127.0.0.1", settings.http.port):
+        assert bad(settings) == {}
+        of_another = bad(settings, station=StationSettings(name="station2", product="demo"))
+    with WebServer(Flask("another"), "127.0.0.1", settings.http.port):
+        of_no_station = bad(settings)
+
+    assert of_another == of_no_station
+    assert list(of_another) == ["page"]
+    assert f"cannot listen on 127.0.0.1:{settings.http.port} (Address already in use" in of_another["page"]
 
 
 def test_an_unusable_certificate_is_found(settings: Settings, tmp_path: Path) -> None:

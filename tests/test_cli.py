@@ -9,7 +9,8 @@ import cv2
 import pytest
 
 from linewatch import cli
-from linewatch.cli_options import write_json
+from linewatch.cli_options import write_json, write_text
+from linewatch.domain import Result
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from tests.bundles import models_in, part, teach
 
@@ -18,6 +19,9 @@ COMMANDS = {
     "models list", "models show", "models verify", "models activate", "models rollback",
     "models golden", "models try", "models compare", "models promote", "models discard",
 }  # fmt: skip
+
+PROGRESS = re.compile(r" *\d+ s +\d+%  ")
+"""How a line that shows progress begins; it is no sentence."""
 
 ALL_HELP = """
 import contextlib, io, json, sys
@@ -68,10 +72,11 @@ class Terminal:
         said = self._capsys.readouterr()
         assert isinstance(end.value.code, int)
         assert "Traceback" not in said.out + said.err
-        if not said.err:
+        told = [line for line in said.err.splitlines() if not PROGRESS.match(line)]
+        if not told:
             return Done(end.value.code, said.out, "")
-        assert said.err.startswith("linewatch: ") and said.err.count("\n") == 1, said.err
-        return Done(end.value.code, said.out, said.err.removeprefix("linewatch: ").rstrip("\n"))
+        assert told[0].startswith("linewatch: ") and len(told) == 1, said.err
+        return Done(end.value.code, said.out, told[0].removeprefix("linewatch: "))
 
 
 @pytest.fixture
@@ -217,6 +222,30 @@ def test_what_fails_ends_with_1_and_one_sentence(
     assert "; " in done.sentence
 
 
+def test_a_pinned_recipe_is_told_wherever_a_version_becomes_active(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    """The command did what it was told, and says why the line does not care."""
+    models = models_in(tmp_path)
+    old = teach(models, golden=[(part(), Result.PASS, 0.0)]).version
+    new = teach(models).version
+    place = config(tmp_path, '[models]\npath = "models"\nrecipes = "recipes"\n')
+    pinning = f"recipe 'recipes/demo.toml' pins model {new}, which the line uses all the same; "
+
+    def told(*command: str) -> bool:
+        done = terminal.run("models", *command, "--config", place)
+        assert done.status == 0, done.sentence
+        return pinning in done.out
+
+    assert not told("activate", "demo", old)
+    (models.recipes / "demo.toml").write_text(f'index = 1\nmodel = "{new}"\n')
+    assert told("activate", "demo", old)
+    assert told("verify", "demo")
+    assert not told("rollback", "demo")
+    assert not told("verify", "demo")
+    assert told("rollback", "demo")
+
+
 def test_inspect_names_what_is_no_picture_and_goes_on(terminal: Terminal, tmp_path: Path) -> None:
     """One sentence on stderr, the others' verdicts on stdout, and 1 in the end."""
     teach(models_in(tmp_path))
@@ -258,6 +287,7 @@ def test_check_ends_with_0_when_all_is_good(terminal: Terminal, tmp_path: Path) 
     """Then the shift may begin."""
     teach(models_in(tmp_path))
     text = "[mqtt]\nenabled = false\n[evidence]\nfree_bytes_min = 0\n[models]\nrecipes = 'recipes'\n"
+    text += "[http]\nport = 0\n"
 
     done = terminal.run("check", "--config", config(tmp_path, text))
 
@@ -303,12 +333,40 @@ def test_capture_without_a_camera_or_a_folder_is_one_sentence(terminal: Terminal
 
 
 def test_figures_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
-    """The measurement was shown; only its file is missing."""
-    with pytest.raises(StorageFull, match="No such file or directory; name another file with --json"):
-        write_json(tmp_path / "no/such/folder.json", {})
+    """The measurement was shown; only its file is missing. A folder that is not there yet is made."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageFull, match="File exists; name another file with --json"):
+        write_json(tmp_path / "file/figures.json", {})
+    with pytest.raises(StorageFull, match="Is a directory; name another file with --html"):
+        write_text(tmp_path, "<p>")
 
-    write_json(tmp_path / "figures.json", {"rate": 1})
-    assert json.loads((tmp_path / "figures.json").read_text()) == {"rate": 1}
+    write_json(tmp_path / "new/dir/figures.json", {"rate": 1})
+    assert json.loads((tmp_path / "new/dir/figures.json").read_text()) == {"rate": 1}
+
+
+def test_evaluate_shows_its_figures_whatever_becomes_of_their_files(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    """Nothing labelled is wrong usage; a report that cannot be written is one sentence after the figures."""
+    teach(models_in(tmp_path))
+    for kind, blob in (("good", 0), ("scratch", 50)):
+        (tmp_path / "parts" / kind).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "parts" / kind / "1.png"), part(blob))
+    (tmp_path / "empty/good").mkdir(parents=True)
+    place = config(tmp_path, '[models]\nrecipes = "recipes"\n')
+
+    def evaluate(data: str, *options: str) -> Done:
+        return terminal.run("evaluate", "demo", "--data", data, "--config", place, *options)
+
+    written = evaluate("parts", "--json", "new/a/x.json", "--html", "new/b/x.html")
+    assert (written.status, json.loads(written.out)) == (0, json.loads(Path("new/a/x.json").read_text()))
+    assert "image auroc" in Path("new/b/x.html").read_text()
+    refused = evaluate("parts", "--html", "parts")
+    assert (refused.status, json.loads(refused.out)["recall"]) == (1, 1.0)
+    assert refused.sentence == "storage 'parts': Is a directory; name another file with --html"
+    nothing = evaluate("empty")
+    assert (nothing.status, nothing.out) == (2, "")
+    assert nothing.sentence.startswith("'empty' holds no pictures to measure with; put good ones into 'good'")
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

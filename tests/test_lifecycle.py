@@ -1,14 +1,25 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from linewatch.bundle import MANIFEST, active_version, read_bundle
+from linewatch.bundle import MANIFEST, activate, active_version, read_bundle
 from linewatch.changeover import prepare
 from linewatch.domain import Result
 from linewatch.errors import RecipeError, UsageError
 from linewatch.journal_reader import AnotherJournal, AuditEntry, JournalReader
-from linewatch.lifecycle import add_golden, discard, make_active, on_trial, promote, roll_back, try_out
+from linewatch.lifecycle import (
+    add_golden,
+    discard,
+    make_active,
+    on_trial,
+    overruled,
+    promote,
+    roll_back,
+    try_out,
+    verify,
+)
 from linewatch.settings import JournalSettings, Settings
 from tests.bundles import models_in, part, png, teach
 
@@ -94,6 +105,33 @@ def test_an_unfit_version_is_refused_and_the_attempt_is_audited(
     (entry,) = shop.audit()
     assert (entry.action, entry.facts["from"], entry.facts["to"]) == ("model_refused", old, bad.version)
     assert str(entry.facts["why"]).startswith("new batch: ") and sentence in str(entry.facts["why"])
+
+
+def test_verifying_tests_the_version_that_is_named(shop: Shop) -> None:
+    """The active one and the one that the recipe pins are each tested as themselves."""
+    bad = teach(shop.models, golden=[(part(), Result.PASS, 1.7)]).version
+    pinned = teach(shop.models).version
+    (shop.models.recipes / "demo.toml").write_text(f'index = 1\nmodel = "{pinned}"\n')
+    activate(shop.models.path, "demo", bad)
+
+    assert verify(shop.settings, "demo", pinned).version == pinned
+    with pytest.raises(RecipeError, match=f"model demo/{bad} scores golden sample"):
+        verify(shop.settings, "demo", "active")
+
+
+def test_a_pinned_version_is_named_when_another_becomes_active(shop: Shop) -> None:
+    """Whoever activates learns that the line will not follow, and what to write."""
+    old = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
+    new = teach(shop.models).version
+    assert overruled(shop.settings, "demo", new) == ""
+    (shop.models.recipes / "demo.toml").write_text(f'index = 1\nmodel = "{old}"\n')
+
+    assert overruled(shop.settings, "demo", old) == ""
+    assert re.fullmatch(
+        rf"recipe '.*demo\.toml' pins model {old}, which the line uses all the same; "
+        r'write model = "active" there to follow',
+        overruled(shop.settings, "demo", new),
+    )
 
 
 def test_without_an_earlier_version_there_is_nothing_to_roll_back_to(shop: Shop) -> None:

@@ -30,6 +30,33 @@ def test_files_get_the_keys_of_a_verdict(tmp_path: Path) -> None:
     assert read_image(Path(found[2]["heatmap"])).shape == (64, 64, 3)
 
 
+@pytest.mark.parametrize(
+    ("files", "heatmaps"),
+    [
+        (["good/000.png", "good/001.png"], ["000", "001"]),
+        (["good/000.png", "scratch/000.png", "scratch/001.png"], ["good_000", "scratch_000", "scratch_001"]),
+        (["x/a/good/0.png", "y/a/good/0.png", "z/0.png"], ["x_a_good_0", "y_a_good_0", "z_0"]),
+        (["good/000.png", "good/000.jpg"], ["1_000", "2_000"]),
+    ],
+)
+def test_no_heatmap_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: list[str], heatmaps: list[str]
+) -> None:
+    """Data sets number the pictures in each folder from 000 on."""
+    monkeypatch.chdir(tmp_path)
+    models = models_in(tmp_path)
+    teach(models)
+    paths = [Path(file) for file in files]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), part(50))
+
+    found = list(inspect_files("demo", paths, models.path, models.recipes, out=Path("out")))
+
+    assert [one["heatmap"] for one in found] == [f"out/{name}_heatmap.jpg" for name in heatmaps]
+    assert len(list(Path("out").iterdir())) == len(files)
+
+
 def test_without_a_folder_no_heatmap_is_written(tmp_path: Path) -> None:
     """Nothing appears beside the pictures."""
     models = models_in(tmp_path)

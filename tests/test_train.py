@@ -11,7 +11,7 @@ from linewatch.assessor import Assessor
 from linewatch.bundle import GRAPH, WEIGHTS, Bundle, active_version, versions
 from linewatch.domain import Embedding, Image, Result, State
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import ImageError, LinewatchError, RecipeError, UsageError
+from linewatch.errors import ImageError, LinewatchError, RecipeError, StorageFull, UsageError
 from linewatch.golden import self_test
 from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
@@ -30,7 +30,8 @@ from linewatch.training.evaluate import evaluate
 from linewatch.training.images import open_folder
 from linewatch.training.model import Design
 from linewatch.training.recalibrate import adopt, recalibrate
-from linewatch.training.train import PIXEL, describe, train
+from linewatch.training.train import PIXEL, _introduce, describe, train
+from tests.bundles import models_in, teach
 from tests.fakes import frame
 
 PRODUCT = "mini"
@@ -194,9 +195,10 @@ def test_good_parts_look_like_themselves_and_another_product_does_not(
     assert stranger_like(bundle.likeness, strangers, shown(np.roll(stripes, 1, axis=1))) == "stripes"
 
 
-def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle, tmp_path: Path) -> None:
-    """The contract's figures, with a report where it was asked for."""
-    figures = evaluate(PRODUCT, data, home / "models", home / "recipes", html=tmp_path / "report.html")
+def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle) -> None:
+    """The contract's figures, and a report for people."""
+    measured = evaluate(PRODUCT, data, home / "models", home / "recipes")
+    figures = measured.figures
 
     assert figures["version"] == bundle.version
     assert figures["images"] == 14
@@ -204,12 +206,14 @@ def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bu
     assert figures["pixel_auroc"] > 85
     assert set(figures["per_defect"]) == {"missing"}
     assert 0 < figures["scorer_ms_p50"] <= figures["scorer_ms_p95"]
-    assert "image auroc" in (tmp_path / "report.html").read_text()
+    assert "image auroc" in measured.page()
 
 
 def test_evaluation_takes_the_test_folder_itself(data: Path, home: Path, bundle: Bundle) -> None:
     """Masks are found beside it."""
-    assert evaluate(PRODUCT, data / "test", home / "models", home / "recipes")["pixel_auroc"] is not None
+    measured = evaluate(PRODUCT, data / "test", home / "models", home / "recipes")
+
+    assert measured.figures["pixel_auroc"] is not None
 
 
 def test_evaluation_without_good_pictures_is_refused(data: Path, home: Path, bundle: Bundle) -> None:
@@ -356,3 +360,47 @@ def test_a_recipe_with_a_mistake_stops_training_at_once(data: Path, tmp_path: Pa
         train(PRODUCT, data / "train/good", tmp_path, tmp_path)
 
     assert issubclass(RecipeError, LinewatchError)
+
+
+@pytest.mark.parametrize(
+    ("others", "says"),
+    [
+        ({"lid": "index = 1\nrio = [0, 0, 9, 9]\n"}, "lid.toml.*did you mean roi"),
+        ({"lid": "index = 1\n", "cup": "index = 1\n"}, "both have index 1"),
+        ({f"p{index}": f"index = {index}\n" for index in range(1, 1000)}, "all 999 product numbers"),
+    ],
+)
+def test_other_recipes_that_leave_no_number_stop_training_at_once(
+    data: Path, tmp_path: Path, others: dict[str, str], says: str
+) -> None:
+    """What would be refused at the end is refused before anything is learnt."""
+    for product, text in others.items():
+        (tmp_path / f"{product}.toml").write_text(text)
+
+    with pytest.raises(RecipeError, match=says):
+        train(PRODUCT, data / "train/good", tmp_path / "models", tmp_path)
+
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("models", "recipes"), [("file", "recipes"), ("models", "file/recipes")])
+def test_a_place_that_cannot_be_written_stops_training_at_once(
+    data: Path, tmp_path: Path, models: str, recipes: str
+) -> None:
+    """Minutes of learning are not wasted on a folder that cannot be made."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StorageFull, match=r"file.*(File exists|Not a directory); check permissions and room"):
+        train(PRODUCT, data / "train/good", tmp_path / models, tmp_path / recipes)
+
+
+def test_no_version_is_left_where_its_recipe_cannot_be_written(tmp_path: Path) -> None:
+    """One sentence, and no model that nobody knows of; one that was there before stays."""
+    models = models_in(tmp_path)
+    bundle = teach(models)
+    (tmp_path / "file").write_text("")
+
+    for before, left in ([bundle.version], True), ([], False):
+        with pytest.raises(StorageFull, match=r"demo\.toml.*Not a directory; check permissions and room"):
+            _introduce(bundle, models.path, tmp_path / "file/recipes", before)
+        assert bundle.folder.exists() is left

@@ -173,6 +173,37 @@ def test_too_much_is_refused_before_it_is_sent(server: WebServer) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "kind", "answer"),
+    [
+        ("/api/inspect", "application/json", '{"error": "The upload is too large; '),
+        ("/inspect", "text/plain; charset=utf-8", "The upload is too large; "),
+    ],
+)
+def test_a_client_that_sends_far_too_much_hears_why(
+    server: WebServer, path: str, kind: str, answer: str
+) -> None:
+    """Above the server's own limit, too: JSON for programs, once the body is through; it is not kept."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
+    connection.request("POST", path, bytes(30_000_000), {"Content-Type": "multipart/form-data; boundary=x"})
+    response = connection.getresponse()
+
+    assert (response.status, response.headers["Content-Type"]) == (413, kind)
+    assert response.read().decode().startswith(answer)
+    connection.close()
+    assert get(server, "/healthz") == 200
+
+
+def test_a_client_that_asks_before_sending_too_much_need_not_send(server: WebServer) -> None:
+    """The refusal comes instead of the permission."""
+    with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as connection:
+        connection.sendall(
+            b"POST /api/inspect HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n"
+            b"Expect: 100-continue\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
+        )
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
     "request_line",
     [
         b"\0\0\0\0",

@@ -19,11 +19,10 @@ from linewatch.errors import NotRegistered, UsageError
 from linewatch.pictures import SUFFIXES, read_image
 from linewatch.recipe import Recipe, load_recipe
 from linewatch.scoring import Scorer
+from linewatch.training.images import GOOD, TRUTH
 from linewatch.training.progress import Report, silent
 from linewatch.training.report import Curve, Shown, evaluation_report
 
-GOOD = "good"
-TRUTH = "ground_truth"
 _SIDE_PX = 256  # Pixels are compared on pictures this long: enough for a map of cells of eight pixels.
 
 
@@ -44,6 +43,20 @@ class Sample:
         return self.defect == GOOD
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What came of it."""
+
+    bundle: Bundle
+    recipe: Recipe
+    samples: Sequence[Sample]
+    figures: dict[str, Any]  # For a program.
+
+    def page(self) -> str:
+        """Return the report for people, as HTML."""
+        return _report(self.bundle, self.recipe, self.samples, self.figures)
+
+
 def evaluate(
     product: str,
     data: Path,
@@ -51,10 +64,9 @@ def evaluate(
     recipes: Path,
     *,
     threads: int = 0,
-    html: Path | None = None,
     progress: Report = silent,
-) -> dict[str, Any]:
-    """Score every picture below `data` and return the figures; `html` is where a report goes.
+) -> Evaluation:
+    """Score every picture below `data`.
 
     `data` holds `good/` and one folder per defect, or a folder `test` that does; masks are looked
     for in `ground_truth/DEFECT/NAME_mask.png` inside or beside it. Raises UsageError, RecipeError
@@ -63,16 +75,17 @@ def evaluate(
     recipe, bundle = load_recipe(recipes, product, models)
     scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
     files = list(_labelled(data))
+    if not files:
+        raise UsageError(
+            f"{str(data)!r} holds no pictures to measure with; put good ones into {GOOD!r} "
+            "and each kind of defect into a folder beside it"
+        )
     samples = []
     for done, (path, defect, truth) in enumerate(files):
         progress(f"scoring {defect}"[:28], done / len(files))
         samples.append(_sample(scorer, recipe, path, defect, truth))
     progress("done", 1.0)
-    figures = _figures(bundle, recipe, samples)
-    if html is not None:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(_report(bundle, recipe, samples, figures), encoding="utf-8")
-    return figures
+    return Evaluation(bundle, recipe, samples, _figures(bundle, recipe, samples))
 
 
 def _labelled(data: Path) -> Iterator[tuple[Path, str, Path | None]]:

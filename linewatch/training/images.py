@@ -11,6 +11,8 @@ from linewatch.pictures import SUFFIXES, read_image
 from linewatch.scoring import cut_roi
 
 IMAGES_MIN = 10
+GOOD = "good"  # Of labelled pictures: the folder of good ones; the others are named by their defect.
+TRUTH = "ground_truth"  # Masks that mark the defects.
 
 
 @dataclass(frozen=True, slots=True)

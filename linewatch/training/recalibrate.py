@@ -9,7 +9,7 @@ import numpy as np
 
 from linewatch.bundle import Bundle, Calibration, write_variant
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import NotRegistered, StorageFull
+from linewatch.errors import NotRegistered, UsageError
 from linewatch.golden import self_test
 from linewatch.lifecycle import make_active
 from linewatch.marks import Marks, read_marks
@@ -18,7 +18,7 @@ from linewatch.recipe import Recipe, follow_model, load_recipe
 from linewatch.scoring import Scorer
 from linewatch.settings import Settings
 from linewatch.training.calibrate import calibrate
-from linewatch.training.images import find_pictures
+from linewatch.training.images import GOOD, TRUTH, find_pictures
 from linewatch.training.progress import Report, silent
 
 THRESHOLDS = 5  # Shown beside the chosen one, when defects are given.
@@ -63,9 +63,9 @@ def recalibrate(
 
     They come from the scores of the good pictures in `good`, which the model must not have learnt
     from, or from those it was calibrated with; and from the parts in `journal` that were marked as
-    good, each like one picture more. `bad` holds defective pictures, directly or in folders: like
-    parts marked as defects they show what the thresholds find, and never move them. Raises
-    UsageError, RecipeError, ImageError and StorageFull.
+    good, each like one picture more. `bad` holds defective pictures, directly or in folders other than
+    `good` and `ground_truth`: like parts marked as defects they show what the thresholds find, and never
+    move them. Raises UsageError, RecipeError, ImageError and StorageFull.
     """
     recipe, bundle = load_recipe(recipes, product, models)
     scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
@@ -81,14 +81,15 @@ def recalibrate(
                 found.append(float("inf"))
         return tuple(found)
 
+    spoilt = None if bad is None else _defects(bad)
     unseen = bundle.calibration.scores if good is None else scores(find_pictures(good), "scoring good")
     registered = tuple(score for score in unseen if score != float("inf"))
     marks = Marks() if journal is None else read_marks(journal, models, bundle, last)
     marked = tuple(verdict.raw for verdict in marks.good)
     calibration = replace(calibrate((*registered, *marked), false_reject), scores=registered)
     points: tuple[Point, ...] = ()
-    if bad is not None:
-        defects = scores(_below(bad), "scoring defects")
+    if spoilt is not None:
+        defects = scores(spoilt, "scoring defects")
         points = tuple(
             _point(threshold, unseen, defects) for threshold in _thresholds(calibration.threshold, unseen)
         )
@@ -135,12 +136,7 @@ def adopt(settings: Settings, proposal: Proposal) -> tuple[Bundle, list[str]]:
         "marked_good": [[verdict.boot, verdict.seq] for verdict in proposal.marks.good],
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    try:
-        fresh = write_variant(
-            place.path, bundle, created=now, training=facts, calibration=proposal.calibration
-        )
-    except OSError as error:
-        raise StorageFull(place.path, f"{error.strerror}; check permissions and room") from error
+    fresh = write_variant(place.path, bundle, created=now, training=facts, calibration=proposal.calibration)
     # Before the recipe is touched: a threshold that lets a challenge sample pass is refused.
     self_test(Scorer(fresh, OpenVinoEngine(fresh.graph, threads=place.threads)), proposal.after, fresh)
     pins = follow_model(place.recipes, bundle.product)
@@ -149,10 +145,17 @@ def adopt(settings: Settings, proposal: Proposal) -> tuple[Bundle, list[str]]:
     return fresh, pins
 
 
-def _below(folder: Path) -> list[Path]:
-    """Return the pictures in a folder and in the folders inside it."""
-    inside = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
-    return find_pictures(folder) + [path for place in inside for path in find_pictures(place)]
+def _defects(folder: Path) -> list[Path]:
+    """Return the pictures in a folder, and in those inside it that hold defects. Raises UsageError."""
+    found = find_pictures(folder)
+    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if place.name not in (GOOD, TRUTH):
+            found += find_pictures(place)
+    if not found:
+        raise UsageError(
+            f"{str(folder)!r} holds no defective pictures; put some there, or into one folder for each kind"
+        )
+    return found
 
 
 def _thresholds(chosen: float, good: Sequence[float]) -> list[float]:

@@ -2,17 +2,19 @@
 
 import datetime
 import platform
+import shutil
 import tempfile
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from linewatch.bundle import Bundle, activate, active_version, write_bundle
+from linewatch.bundle import Bundle, activate, active_version, versions, write_bundle
+from linewatch.disk import try_writing
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import RecipeError, UsageError
+from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.learnt import is_learnt, lead, unchallenged
-from linewatch.recipe import load_recipe, looked_at, write_recipe
+from linewatch.recipe import index_for, load_recipe, looked_at, write_recipe
 from linewatch.training.calibrate import calibrate
 from linewatch.training.graph import export, prove
 from linewatch.training.images import open_folder
@@ -44,14 +46,18 @@ def train(
     """Learn `product` from the good pictures in `images` and return the new version.
 
     Writes `MODELS/PRODUCT/VERSION/` with `report.html`, a recipe if there is none, and makes the
-    first version active. Raises UsageError, ImageError and RecipeError.
+    first version active. Raises UsageError, ImageError, RecipeError and StorageFull; what can be known
+    before anything is learnt is refused then.
     """
     _check(false_reject, pixels, align, architecture)
     if design is None:
         design = PIXEL if architecture == "pixel" else Design()
+    index_for(recipes, product)  # The line, too, needs all recipes to be sound.
     roi, mask = looked_at(recipes, product)
     progress("reading pictures", 0.0)
     folder = open_folder(images, roi=roi, mask=mask)
+    for place in (models / product, recipes):
+        try_writing(place)
     pictures = measure(folder)
     progress("finding the part", 0.04)
     prepared = prepare(folder, pixels, align)
@@ -97,6 +103,7 @@ def train(
         ]
         text = training_report(product, calibration, facts, shown)
         (content / "report.html").write_text(text, encoding="utf-8")
+        before = versions(models, product)
         bundle = write_bundle(
             models,
             product,
@@ -110,11 +117,7 @@ def train(
             content=content,
             likeness=learnt.likeness,
         )
-    write_recipe(recipes, product)
-    try:
-        active_version(models, product)
-    except RecipeError:
-        activate(models, product, bundle.version)
+    _introduce(bundle, models, recipes, before)
     load_recipe(recipes, product, models)
     progress("done", 1.0)
     return bundle
@@ -143,6 +146,20 @@ def describe(bundle: Bundle, models: Path, recipes: Path) -> str:
             f"linewatch models activate {product} VERSION"
         )
     return "\n".join(lines)
+
+
+def _introduce(bundle: Bundle, models: Path, recipes: Path, before: list[str]) -> None:
+    """Give a product its recipe and its active version; where that fails, a new version goes again."""
+    try:
+        write_recipe(recipes, bundle.product)
+        try:
+            active_version(models, bundle.product)
+        except RecipeError:
+            activate(models, bundle.product, bundle.version)
+    except LinewatchError:
+        if bundle.version not in before:
+            shutil.rmtree(bundle.folder)  # Nobody was told of it.
+        raise
 
 
 def _check(false_reject: float, pixels: int, align: str, architecture: str) -> None:

@@ -1,5 +1,6 @@
 """The web server: waitress in its own thread, with bounds for slow and many clients."""
 
+import json
 import logging
 import socket
 import threading
@@ -10,20 +11,65 @@ from typing import Self
 from flask import Flask
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, create_server
+from waitress.task import ErrorTask
+from waitress.utilities import Error, RequestEntityTooLarge
 
 from linewatch.errors import ConfigError
+from linewatch.web.texts import ENGLISH
 
 THREADS = 8
 CONNECTIONS_MAX = 100
 REQUEST_S = 60  # A whole request must have arrived this long after its first byte.
 BODY_BYTES_MAX = 24_000_000  # Above the upload limit, so that the page itself can say what is wrong.
+BODY_BYTES_READ = 100_000_000  # A larger body is not even read to its end before it is refused.
 HEADER_BYTES_MAX = 16_384
 STOP_S = 3
 
 
+class _Parser(HTTPRequestParser):
+    """Reads a body that is too large to its end, keeping nothing: many clients only listen after that."""
+
+    _left = 0  # Bytes of such a body that are still to come.
+
+    def received(self, data: bytes) -> int:
+        if self._left:
+            taken = min(len(data), self._left)
+            self._left -= taken
+            self.completed = not self._left
+            return taken
+        consumed = super().received(data)
+        if isinstance(self.error, RequestEntityTooLarge):
+            if not self.expect_continue and 0 < self.content_length <= BODY_BYTES_READ:
+                self._left, self.completed = self.content_length, False
+            self.expect_continue = False  # Who asks before sending need not send.
+        return consumed
+
+
+class _Refusal(ErrorTask):
+    """The answer to what the app never sees: like the app's own, JSON for programs."""
+
+    def execute(self) -> None:
+        error = vars(self.request)["error"]
+        assert isinstance(error, Error)
+        texts = ENGLISH.texts
+        sentence = texts.get(f"error_{error.code}", texts["error_400"])
+        kind, body = "text/plain; charset=utf-8", sentence
+        if str(getattr(self.request, "path", "")).startswith("/api/"):
+            kind, body = "application/json", json.dumps({"error": sentence})
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers = [("Content-Type", kind)]
+        self.set_close_on_finish()
+        self.content_length = len(body.encode())
+        self.write(body.encode())
+
+
 class _Channel(HTTPChannel):
     """A connection whose request must arrive whole in time: dripping bytes buys no more of it."""
+
+    parser_class = _Parser
+    error_task_class = _Refusal
 
     def handle_read(self) -> None:
         since = self.last_activity if self.request is not None else None
@@ -62,13 +108,7 @@ class WebServer:
         """Bind and start. Raises ConfigError when the address cannot be had."""
         # Its warning for every short queue would fill the log whenever a few tablets poll at once.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        try:
-            listener = _listen(self._host, self.port)
-        except OSError as error:
-            raise ConfigError(
-                f"http: cannot listen on {self._host}:{self.port} ({error.strerror}); "
-                "stop the program that uses it, or set another http.host or http.port"
-            ) from error
+        listener = listen(self._host, self.port)
         server = create_server(
             self._app,
             map=self._channels,
@@ -116,6 +156,13 @@ class WebServer:
         wasyncore.loop(timeout=wait_s, use_poll=True, map=self._channels, count=1)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Take an address. Raises ConfigError when it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=128)
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise ConfigError(
+            f"http: cannot listen on {host}:{port} ({error.strerror}); "
+            "stop the program that uses it, or set another http.host or http.port"
+        ) from error

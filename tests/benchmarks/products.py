@@ -82,7 +82,7 @@ def measure(folder: Path, variant: str, seed: int, work: Path) -> Row:
             f"{text}\nthreshold = {stated.threshold}\nunsure_threshold = {stated.unsure_threshold}\n",
             encoding="utf-8",
         )
-        figures = evaluate(product, folder, models, recipes)
+        figures = evaluate(product, folder, models, recipes).figures
         rejected[wanted], bound[wanted] = figures["false_reject_rate"], stated.bound
         recall[wanted] = figures["recall"]
     return Row(

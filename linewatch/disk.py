@@ -1,0 +1,54 @@
+"""Files and folders that are there whole or not at all; what the disk refuses is one sentence."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from linewatch.errors import StorageFull
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Raise StorageFull for what the disk refuses in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFull(path, f"{error.strerror}; check permissions and room") from error
+
+
+def try_writing(folder: Path) -> None:
+    """Make a folder that will be written to, and see whether it lets us. Raises StorageFull."""
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+def copy(content: Path, folder: Path) -> None:
+    """Copy files without their modes: a temporary folder is private, its copy is for whom the umask lets."""
+    folder.mkdir()
+    for path in sorted(content.rglob("*")):  # A folder comes before what is in it.
+        if path.is_dir():
+            (folder / path.relative_to(content)).mkdir()
+        else:
+            shutil.copyfile(path, folder / path.relative_to(content))
+
+
+def move_in(content: Path, folder: Path) -> None:
+    """Bring `content` to its place in one rename, from a copy on the same disk."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    waiting = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    try:
+        staged = waiting / folder.name
+        copy(content, staged)
+        for path in staged.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        staged.rename(folder)
+    finally:
+        shutil.rmtree(waiting)
+    shutil.rmtree(content)
