@@ -4,7 +4,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
+from contextlib import ExitStack
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from flask import Flask
 
 from linewatch.errors import ConfigError
 from linewatch.web import WebServer, create_app
+from linewatch.web.server import CONNECTIONS_EACH
 from tests.fakes import FakeDesk
 from tests.multipart import upload
 
@@ -39,9 +41,9 @@ def server(app: Flask) -> Iterator[WebServer]:
         yield server
 
 
-def get(server: WebServer, path: str) -> int:
+def get(server: WebServer, path: str, source: str = "127.0.0.1") -> int:
     """Ask once and return the status."""
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S, source_address=(source, 0))
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -131,6 +133,21 @@ def test_uploads_are_judged_one_at_a_time_and_only_a_few_wait(desk: FakeDesk, se
         client.join(WAIT_S)
 
     assert sorted(answers) == [200] * 4 + [503] * 6
+
+
+def test_one_address_does_not_take_every_connection(server: WebServer) -> None:
+    """What it opens beyond its share is closed; others, and the health check, are served."""
+    with ExitStack() as opened:
+        held = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", server.port), WAIT_S))
+            for _ in range(CONNECTIONS_EACH)
+        ]
+        for connection in held:
+            connection.sendall(b"GET / HTTP/1.1\r\n")  # And never more.
+        with pytest.raises((ConnectionError, HTTPException)):
+            get(server, "/api/state")
+
+        assert get(server, "/api/state", source="127.0.0.2") == 200
 
 
 def test_a_request_that_drips_in_is_cut_off(app: Flask) -> None:

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from flask import Flask
 from waitress import wasyncore
@@ -21,6 +21,7 @@ from linewatch.web.texts import ENGLISH
 
 THREADS = 8
 CONNECTIONS_MAX = 100
+CONNECTIONS_EACH = 60  # From one address: nobody takes all of them, and the health check its own.
 REQUEST_S = 60  # A whole request must have arrived this long after its first byte.
 BODY_BYTES_MAX = 24_000_000  # Above the upload limit, so that the page itself can say what is wrong.
 BODY_BYTES_READ = 100_000_000  # A larger body is not even read to its end before it is refused.
@@ -67,6 +68,11 @@ class _Refusal(ErrorTask):
 
 class _Channel(HTTPChannel):
     """A connection whose request must arrive whole in time: dripping bytes buys no more of it."""
+
+    def __init__(self, server: Any, *rest: Any, **more: Any) -> None:
+        super().__init__(server, *rest, **more)
+        same = [other for other in server.active_channels.values() if other.addr[0] == self.addr[0]]
+        self.will_close = len(same) > CONNECTIONS_EACH
 
     parser_class = _Parser
     error_task_class = _Refusal
