@@ -208,6 +208,7 @@ def test_settings_from_the_environment_reach_every_command(
     ("arguments", "sentence"),
     [
         (["models", "show", "nothing"], "product 'nothing' has no active model in 'models'"),
+        (["models", "list", "nothing"], "product 'nothing' has no model in 'models'; train one: "),
         (["inspect", "nothing", "part.png"], "product 'nothing' has no recipe"),
     ],
 )
@@ -243,7 +244,7 @@ def test_a_pinned_recipe_is_told_wherever_a_version_becomes_active(
     assert told("verify", "demo")
     assert not told("rollback", "demo")
     assert not told("verify", "demo")
-    assert told("rollback", "demo")
+    assert told("rollback", "demo", old)
 
 
 def test_inspect_names_what_is_no_picture_and_goes_on(terminal: Terminal, tmp_path: Path) -> None:
