@@ -189,6 +189,19 @@ def test_unusable_settings_end_with_78(terminal: Terminal, tmp_path: Path, comma
     assert done.sentence == "line.toml: mqtt.prot is not a setting; did you mean mqtt.port?"
 
 
+@pytest.mark.parametrize("command", ["cameras", "demo"])
+def test_commands_without_a_settings_file_refuse_a_misspelt_variable_too(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The environment applies to every command."""
+    monkeypatch.setenv("LINEWATCH_HTTP__PROT", "1")
+
+    done = terminal.run(command)
+
+    assert (done.status, done.out) == (78, "")
+    assert "LINEWATCH_HTTP__PROT is not a setting; did you mean LINEWATCH_HTTP__PORT?" in done.sentence
+
+
 def test_settings_from_the_environment_reach_every_command(
     terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
