@@ -22,6 +22,7 @@ from linewatch.capture import Capture, FreeRun, Occasions, Trigger, Triggered, i
 from linewatch.changeover import Changeover
 from linewatch.clock import CautiousClock
 from linewatch.commands import Commands
+from linewatch.complaints import Complaints
 from linewatch.desk import StationDesk
 from linewatch.domain import Frame, Inspection, Reason, State
 from linewatch.errors import RecipeError
@@ -82,7 +83,8 @@ def run(
             )
         )
         metrics = Metrics(settings.station.name)
-        journal = parts.enter_context(Journal.open(settings.journal.path))
+        complaints = Complaints()
+        journal = parts.enter_context(Journal.open(settings.journal.path, warn=complaints.add))
         station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
         clock = CautiousClock()
         evidence = Evidence(settings.evidence, utc_s=clock.utc_s)
@@ -206,6 +208,7 @@ def run(
             metrics.show_beats({stage.name: stage.beats for stage in group.stages})
             signals.act()
             station.watch_pictures()
+            complaints.tell(station)
 
         systemd.notify("READY=1")
         group.run(stop, drained, hurry=hurry, alive=alive)

@@ -146,6 +146,21 @@ def test_a_bug_ends_the_process_and_the_will_is_delivered(tmp_path: Path, mosqui
     assert [row["seq"] for row in rows] == list(range(1, 10))
 
 
+def test_a_start_over_a_damaged_journal_is_told(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """It is set aside before anybody could be told; the event comes all the same, and the boot grows on."""
+    (tmp_path / "journal.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    (tmp_path / "journal.db.boot").write_text("6\n")
+    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
+        ear.wait(lambda ear: bool(ear.on("t/event")) and bool(ear.on("t/verdict")), "an event and a verdict")
+        assert daemon.stop() == 0
+    (event,) = verdicts(ear.on("t/event"))
+
+    assert (event["event"], event["boot"]) == ("journal_damaged", 7)
+    assert "journal.db' was damaged" in event["reason"]
+    assert len(list(tmp_path.glob("journal.db.damaged-*Z"))) == 1
+    assert {row["boot"] for row in daemon.rows()} == {7}
+
+
 def test_boot_grows_and_seq_starts_again(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """A restart is visible: the pair of boot and seq is never used twice."""
     for _ in range(2):
