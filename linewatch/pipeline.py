@@ -33,7 +33,7 @@ from linewatch.journal import Journal
 from linewatch.lane import Lane
 from linewatch.metrics import Metrics
 from linewatch.part_trigger import PartTriggered, empty_belt
-from linewatch.recipe import products
+from linewatch.recipe import names, products
 from linewatch.recorder import Recorder
 from linewatch.settings import Settings
 from linewatch.shadow import Shadow
@@ -83,6 +83,8 @@ def run(
             )
         )
         metrics = Metrics(settings.station.name)
+        for product in names(settings.models.recipes):  # A rise from nothing would be no increase.
+            metrics.know_product(product)
         complaints = Complaints()
         journal = parts.enter_context(Journal.open(settings.journal.path, warn=complaints.add))
         station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
