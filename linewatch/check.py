@@ -16,7 +16,7 @@ from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.learnt import doubts
 from linewatch.mqtt import Broker
 from linewatch.part_trigger import empty_belt
-from linewatch.recipe import pinned_version, products
+from linewatch.recipe import names, pinned_version, products
 from linewatch.settings import Settings
 from linewatch.sources import Waiting, open_source
 from linewatch.web.server import listen
@@ -71,7 +71,7 @@ def _try(what: str, attempt: Attempt) -> Finding:
 
 def _products(settings: Settings) -> list[str]:
     """Return every product with a recipe, and the one that is inspected after start."""
-    known = [path.stem for path in sorted(settings.models.recipes.glob("*.toml"))]
+    known = names(settings.models.recipes)
     return known if settings.station.product in known else [*known, settings.station.product]
 
 

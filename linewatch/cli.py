@@ -126,8 +126,10 @@ def bench(
 @app.command()
 def cameras() -> None:
     """List the cameras that answer, with what to set for each."""
+    from linewatch import settings
     from linewatch.sources.discovery import cameras as find
 
+    settings.load(None)  # It needs none, but a misspelt variable is found here as everywhere.
     found, notes = find()
     for camera in found:
         typer.echo(f'kind = "{camera.kind}"  uri = "{camera.uri}"  # {camera.text}')

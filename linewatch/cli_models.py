@@ -71,13 +71,17 @@ def models_activate(
 
 
 @models_app.command("rollback")
-def models_rollback(product: Product, config: Config = None) -> None:
+def models_rollback(
+    product: Product,
+    version: Annotated[str, typer.Argument(help="Default: the one that was active before.")] = "",
+    config: Config = None,
+) -> None:
     """Make the version active again that was so before."""
     from linewatch import lifecycle, settings
 
     chosen = settings.load(config)
-    now, before = lifecycle.roll_back(chosen, product)
-    typer.echo(f"{product}: {now} is active again (before: {before})")
+    now, before = lifecycle.roll_back(chosen, product, version)
+    typer.echo(f"{product}: {now} is active again (before: {before or 'none'})")
     _tell_pin(chosen, product, now)
 
 

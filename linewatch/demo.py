@@ -1,25 +1,17 @@
 """The demonstration: a simulated line with broker, page and metrics in one command."""
 
-import socket
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import typer
 
 from linewatch import pipeline
-from linewatch.broker import EmbeddedBroker
+from linewatch.broker import HOST, EmbeddedBroker, free_port
+from linewatch.errors import ConfigError
 from linewatch.messages import Topics
-from linewatch.settings import (
-    EvidenceSettings,
-    HttpSettings,
-    JournalSettings,
-    MqttSettings,
-    Settings,
-    SourceSettings,
-    StationSettings,
-    load,
-)
-from linewatch.web.server import WebServer
+from linewatch.settings import MqttSettings, Settings, load
+from linewatch.web.server import WebServer, listen
 
 DEFECT_SHARE = 0.2
 FPS = 4.0  # Slow enough to watch.
@@ -27,40 +19,58 @@ FPS = 4.0  # Slow enough to watch.
 
 def run(duration_s: float | None = None) -> None:
     """Run a simulated line until Ctrl+C or for `duration_s`; leaves nothing behind."""
-    configured = load(None)  # For LINEWATCH_MODELS__PATH, LINEWATCH_HTTP__PORT and the like.
-    with tempfile.TemporaryDirectory(prefix="linewatch-demo-") as folder, EmbeddedBroker() as broker:
-        settings = _settings(configured, Path(folder), broker.port)
+    with tempfile.TemporaryDirectory(prefix="linewatch-demo-") as folder:
+        settings = _settings(Path(folder))
 
         def started(page: WebServer) -> None:
             typer.echo(f"The operator's page: {page.address}")
             typer.echo(f"Metrics for Prometheus: {page.address}metrics")
-            typer.echo(
-                f"Verdicts: mosquitto_sub -p {broker.port} -v -t '{Topics(settings.mqtt.base_topic).base}/#'"
-            )
+            if settings.mqtt.enabled:
+                typer.echo(f"Verdicts: {_how_to_listen(settings.mqtt)}")
             typer.echo("Stop with Ctrl+C." if duration_s is None else f"Stops after {duration_s:g} s.")
 
-        pipeline.run(settings, duration_s=duration_s, started=started)
+        with _broker(settings.mqtt):
+            pipeline.run(settings, duration_s=duration_s, started=started)
 
 
-def _settings(configured: Settings, folder: Path, broker_port: int) -> Settings:
-    return configured.model_copy(
-        update={
-            "station": StationSettings(name="demo", product="demo"),
-            "source": SourceSettings(kind="simulator", uri=f"defects={DEFECT_SHARE}", fps=FPS),
-            "mqtt": MqttSettings(port=broker_port, base_topic="linewatch/demo"),
-            "journal": JournalSettings(path=folder / "journal.db"),
-            "evidence": EvidenceSettings(path=folder / "evidence", pass_every=5, free_bytes_min=0),
-            "http": HttpSettings(port=_port(configured.http.port)),
-        }
+def _settings(folder: Path) -> Settings:
+    """Return settings that touch nothing of a real station, unless the environment says so.
+
+    Of the settings file only models, limits and the page's port count.
+    """
+    port = load(None).http.port
+    settings = load(
+        None,
+        {
+            "station": {"name": "demo", "product": "demo"},
+            "source": {"kind": "simulator", "uri": f"defects={DEFECT_SHARE}", "fps": FPS},
+            "trigger": {},
+            "gige": {},
+            "mqtt": {"host": HOST, "port": free_port(), "base_topic": "linewatch/demo"},
+            "journal": {"path": folder / "journal.db"},
+            "evidence": {"path": folder / "evidence", "pass_every": 5, "free_bytes_min": 0},
+            "http": {"port": port},
+        },
     )
+    http = settings.http
+    return settings.model_copy(update={"http": http.model_copy(update={"port": _port(http.host, http.port)})})
 
 
-def _port(wanted: int) -> int:
+def _port(host: str, wanted: int) -> int:
     """Return the wanted port if it is free, else 0 for any."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return 0
+    try:
+        listen(host, wanted).close()
+    except ConfigError:
+        return 0
     return wanted
+
+
+def _broker(mqtt: MqttSettings) -> AbstractContextManager[object]:
+    """Return a broker of our own, unless the environment names one that is there."""
+    ours = mqtt.enabled and mqtt.host == HOST and _port(HOST, mqtt.port)
+    return EmbeddedBroker(mqtt.port) if ours else nullcontext()
+
+
+def _how_to_listen(mqtt: MqttSettings) -> str:
+    host = "" if mqtt.host == HOST else f"-h {mqtt.host} "
+    return f"mosquitto_sub {host}-p {mqtt.port} -v -t '{Topics(mqtt.base_topic).base}/#'"

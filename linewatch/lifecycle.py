@@ -44,7 +44,12 @@ class Listed:
 
 
 def list_models(models: Path, product: str | None = None) -> list[Listed]:
-    """Return every version of one product, or of all, oldest first."""
+    """Return every version of one product, or of all, oldest first. Raises RecipeError if it has none."""
+    if product and not versions(models, product):
+        raise RecipeError(
+            f"product {product!r} has no model in {str(models)!r}; "
+            f"train one: linewatch train {product} --images DIR"
+        )
     products = (
         [product]
         if product
@@ -156,9 +161,12 @@ def on_trial(settings: Settings, product: str) -> str:
     return version
 
 
-def roll_back(settings: Settings, product: str) -> tuple[str, str]:
-    """Activate the version that was active before; return it and the one it replaces. Raises UsageError."""
-    previous = previous_version(settings.models.path, product)
+def roll_back(settings: Settings, product: str, version: str = "") -> tuple[str, str]:
+    """Activate the version that was active before, or another one; return it and the one it replaces.
+
+    Raises UsageError, RecipeError and StorageFull.
+    """
+    previous = version or previous_version(settings.models.path, product)
     if not previous:
         raise UsageError(
             f"product {product!r} has no earlier active model; see: linewatch models list {product}"

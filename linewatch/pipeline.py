@@ -22,6 +22,7 @@ from linewatch.capture import Capture, FreeRun, Occasions, Trigger, Triggered, i
 from linewatch.changeover import Changeover
 from linewatch.clock import CautiousClock
 from linewatch.commands import Commands
+from linewatch.complaints import Complaints
 from linewatch.desk import StationDesk
 from linewatch.domain import Frame, Inspection, Reason, State
 from linewatch.errors import RecipeError
@@ -32,7 +33,7 @@ from linewatch.journal import Journal
 from linewatch.lane import Lane
 from linewatch.metrics import Metrics
 from linewatch.part_trigger import PartTriggered, empty_belt
-from linewatch.recipe import products
+from linewatch.recipe import names, products
 from linewatch.recorder import Recorder
 from linewatch.settings import Settings
 from linewatch.shadow import Shadow
@@ -82,7 +83,10 @@ def run(
             )
         )
         metrics = Metrics(settings.station.name)
-        journal = parts.enter_context(Journal.open(settings.journal.path))
+        for product in names(settings.models.recipes):  # A rise from nothing would be no increase.
+            metrics.know_product(product)
+        complaints = Complaints()
+        journal = parts.enter_context(Journal.open(settings.journal.path, warn=complaints.add))
         station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
         clock = CautiousClock()
         evidence = Evidence(settings.evidence, utc_s=clock.utc_s)
@@ -206,6 +210,7 @@ def run(
             metrics.show_beats({stage.name: stage.beats for stage in group.stages})
             signals.act()
             station.watch_pictures()
+            complaints.tell(station)
 
         systemd.notify("READY=1")
         group.run(stop, drained, hurry=hurry, alive=alive)

@@ -85,9 +85,14 @@ def load_recipe(recipes: Path, product: str, models: Path, version: str = "") ->
     return recipe, bundle
 
 
+def names(recipes: Path) -> list[str]:
+    """Return every product that has a recipe, whether that can be read or not."""
+    return sorted(path.stem for path in recipes.glob("*.toml"))
+
+
 def products(recipes: Path) -> dict[str, int]:
     """Return every product that has a recipe and its index, in order of the index. Raises RecipeError."""
-    found = {path.stem: _read_toml(path, path.stem).index for path in sorted(recipes.glob("*.toml"))}
+    found = {product: _read_toml(recipes / f"{product}.toml", product).index for product in names(recipes)}
     owners: dict[int, str] = {}
     for product, index in found.items():
         if index in owners:

@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -265,18 +266,19 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def load(path: Path | None) -> Settings:
+def load(path: Path | None, instead: Mapping[str, Any] = MappingProxyType({})) -> Settings:
     """Read settings from `path`, then from the environment.
 
-    None means: `config/linewatch.toml` if it is there, else the defaults. Raises ConfigError
-    with one sentence that names the file or variable, the key and what to write instead.
+    None means: `config/linewatch.toml` if it is there, else the defaults. Tables in `instead` take
+    the place of the file's. Raises ConfigError with one sentence that names the file or variable, the
+    key and what to write instead.
     """
     if path is None:
         path = DEFAULT_FILE if DEFAULT_FILE.exists() else None
     tables = {} if path is None else _read_toml(path)
     _refuse_unknown_variables(os.environ)
     try:
-        return Settings(**tables)
+        return Settings(**(tables | dict(instead)))
     except ValidationError as error:
         raise ConfigError(_sentence(error, path)) from error
 

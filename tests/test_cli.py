@@ -189,6 +189,19 @@ def test_unusable_settings_end_with_78(terminal: Terminal, tmp_path: Path, comma
     assert done.sentence == "line.toml: mqtt.prot is not a setting; did you mean mqtt.port?"
 
 
+@pytest.mark.parametrize("command", ["cameras", "demo"])
+def test_commands_without_a_settings_file_refuse_a_misspelt_variable_too(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The environment applies to every command."""
+    monkeypatch.setenv("LINEWATCH_HTTP__PROT", "1")
+
+    done = terminal.run(command)
+
+    assert (done.status, done.out) == (78, "")
+    assert "LINEWATCH_HTTP__PROT is not a setting; did you mean LINEWATCH_HTTP__PORT?" in done.sentence
+
+
 def test_settings_from_the_environment_reach_every_command(
     terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +221,7 @@ def test_settings_from_the_environment_reach_every_command(
     ("arguments", "sentence"),
     [
         (["models", "show", "nothing"], "product 'nothing' has no active model in 'models'"),
+        (["models", "list", "nothing"], "product 'nothing' has no model in 'models'; train one: "),
         (["inspect", "nothing", "part.png"], "product 'nothing' has no recipe"),
     ],
 )
@@ -243,7 +257,7 @@ def test_a_pinned_recipe_is_told_wherever_a_version_becomes_active(
     assert told("verify", "demo")
     assert not told("rollback", "demo")
     assert not told("verify", "demo")
-    assert told("rollback", "demo")
+    assert told("rollback", "demo", old)
 
 
 def test_inspect_names_what_is_no_picture_and_goes_on(terminal: Terminal, tmp_path: Path) -> None:

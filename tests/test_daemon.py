@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from linewatch.domain import Result
 from linewatch.sources.simulator import render
 from tests.cable import Cable
 from tests.daemon import ROOT, Daemon, verdicts
@@ -144,6 +145,38 @@ def test_a_bug_ends_the_process_and_the_will_is_delivered(tmp_path: Path, mosqui
     assert "AssertionError: injected" in log
     assert verdicts(ear.on("t/state"))[-1]["state"] != "STOPPED"
     assert [row["seq"] for row in rows] == list(range(1, 10))
+
+
+def test_a_start_over_a_damaged_journal_is_told(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """It is set aside before anybody could be told; the event comes all the same, and the boot grows on."""
+    (tmp_path / "journal.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    (tmp_path / "journal.db.boot").write_text("6\n")
+    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
+        ear.wait(lambda ear: bool(ear.on("t/event")) and bool(ear.on("t/verdict")), "an event and a verdict")
+        assert daemon.stop() == 0
+    (event,) = verdicts(ear.on("t/event"))
+
+    assert (event["event"], event["boot"]) == ("journal_damaged", 7)
+    assert "journal.db' was damaged" in event["reason"]
+    assert len(list(tmp_path.glob("journal.db.damaged-*Z"))) == 1
+    assert {row["boot"] for row in daemon.rows()} == {7}
+
+
+def test_the_verdicts_of_every_product_are_counted_from_0(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Also of those that are not on the line, and of one whose recipe is broken, which stops no start."""
+    shutil.copytree(ROOT / "config/recipes", tmp_path / "recipes")
+    (tmp_path / "recipes/lid.toml").write_text("index = 2\n")
+    (tmp_path / "recipes/cup.toml").write_text("index = \n")
+    with Daemon(tmp_path, mosquitto.port, {"models.recipes": str(tmp_path / "recipes")}) as daemon:
+        _, metrics = daemon.get("/metrics")
+        assert daemon.stop() == 0
+
+    for product in ("lid", "cup"):
+        for result in Result:
+            labels = f'product="{product}",result="{result}",station="station1"'
+            assert f"linewatch_inspections_total{{{labels}}} 0.0\n" in metrics.decode()
+    known = re.findall(r'linewatch_drift_psi{product="(\w+)"', metrics.decode())
+    assert known == ["demo"]  # A product that is not on the line has no scores to have moved.
 
 
 def test_boot_grows_and_seq_starts_again(tmp_path: Path, mosquitto: Mosquitto) -> None:

@@ -65,6 +65,18 @@ def test_an_activation_is_audited_and_a_rollback_brings_back_the_very_same(shop:
     assert first.who and first.at_ms <= second.at_ms
 
 
+def test_a_rollback_may_name_its_version(shop: Shop) -> None:
+    """Further back than the one before; the audit calls it a rollback, too."""
+    oldest = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
+    teach(shop.models, level=101, golden=[])
+    newest = teach(shop.models).version
+
+    assert roll_back(shop.settings, "demo", oldest) == (oldest, newest)
+
+    assert shop.active == oldest
+    assert shop.audit()[-1].facts["why"] == "rollback"
+
+
 def flip_a_byte(folder: Path) -> None:
     """Change the weights a little."""
     weights = folder / "scorer.bin"
