@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+# Two tests run at a time on two cores: one that learns must leave the other something.
+os.environ |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
 import linewatch  # noqa: F401 - it sets what OpenCV reads when it is loaded, so it comes before any test's cv2
 from tests.disks import SmallDisk
 from tests.mosquitto import Mosquitto
