@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from linewatch.cli_options import Config, Product, show_help, write_json, write_text
+from linewatch.errors import UsageError
 
 if TYPE_CHECKING:
     from linewatch.settings import Settings
@@ -162,6 +163,40 @@ def models_discard(
 
     version = lifecycle.discard(settings.load(config), product, why)
     typer.echo(f"{product}: {version} is no longer on trial")
+
+
+@models_app.command("export")
+def models_export(
+    product: Product,
+    version_and_file: Annotated[
+        list[str],
+        typer.Argument(metavar="[VERSION] FILE.tar.gz", help="Default: the active version."),
+    ],
+    config: Config = None,
+) -> None:
+    """Write a version into one file, for another machine."""
+    from linewatch import lifecycle, settings
+
+    if len(version_and_file) > 2:
+        raise UsageError("name one version and one file; see: linewatch models export --help")
+    version, file = ["active", *version_and_file][-2:]
+    bundle = lifecycle.hand_out(settings.load(config), product, version, Path(file))
+    typer.echo(f"{product} {bundle.version} is in {file}; there: linewatch models import {Path(file).name}")
+
+
+@models_app.command("import")
+def models_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE.tar.gz", help="What linewatch models export wrote.")],
+    config: Config = None,
+) -> None:
+    """Bring a version in from such a file. It is proven, and does not become active."""
+    from linewatch import lifecycle, settings
+
+    bundle = lifecycle.take_in(settings.load(config), file)
+    typer.echo(
+        f"{bundle.product} {bundle.version} is there; "
+        f"to use it: linewatch models activate {bundle.product} {bundle.version}"
+    )
 
 
 def _tell_pin(settings: "Settings", product: str, version: str) -> None:

@@ -44,11 +44,17 @@ def move_in(content: Path, folder: Path) -> None:
     try:
         staged = waiting / folder.name
         copy(content, staged)
-        for path in staged.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        staged.rename(folder)
+        settle(staged, folder)
     finally:
         shutil.rmtree(waiting)
     shutil.rmtree(content)
+
+
+def settle(staged: Path, folder: Path) -> None:
+    """Bring a folder to its place on the same disk in one rename; its files survive a power cut then."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for path in staged.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    staged.rename(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 
+from linewatch.archive import pack, unpacked
 from linewatch.bundle import (
     ACTIVE,
     Bundle,
@@ -21,6 +22,7 @@ from linewatch.bundle import (
     write_variant,
 )
 from linewatch.changeover import prepare
+from linewatch.disk import settle
 from linewatch.domain import Result
 from linewatch.errors import RecipeError, UsageError
 from linewatch.journal import append_audit
@@ -172,6 +174,35 @@ def roll_back(settings: Settings, product: str, version: str = "") -> tuple[str,
             f"product {product!r} has no earlier active model; see: linewatch models list {product}"
         )
     return previous, make_active(settings, product, previous, "rollback")
+
+
+def hand_out(settings: Settings, product: str, version: str, file: Path) -> Bundle:
+    """Write a version into an archive; return it. Raises RecipeError, UsageError and StorageFull."""
+    bundle = read_bundle(settings.models.path, product, version)
+    pack(bundle, file)
+    return bundle
+
+
+def take_in(settings: Settings, file: Path) -> Bundle:
+    """Bring a version in from an archive and keep in the audit who did it; return it. It is not active then.
+
+    One that is damaged, foreign or of a later linewatch is refused; the audit keeps that too. Raises
+    RecipeError, UsageError when the version is there already, and StorageFull; changes nothing then.
+    """
+    models = settings.models.path
+    try:
+        with unpacked(file, models) as bundle:
+            product, version = bundle.product, bundle.version
+            folder = models / product / version
+            if folder.exists():
+                raise UsageError(f"model {product}/{version} is in {str(models)!r} already")
+            active = _active(models, product)
+            _remember(settings, "model_imported", product, active, version, f"from {file.name}")
+            settle(bundle.folder, folder)
+    except RecipeError as trouble:
+        _remember(settings, "model_refused", "", "", file.name, str(trouble))
+        raise
+    return read_bundle(models, product, version)
 
 
 def add_golden(settings: Settings, product: str, picture: Path, *, defect: bool) -> str:

@@ -18,6 +18,7 @@ COMMANDS = {
     "run", "check", "train", "calibrate", "marked", "evaluate", "inspect", "capture", "bench", "demo",
     "models list", "models show", "models verify", "models activate", "models rollback",
     "models golden", "models try", "models compare", "models promote", "models discard",
+    "models export", "models import",
 }  # fmt: skip
 
 PROGRESS = re.compile(r" *\d+ s +\d+%  ")
@@ -258,6 +259,30 @@ def test_a_pinned_recipe_is_told_wherever_a_version_becomes_active(
     assert not told("rollback", "demo")
     assert not told("verify", "demo")
     assert told("rollback", "demo", old)
+
+
+def test_a_model_goes_from_one_machine_to_another_in_a_file(terminal: Terminal, tmp_path: Path) -> None:
+    """The active version or a named one; it is there then, and no more than that."""
+    old = teach(models_in(tmp_path), golden=[(part(), Result.PASS, 0.0)]).version
+    new = teach(models_in(tmp_path)).version
+    there = config(tmp_path, '[models]\npath = "elsewhere"\n[journal]\npath = "journal.db"\n')
+
+    for version, arguments in (new, ["new.tar.gz"]), (old, [old, "old.tar.gz"]):
+        out = terminal.run("models", "export", "demo", *arguments)
+        assert (out.status, out.out) == (
+            0,
+            f"demo {version} is in {arguments[-1]}; there: linewatch models import {arguments[-1]}\n",
+        )
+        into = terminal.run("models", "import", arguments[-1], "--config", there)
+        assert (into.status, into.out) == (
+            0,
+            f"demo {version} is there; to use it: linewatch models activate demo {version}\n",
+        )
+        assert (Path("elsewhere/demo") / version).is_dir()
+
+    again = terminal.run("models", "import", "new.tar.gz", "--config", there)
+    assert (again.status, again.sentence) == (2, f"model demo/{new} is in 'elsewhere' already")
+    assert terminal.run("models", "export", "demo", new, old, "x.tar.gz").status == 2
 
 
 def test_inspect_names_what_is_no_picture_and_goes_on(terminal: Terminal, tmp_path: Path) -> None:
