@@ -20,6 +20,10 @@ from linewatch.registration import Registration, placement
 
 Matrix = NDArray[np.float64]
 
+_HOTTEST = 230  # Of the 255 colours of a heatmap: those above are dark, which on a dark part is no alarm.
+_MARK, _MARK_EDGE = (255, 255, 255), (20, 20, 20)
+_MARK_SIDE_MIN = 0.05  # Of the picture's width: a smaller box would not be found.
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -259,16 +263,39 @@ def heatmap(image: Image, scored: Scored, threshold: float, side_px_max: int | N
     zoom = np.array([size[0] / image.shape[1], size[1] / image.shape[0]])
     matrix = scored.placement * zoom[:, None]
     matrix[:, 2] += (zoom - 1) / 2  # Centres lie on whole numbers.
-    smooth = cv2.GaussianBlur(scored.anomaly_map, (0, 0), 1.0)
-    level = np.clip((smooth / max(threshold, 1e-6) - 0.5) * 255, 0, 255).astype(np.uint8)
+    # A peak stays as high as it scored: smoothed alone, a small defect would look harmless.
+    smooth = np.maximum(scored.anomaly_map, cv2.GaussianBlur(scored.anomaly_map, (0, 0), 1.0))
+    level = np.clip((smooth / max(threshold, 1e-6) - 0.5) * _HOTTEST, 0, _HOTTEST).astype(np.uint8)
     strength = cv2.warpAffine(level, matrix, size, flags=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap(strength, cv2.COLORMAP_TURBO)
-    weight = strength.astype(np.float32) * np.float32(0.6 / 255)
+    weight = cv2.LUT(strength, _OPACITY)
     overlay = np.asarray(cv2.blendLinear(frame, colours, 1 - weight, weight), np.uint8)
     if scored.defects:
-        x, y, width, height = scored.defects[0].box
-        left, top = np.floor((x, y) * zoom).astype(int).tolist()
-        right, bottom = np.ceil((x + width, y + height) * zoom).astype(int).tolist()
-        line = max(1, round(max(size) / 400))
-        cv2.rectangle(overlay, (left, top), (right - 1, bottom - 1), (255, 255, 255), line)
+        _mark(overlay, scored.defects[0].box, zoom)
     return overlay
+
+
+def _opacities() -> NDArray[np.float32]:
+    """Return how much of the picture each level hides: nothing, 55 % at the threshold, 65 % at the hottest.
+
+    It begins flat, so that good parts stay as they are.
+    """
+    heat = np.arange(256) / _HOTTEST
+    rise = np.clip(2 * heat, 0, 1)
+    return (0.55 * rise**2 * (3 - 2 * rise) + 0.2 * np.clip(heat - 0.5, 0, 0.5)).astype(np.float32)
+
+
+_OPACITY = _opacities()
+
+
+def _mark(overlay: Image, box: Box, zoom: NDArray[np.float64]) -> None:
+    """Draw the box of a defect around it, white on dark and large enough to be found."""
+    size = np.array([overlay.shape[1], overlay.shape[0]])
+    line = max(2, round(int(size.max()) / 220))
+    low, high = np.floor(box[:2] * zoom), np.ceil((np.array(box[:2]) + box[2:]) * zoom) - 1
+    missing = np.maximum(_MARK_SIDE_MIN * size[0] - (high - low), 0) / 2
+    inside = size - 1 - line // 2  # All of the line is in the picture.
+    left, top = np.clip(low - missing - line, line // 2, inside).astype(int).tolist()
+    right, bottom = np.clip(high + missing + line, line // 2, inside).astype(int).tolist()
+    for colour, width in ((_MARK_EDGE, line + 2 * max(1, line // 2)), (_MARK, line)):
+        cv2.rectangle(overlay, (left, top), (right, bottom), colour, width)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from linewatch.domain import Defect, Image, Reading, Scored
+from linewatch.domain import Box, Defect, Image, Reading, Scored
 from linewatch.errors import ImageError
 from linewatch.recipe import Recipe
 from linewatch.registration import Registration
@@ -178,20 +178,68 @@ def test_a_heatmap_shows_the_place_and_leaves_the_rest() -> None:
     assert np.array_equal(shown[80:, :40], image[80:, :40])
 
 
+@pytest.mark.parametrize(
+    ("ratio", "hidden"), [(0.5, 0.0), (0.6, 0.06), (1.0, 0.55), (1.5, 0.65), (9.0, 0.65)]
+)
+def test_what_reaches_the_threshold_can_be_seen(ratio: float, hidden: float) -> None:
+    """The smallest defect, one cell, covers most of a dark part in colour; a usual cell next to nothing."""
+    image = np.zeros((256, 256, 3), np.uint8)
+    anomaly_map = np.zeros((32, 32), np.float32)
+    anomaly_map[10, 20] = 2.0 * ratio
+    placement = np.array([[8.0, 0, 4], [0, 8.0, 4]])
+
+    dark = heatmap(image, Scored(2.0 * ratio, anomaly_map, placement), 2.0)[84, 164]
+    bright = heatmap(image + np.uint8(255), Scored(2.0 * ratio, anomaly_map, placement), 2.0)[84, 164]
+
+    assert (255 - (bright.astype(int) - dark).mean()) / 255 == pytest.approx(hidden, abs=0.02)
+
+
 def test_a_small_heatmap_is_the_large_one_shrunk() -> None:
-    """Drawn at a quarter of the size it shows the same colours and the same box at the same place."""
+    """Drawn at a quarter of the size it shows the same colours at the same place."""
     image = np.full((512, 1024, 3), 120, np.uint8)
     anomaly_map = np.zeros((16, 32), np.float32)
     anomaly_map[4:8, 20:26] = 4.0
     placement = np.array([[32.0, 0, 15.5], [0, 32.0, 15.5]])
-    defect = Defect((640, 128, 192, 128), 24576, (736, 192), 4.0)
-    scored = Scored(4.0, anomaly_map, placement, (defect,))
+    scored = Scored(4.0, anomaly_map, placement)
 
     small = heatmap(image, scored, 2.0, 256)
 
-    large = heatmap(image, Scored(4.0, anomaly_map, placement), 2.0)
-    expected = cv2.resize(large, (256, 128), interpolation=cv2.INTER_AREA)
-    box = np.all(small == 255, axis=2)
-    assert np.argwhere(box).min(axis=0).tolist() == [32, 160]
-    assert np.argwhere(box).max(axis=0).tolist() == [63, 207]
-    assert np.abs(small.astype(int) - expected)[~box].max() <= 8
+    large = cv2.resize(heatmap(image, scored, 2.0), (256, 128), interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - large).max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("box", "side_px_max", "drawn"),
+    [
+        ((640, 128, 192, 128), None, (630, 118, 841, 265)),
+        ((640, 128, 192, 128), 256, (156, 28, 211, 67)),
+        ((500, 250, 4, 2), None, (465, 214, 537, 286)),
+    ],
+    ids=["around", "shrunk", "tiny"],
+)
+def test_a_box_is_drawn_around_the_defect(
+    box: Box, side_px_max: int | None, drawn: tuple[int, int, int, int]
+) -> None:
+    """White on dark, outside what it marks, in the picture, and never too small to be found."""
+    shown = _boxed(box, side_px_max)
+
+    marked = np.argwhere((shown != 120).all(axis=2))[:, ::-1]
+    assert (*marked.min(axis=0), *marked.max(axis=0)) == drawn
+    assert {int(shown[y, x, 0]) for x, y in marked} == {20, 255}
+    x, y, width, height = (round(side * shown.shape[1] / 1024) for side in box)
+    assert (shown[y + 1 : y + height - 1, x + 1 : x + width - 1] == 120).all()
+
+
+def test_a_box_along_the_edge_of_the_picture_can_be_seen() -> None:
+    """A defect that fills the picture has its box inside it."""
+    shown = _boxed((0, 0, 1024, 512), None)
+
+    assert all((side == 255).all(axis=1).any() for side in (shown[5], shown[-6], shown[:, 5], shown[:, -6]))
+
+
+def _boxed(box: Box, side_px_max: int | None) -> Image:
+    """Return a grey picture with nothing but a box on it."""
+    image = np.full((512, 1024, 3), 120, np.uint8)
+    cool = np.zeros((8, 16), np.float32)
+    placement = np.array([[64.0, 0, 0], [0, 64.0, 0]])
+    return heatmap(image, Scored(4.0, cool, placement, (Defect(box, 1, (0, 0), 4.0),)), 2.0, side_px_max)
