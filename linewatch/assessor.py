@@ -23,11 +23,11 @@ from typing import IO, Any, Self
 import cv2
 
 from linewatch.changeover import prepare
-from linewatch.domain import Reason, Result, Verdict
+from linewatch.domain import Image, Reason, Result, Verdict
 from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeError
 from linewatch.inspector import Prepared
 from linewatch.offline import judge_picture
-from linewatch.pictures import decode
+from linewatch.pictures import decode, shrunk
 from linewatch.recipe import load_recipe
 from linewatch.scoring import heatmap
 from linewatch.settings import ModelsSettings
@@ -40,7 +40,7 @@ IDLE_S = 120.0  # Without a picture for this long the process ends and gives its
 END_S = 5.0
 PAUSE_S_MAX = 2.0
 BESIDE_A_LINE = 0.05  # Share of the time: 95 parts of 100 have the machine to themselves.
-HEATMAP_SIDE_PX = 1600  # For people to look at: a 50 megapixel overlay would help nobody.
+SHOWN_SIDE_PX = 1600  # For people to look at: a 50 megapixel overlay would help nobody.
 UPLOAD = "upload"  # Its own name, never the user's.
 # First of all, so that every thread of the libraries stands back, too.
 _PROGRAM = """
@@ -96,13 +96,24 @@ class Assessor:
         Raises ImageError for what is no picture, ImageTooLarge, RecipeError when the product cannot be
         prepared or its recipe does not fit the picture, and LinewatchError when it takes too long.
         """
+        verdict, heatmap, _ = self._assess({"product": product, "version": version}, data)
+        return verdict, heatmap
+
+    def show(self, product: str, data: bytes) -> tuple[Verdict, bytes, bytes]:
+        """Return what `inspect` does, and the picture itself as a JPEG that any browser can show.
+
+        Raises what `inspect` does.
+        """
+        return self._assess({"product": product, "version": "", "show": "yes"}, data)
+
+    def _assess(self, question: dict[str, str], data: bytes) -> tuple[Verdict, bytes, bytes]:
         with self._lock:
             if self._idle is not None:
                 self._idle.cancel()
             time.sleep(max(0.0, self._pause_ends_s - time.monotonic()))
             started_s = time.monotonic()
             try:
-                answer, jpeg = self._ask({"product": product, "version": version}, data)
+                answer, pictures = self._ask(question, data)
             finally:
                 ended_s = time.monotonic()
                 self._pause_ends_s = ended_s + min(PAUSE_S_MAX, self._pause_ratio * (ended_s - started_s))
@@ -111,7 +122,8 @@ class Assessor:
             self._idle.start()
         if "error" in answer:
             raise _KINDS[answer["error"]][1](answer["sentence"])
-        return _verdict(answer["verdict"]), jpeg
+        drawn = answer["heatmap_bytes"]
+        return _verdict(answer["verdict"]), pictures[:drawn], pictures[drawn:]
 
     def cut(self) -> None:
         """End the process at once and for good; who waits for it, or asks later, gets LinewatchError."""
@@ -211,11 +223,13 @@ def main() -> None:
         except LinewatchError as trouble:
             _send(answers, {"error": _kind(trouble), "sentence": str(trouble).removeprefix(_PREFIX)})
             continue
-        drawn = b""
-        if scored is not None:
-            picture = heatmap(image, scored, recipe.threshold, HEATMAP_SIDE_PX)
-            drawn = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-        _send(answers, {"verdict": asdict(verdict)}, drawn)
+        drawn = b"" if scored is None else _jpeg(heatmap(image, scored, recipe.threshold, SHOWN_SIDE_PX))
+        picture = _jpeg(shrunk(image, SHOWN_SIDE_PX)) if "show" in question else b""
+        _send(answers, {"verdict": asdict(verdict), "heatmap_bytes": len(drawn)}, drawn + picture)
+
+
+def _jpeg(image: Image) -> bytes:
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 
 
 def _send(pipe: IO[bytes], facts: dict[str, Any], data: bytes = b"") -> None:

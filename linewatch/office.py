@@ -137,7 +137,7 @@ class Office:
 
     def inspect(self, product: str, data: bytes) -> InspectResult:
         """Judge a picture as the line would, except that any light and sharpness will do."""
-        return InspectResult(*self._assessor.inspect(product, data))
+        return InspectResult(*self._assessor.show(product, data))
 
     def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
         """Keep a person's word on a verdict; False if there is no such verdict."""
@@ -196,6 +196,7 @@ def _model_info(bundle: Bundle) -> ModelInfo:
         unsure_threshold=calibration.unsure_threshold,
         images=len(calibration.scores),
         false_reject=calibration.false_reject,
+        bound=calibration.bound,
         report=(bundle.folder / "report.html").exists(),
     )
 

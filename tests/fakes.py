@@ -235,7 +235,9 @@ class FakeDesk:
         if self.trouble:
             raise self.trouble
         self.judged.append((product, image))
-        return InspectResult(verdict(0, Result.FAIL, boot=0, product=product), b"\xff\xd8heatmap")
+        return InspectResult(
+            verdict(0, Result.FAIL, boot=0, product=product), b"\xff\xd8heatmap", b"\xff\xd8picture"
+        )
 
     def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
         """Keep a review with its row."""

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from linewatch.assessor import HEATMAP_SIDE_PX, PAUSE_S_MAX, Assessor
+from linewatch.assessor import PAUSE_S_MAX, SHOWN_SIDE_PX, Assessor
 from linewatch.domain import Reason, Result
 from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeError
 from linewatch.offline import inspect_files
@@ -140,7 +140,19 @@ def test_a_large_heatmap_is_made_to_look_at(assessor: Assessor, models: ModelsSe
     _, heatmap = assessor.inspect("demo", png(np.full((3000, 4000, 3), 100, np.uint8)))
 
     shown = cv2.imdecode(np.frombuffer(heatmap, np.uint8), cv2.IMREAD_COLOR)
-    assert shown is not None and shown.shape == (1200, HEATMAP_SIDE_PX, 3)
+    assert shown is not None and shown.shape == (1200, SHOWN_SIDE_PX, 3)
+
+
+def test_the_page_gets_the_picture_too(assessor: Assessor, models: ModelsSettings) -> None:
+    """As a JPEG of the heatmap's size, whatever was sent; a trial of every part does not pay for it."""
+    teach(models)
+    image = np.full((1000, 2000, 3), 100, np.uint8)
+
+    _, heatmap, picture = assessor.show("demo", cv2.imencode(".tiff", image)[1].tobytes())
+
+    shown = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) for jpeg in (heatmap, picture)]
+    assert [one.shape for one in shown if one is not None] == [(800, SHOWN_SIDE_PX, 3)] * 2
+    assert picture.startswith(b"\xff\xd8") and shown[1] is not None and np.ptp(shown[1]) == 0
 
 
 @pytest.mark.parametrize("product", ["screw", "../demo"])

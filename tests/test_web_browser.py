@@ -28,7 +28,7 @@ class PictureDesk(FakeDesk):
 
     def inspect(self, product: str, data: bytes) -> InspectResult:
         """Fail every picture."""
-        return InspectResult(verdict(0, Result.FAIL, boot=0), jpeg(200))
+        return InspectResult(verdict(0, Result.FAIL, boot=0), jpeg(200), jpeg(60))
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,8 @@ class ModelInfo:
     threshold: float  # Raw score.
     unsure_threshold: float
     images: int = 0  # Good pictures it learnt from; 0: unknown.
-    false_reject: float | None = None  # Rate it was calibrated for, 0 to 1.
+    false_reject: float | None = None  # The wanted rate, 0 to 1.
+    bound: float | None = None  # The rate that its good pictures prove with 95 % confidence, 0 to 1.
     report: bool = False  # Whether `Desk.report` has one.
 
 
@@ -107,6 +108,7 @@ class InspectResult:
 
     verdict: Verdict  # boot and seq are 0.
     heatmap: bytes  # JPEG; b"" when nothing was scored.
+    picture: bytes  # The upload itself as JPEG, small enough to look at.
 
 
 class Desk(Protocol):
