@@ -1,4 +1,5 @@
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from io import BytesIO
@@ -100,7 +101,7 @@ def test_every_page_has_its_own_scripts_and_styles_only(client: FlaskClient, pag
 
 
 def test_live_view_says_the_last_verdict_in_word_and_shape(client: FlaskClient, desk: FakeDesk) -> None:
-    """The newest part is the tile, the last ones are the strip, the day is the figures."""
+    """The newest part is the tile, the last ones are the strip, the day's figures add up."""
     desk.rows[41, 6] = Row(verdict(6, Result.FAIL))
     midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     counts = {Result.PASS: 1190, Result.FAIL: 12, Result.UNSURE: 8, Result.ERROR: 3}
@@ -112,6 +113,10 @@ def test_live_view_says_the_last_verdict_in_word_and_shape(client: FlaskClient, 
     assert 'data-result="FAIL"' in tile and "Fail" in tile and "Score 1,155, limit 1,000" in tile
     assert "1,213" in page, "parts today"
     assert "1.0\N{NARROW NO-BREAK SPACE}%" in page, "12 of 1210 judged parts"
+    assert "of judged parts, without errors" in page
+    assert re.findall(r"<b>([\d,]+)</b> (\w+)</li>", page) == [
+        *(("1,190", "Pass"), ("12", "Fail"), ("8", "Unsure"), ("3", "Error"))
+    ]
     assert page.count('<li><a href="/history/41/') == 6
     assert "A&lt;b&gt;5" in page and "A<b>5" not in page
 
@@ -171,10 +176,26 @@ def test_live_view_without_any_part(client: FlaskClient, desk: FakeDesk) -> None
 
 def test_twenty_tablets_cost_one_rendering(client: FlaskClient, desk: FakeDesk) -> None:
     """The live view is made at most twice a second, however many look at it."""
-    first = client.get("/").text
-    desk.rows[41, 7] = Row(verdict(7, Result.FAIL))
+    started_s = time.monotonic()
+    pages = set()
+    for seq in range(6, 26):
+        pages.add(client.get("/").text)
+        desk.rows[41, seq] = Row(verdict(seq, Result.FAIL))
 
-    assert all(client.get("/").text == first for _ in range(19))
+    assert len(pages) <= 2 + 2 * (time.monotonic() - started_s)
+
+
+def test_a_long_part_name_shows_its_end(client: FlaskClient, desk: FakeDesk) -> None:
+    """In tiles, caption and table: the end tells parts apart, and a file's suffix does not."""
+    desk.rows = {(41, 1): Row(verdict(1, Result.FAIL, part="bottle/broken_large/batch-0000123.PNG"))}
+    desk.picture = LivePicture(b"\xff\xd8", verdict(1, Result.FAIL, part="A.12345"))
+
+    live, history = client.get("/").text, client.get("/history").text
+
+    assert 'title="bottle/broken_large/batch-0000123.PNG"' in live and ">…0000123<" in live
+    assert ">…batch-0000123<" in live, "in the tile"
+    assert "Heatmap of part A.12345 at" in live
+    assert ">bottle/broken_large/batch-0000123.PNG<" in history and ">…large/batch-0000123<" in history
 
 
 def test_live_picture_is_sent_again_only_when_it_changed(client: FlaskClient, desk: FakeDesk) -> None:
@@ -243,6 +264,9 @@ def test_a_part_is_shown_beside_its_heatmap_and_a_good_one(client: FlaskClient, 
     for path in ("2.png", "2.jpg", "1.png"):
         assert f'<img src="/evidence/{path}"' in page
     assert "6 \N{MULTIPLICATION SIGN} 7 px at 4, 8" in page
+    assert "2.310, limit 2.000" in page
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d</time>", page)
+    assert "half the limit" in page, "what the colours mean"
     assert client.get("/history/41/99").status_code == 404
 
 
@@ -281,6 +305,27 @@ def test_review_queue_keeps_to_what_was_chosen(client: FlaskClient, desk: FakeDe
     )
     assert marked.headers["Location"] == "/review?product=bottle&done=41-7"
     assert "Part #3" in client.get(marked.headers["Location"]).text
+
+
+def test_review_offers_only_reasons_that_can_wait_there(client: FlaskClient) -> None:
+    """The queue holds no errors, so it is not narrowed by a lost camera; what was chosen stays to be seen."""
+
+    def offered(page: str) -> list[str]:
+        return re.findall(r'<option value="(\d+)"', page[page.index('id="reason"') :])
+
+    assert offered(client.get("/review").text) == ["10", "11", "23", "24"]
+    assert offered(client.get("/history").text) == [str(int(reason)) for reason in Reason]
+    page = client.get("/history?result=FAIL,UNSURE&product=bottle&reason=10&from=2026-10-01T00:00").text
+    assert "From 2026-10-01 00:00:00 · bottle · Fail · Unsure · Score above the limit</b>" in page
+
+
+def test_enter_in_the_note_is_no_answer(client: FlaskClient) -> None:
+    """A form's first button answers that key: here it is one that does nothing, and the note comes next."""
+    page = signed_in(client).get("/review").text
+    form = page[page.index('class="answers"') :]
+
+    assert re.findall(r"<button ([^>]+)>", form)[0] == "disabled hidden"
+    assert form.index('name="note"') < form.index('value="good"') < form.index('value="defect"')
 
 
 def test_marking_needs_somebody_signed_in(client: FlaskClient, desk: FakeDesk) -> None:
@@ -341,7 +386,7 @@ def test_products_show_models_and_change_over_in_two_steps(client: FlaskClient, 
         1.8,
         True,
         "",
-        (ModelInfo("7f3a91c2", 1_790_000_000_000, 2.0, 1.8, 209, 0.01),),
+        (ModelInfo("7f3a91c2", 1_790_000_000_000, 2.0, 1.8, 209, 0.01, 0.144),),
     )
     assert 'name="product"' not in client.get("/products").text
     page = signed_in(client).get("/products").text
@@ -351,6 +396,7 @@ def test_products_show_models_and_change_over_in_two_steps(client: FlaskClient, 
     failed = client.post("/products", data={"product": "bottle"})
     unknown = client.post("/products", data={"product": "../etc"})
 
+    assert "Wanted false rejects" in page and "proven: at most 14.4\N{NARROW NO-BREAK SPACE}%" in page
     assert "7f3a91c2" in page and "209" in page and "<details" in page and 'value="screw"' in page
     assert (done.status_code, desk.switched) == (303, ["screw"])
     assert failed.status_code == 409 and "golden self-test failed" in failed.text
@@ -371,13 +417,24 @@ def test_a_report_may_style_itself_and_nothing_else(client: FlaskClient, desk: F
     assert client.get("/products/../etc/report").status_code == 404
 
 
+def test_an_upload_is_called_as_its_file(client: FlaskClient, desk: FakeDesk) -> None:
+    """The name is shown as text, its end if it is endless, and used for nothing else."""
+    desk.good = "1.png"
+    page = client.post("/inspect", **upload(png(), name=f"{'x' * 300}<b>.png")).text
+    stranger = client.post("/inspect", **upload(png(), name="\u202egnp.exe")).text
+
+    assert f"{'x' * 93}&lt;b&gt;.png</p>" in page and "x" * 94 not in page
+    assert '<img src="/evidence/1.png"' in page
+    assert "gnp.exe" in stranger and "\u202e" not in stranger
+
+
 def test_uploading_works_without_javascript(client: FlaskClient, desk: FakeDesk) -> None:
     """The plain form answers with verdict and heatmap on a page, and keeps the chosen product."""
     page = client.post("/inspect", **upload(png(), "screw")).text
 
-    heatmap = re.search(r'<img src="(/heatmap/[^"]+\.jpg)"', page)
-    assert heatmap is not None
-    assert client.get(heatmap[1]).data == b"\xff\xd8heatmap"
+    shown = re.findall(r'<img src="(/[^"]+\.jpg)"', page)
+    assert [client.get(address).data for address in shown] == [b"\xff\xd8picture", b"\xff\xd8heatmap"]
+    assert re.fullmatch(r"/picture/[\w-]{32}\.jpg /heatmap/[\w-]{32}\.jpg", " ".join(shown))
     assert 'data-result="FAIL"' in page and "<option selected>screw" in page
     assert client.get("/heatmap/guessed.jpg").status_code == 404
     assert desk.judged[0][0] == "screw" and desk.judged[0][1].shape == (64, 64, 3)
@@ -480,7 +537,9 @@ def test_without_a_token_nothing_can_be_changed(make_app: Callable[..., Flask], 
         refused = client.post("/api/product", json={"product": "screw"}, headers=headers)
         assert refused.status_code == 403 and "http.token_file" in error(refused)
     assert client.post("/sign-in", data={"token": ""}).status_code == 403
-    assert "http.token_file" in client.get("/review").text
+    review, products = client.get("/review").text, client.get("/products").text
+    assert "Marking is switched off" in review and "Changing over is switched off" in products
+    assert all("http.token_file" in page and "Sign in" not in page for page in (review, products))
     assert desk.switched == []
 
 

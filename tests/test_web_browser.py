@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from linewatch.domain import Result, State
+from linewatch.domain import Reason, Result, State
 from linewatch.web import Actual, InspectResult, LivePicture, Row, WebServer, create_app
 from tests.browser import CHROMIUM, Browser
 from tests.fakes import FakeDesk, verdict
@@ -15,6 +15,7 @@ from tests.fakes import FakeDesk, verdict
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
 
 TOKEN = "a-long-random-token"
+UNFOLD = "for (const folded of document.querySelectorAll('details')) folded.open = true"
 PAGES = ("/", "/inspect", "/history", "/history/41/2", "/review", "/products", "/nowhere")
 
 
@@ -122,6 +123,39 @@ def test_a_silent_station_is_said_to_be_silent(browser: Browser, address: str, d
     browser.wait_for("!document.documentElement.hasAttribute('data-stale')")
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (1024, 768), (390, 844)])
+def test_nothing_moves_and_no_word_is_cut_when_the_result_changes(
+    browser: Browser, address: str, desk: FakeDesk, width: int, height: int
+) -> None:
+    """Whatever the verdict, its tile is as high as before and the last parts stay where they were."""
+    verdicts = [
+        verdict(11),
+        verdict(12, Result.FAIL, part="broken_large/2026-11-24T10-00-00_station4_000123.png"),
+        verdict(13, Result.UNSURE, raw=0.0, reason=Reason.NOT_REGISTERED),
+        verdict(14, Result.ERROR, reason=Reason.BAD_PICTURE),
+        verdict(15, Result.ERROR, raw=0.8, threshold=2.0, late=True, reason=Reason.LATE),
+    ]
+    browser.look(width, height, phone=width < 400)
+    browser.open(address + "/")
+    places = set()
+    for one in verdicts:
+        desk.rows[41, one.seq] = Row(one)
+        desk.picture = LivePicture(jpeg(one.seq), one)
+        browser.wait_for(
+            f"document.querySelector('.screen img').getAttribute('src').endsWith('41-{one.seq}')"
+        )
+        browser.wait_for(f"document.querySelector('.strip a').href.endsWith('/{one.seq}')")
+        assert browser.ask("document.querySelector('.tile').dataset.result") == one.result
+        shown = "[...document.querySelectorAll('.tile, .screen, .last')]"
+        places.add(str(browser.ask(f"{shown}.map((e) => [e.offsetTop, e.offsetHeight])")))
+        cut = (
+            "[...document.querySelectorAll('.tile .word, .tile .why, figcaption span, .tally li')]"
+            ".filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.innerText)"
+        )
+        assert browser.ask(cut) == []
+    assert len(places) == 1, places
+
+
 @pytest.mark.parametrize("scripts", [True, False], ids=["with JavaScript", "without"])
 def test_an_upload_gets_verdict_and_heatmap(
     browser: Browser, address: str, tmp_path: Path, scripts: bool
@@ -130,12 +164,18 @@ def test_an_upload_gets_verdict_and_heatmap(
     browser.open(address + "/inspect")
     browser.call("Emulation.setScriptExecutionDisabled", value=not scripts)
     browser.choose_file("#image", tmp_path / "a.png")
-
+    browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.ask("document.querySelector('output').innerText") == ("a.png" if scripts else "")
+    browser.call("Emulation.setScriptExecutionDisabled", value=not scripts)
     browser.submit("button[type=submit]")
     browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
     assert browser.ask("document.querySelector('.tile .word').innerText").upper() == "FAIL"
-    assert browser.ask("document.querySelector('.result img').naturalWidth") == 320
+    assert browser.ask("[...document.querySelectorAll('.compare img')].map((e) => e.naturalWidth)") == [
+        320,
+        320,
+    ]
+    assert "a.png" in browser.ask("document.querySelector('.tile').innerText")
     assert browser.complaints == []
 
 
@@ -160,11 +200,30 @@ def test_an_operator_signs_in_marks_a_reject_and_changes_over(
     assert browser.complaints == []
 
 
+def test_reviewing_on_a_phone_needs_no_scrolling(browser: Browser, address: str) -> None:
+    """The heatmap comes first, all pictures are there in full, and both answers are at the thumb."""
+    browser.look(390, 844, phone=True)
+    browser.open(address + "/review")
+    browser.ask(f"document.querySelector('#token').value = {TOKEN!r}")
+    browser.submit(".sign-in button")
+
+    def edge(selector: str, name: str) -> float:
+        return float(browser.ask(f"document.querySelector({selector!r}).getBoundingClientRect().{name}"))
+
+    assert edge("figure.heatmap", "top") < edge("figure.picture", "top") <= edge("figure.good", "top")
+    assert all(edge(f"figure.{kind}", "right") <= 390 for kind in ("heatmap", "picture", "good"))
+    assert edge(".choice button.good", "bottom") <= edge("nav", "top")
+    assert edge("figure.heatmap img", "top") < 320
+    browser.ask("window.scrollTo(0, 200)")
+    assert edge(".choice button.good", "bottom") <= edge("nav", "top")
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_fits_a_phone_and_a_thumb(browser: Browser, address: str, page: str) -> None:
     """Nothing is cut off at 360 pixels, and what is pressed is at least 44 high."""
     browser.look(360, 740, dark=True, phone=True)
     browser.open(address + page)
+    browser.ask(UNFOLD)
 
     assert browser.ask("document.documentElement.scrollWidth") <= 360
     small = browser.ask(
@@ -191,6 +250,7 @@ def test_nothing_keeps_anybody_from_using_a_page(
     found = {}
     for page in (*PAGES, "/review?product=bottle"):
         browser.open(address + page)
+        browser.ask(UNFOLD)
         found[page] = browser.barriers()
     for state in (State.FAULT, State.DEGRADED, State.CHANGEOVER):
         desk.now |= {"state": state, "reason": "camera lost; check the cable"}

@@ -25,7 +25,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 ROUTES = (
     *("/", "/inspect", "/history", "/review", "/products", "/metrics", "/healthz", "/readyz", "/live.jpg"),
     *("/api/state", "/api/verdicts", "/api/inspect", "/api/product", "/sign-in", "/sign-out"),
-    *("/api/verdicts/41/1/review", "/history/41/1", "/evidence/1.png", "/heatmap/x.jpg"),
+    *("/api/verdicts/41/1/review", "/history/41/1", "/evidence/1.png", "/heatmap/x.jpg", "/picture/x.jpg"),
     *("/products/bottle/7f3a91c2/report", "/static/page.css", "/nowhere"),
 )
 

@@ -53,8 +53,9 @@ class Api:
 
     def inspect(self) -> Response:
         """Judge the multipart picture `image` as `product`."""
-        result, heatmap = self._uploads.inspect()
-        url = f"/heatmap/{heatmap}.jpg" if heatmap else ""
+        result = self._uploads.inspect()
+        name = self._uploads.keep(result.heatmap)
+        url = f"/heatmap/{name}.jpg" if name else ""
         return jsonify(_verdict_facts(result.verdict) | {"heatmap_url": url})
 
     def review(self, boot: int, seq: int) -> Response:

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from linewatch.domain import Result
+from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError
 from linewatch.web.access import Gate
 from linewatch.web.charts import defect_rate, hour_chart, parts_of, score_chart
@@ -25,8 +25,15 @@ TREND_PARTS = 60
 STRIP_PARTS = 12
 HISTORY_LIMIT = 40
 QUEUE_MAX = 100
+FILE_NAME_CHARACTERS_MAX = 100
 FILTER = ("from", "to", "product", "reason")
 HELD_BACK = frozenset({Result.FAIL, Result.UNSURE})
+WHY_HELD_BACK = (
+    Reason.ABOVE_THRESHOLD,
+    Reason.NEAR_THRESHOLD,
+    Reason.NOT_REGISTERED,
+    Reason.WRONG_PRODUCT,
+)
 REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 )
@@ -53,6 +60,7 @@ class Pages:
         routes.get("/inspect")(self.inspect)
         routes.post("/inspect")(self.inspect_upload)
         routes.get("/heatmap/<name>.jpg")(self.heatmap)
+        routes.get("/picture/<name>.jpg", endpoint="picture")(self.heatmap)
         routes.get("/history")(self.history)
         routes.get("/history/<ordinal:boot>/<ordinal:seq>")(self.part)
         routes.post("/history/<ordinal:boot>/<ordinal:seq>")(self.mark)
@@ -89,12 +97,18 @@ class Pages:
 
     def inspect_upload(self) -> str:
         """Show the verdict on an uploaded picture."""
-        result, heatmap = self._uploads.inspect()
-        return self._inspect_page(verdict=result.verdict, heatmap=heatmap)
+        result = self._uploads.inspect()
+        return self._inspect_page(
+            verdict=result.verdict,
+            file=shown_name(request.files["image"].filename or ""),
+            picture=self._uploads.keep(result.picture),
+            heatmap=self._uploads.keep(result.heatmap),
+            good=self._good(result.verdict),
+        )
 
     def heatmap(self, name: str) -> Response:
-        """Give the heatmap of a recent upload to whoever knows its name."""
-        jpeg = self._uploads.heatmap(name)
+        """Give the heatmap of a recent upload, or its picture, to whoever knows its name."""
+        jpeg = self._uploads.picture(name)
         if jpeg is None:
             abort(404, self._texts["error_no_picture"])
         return Response(jpeg, mimetype="image/jpeg")
@@ -110,6 +124,7 @@ class Pages:
         return render_template(
             "history.html",
             rows=rows,
+            asked=query,
             chosen=chosen,
             older=older,
             newest=url_for(".history", **chosen) if query.before else None,
@@ -119,7 +134,7 @@ class Pages:
     def part(self, boot: int, seq: int) -> str:
         """Show one part: its picture, its heatmap and a good one beside them."""
         row = self._row(boot, seq)
-        return render_template("part.html", row=row, good=self._good(row))
+        return render_template("part.html", row=row, good=self._good(row.verdict))
 
     def mark(self, boot: int, seq: int) -> AnyResponse:
         """Keep what the operator found, then show the queue or the part again."""
@@ -142,11 +157,13 @@ class Pages:
         return render_template(
             "review.html",
             row=row,
-            good=self._good(row) if row else "",
+            good=self._good(row.verdict) if row else "",
             queue=queue,
             queue_max=QUEUE_MAX,
+            asked=asked,
             before=request.args.get("before", ""),
             chosen=chosen,
+            reasons=WHY_HELD_BACK,
             skip=url_for(".review", **chosen, before=_key(queue[0])) if len(queue) > 1 else "",
             first=url_for(".review", **chosen) if asked.before else "",
             products=self._desk.products(),
@@ -229,9 +246,8 @@ class Pages:
             abort(404, self._texts["error_no_verdict"])
         return row
 
-    def _good(self, row: Row) -> str:
+    def _good(self, verdict: Verdict) -> str:
         """Return the address of a good part to compare with, "" if there is none."""
-        verdict = row.verdict
         kept = self._desk.good_picture(verdict)
         if kept:
             return url_for("evidence", path=kept)
@@ -257,6 +273,11 @@ def _chosen(words: Mapping[str, str], *more: str) -> dict[str, Any]:
 
 def _key(row: Row) -> str:
     return f"{row.verdict.boot}-{row.verdict.seq}"
+
+
+def shown_name(name: str) -> str:
+    """Return what a browser calls its file, fit to be shown: it is untrusted, and used for nothing else."""
+    return "".join(letter for letter in name if letter.isprintable())[-FILE_NAME_CHARACTERS_MAX:]
 
 
 def way_back() -> str:

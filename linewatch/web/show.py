@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from flask import Flask
 
 from linewatch.domain import Reason, Result, State, Verdict
+from linewatch.pictures import SUFFIXES
 from linewatch.web.texts import Language
 
 
@@ -18,8 +19,8 @@ class Show:
     def register(self, app: Flask) -> None:
         """Make every filter known to the app's templates."""
         for name in (
-            *("clock", "stamp", "day", "iso", "ago", "number", "percent", "decimal"),
-            *("part", "key", "result_word", "reason_word", "state_word"),
+            *("clock", "stamp", "moment", "day", "iso", "ago", "number", "percent", "decimal"),
+            *("part", "tail", "key", "result_word", "reason_word", "state_word"),
         ):
             app.jinja_env.filters[name] = getattr(self, name)
         app.jinja_env.tests["scored"] = is_scored
@@ -31,7 +32,11 @@ class Show:
     def stamp(self, ms: int) -> str:
         """Return local date and time; only the time if it was today."""
         when = _local(ms)
-        return f"{when:%H:%M:%S}" if when.date() == _now().date() else f"{when:%Y-%m-%d %H:%M:%S}"
+        return f"{when:%H:%M:%S}" if when.date() == _now().date() else self.moment(ms)
+
+    def moment(self, ms: int) -> str:
+        """Return local date and time."""
+        return f"{_local(ms):%Y-%m-%d %H:%M:%S}"
 
     def day(self, ms: int) -> str:
         """Return the local date."""
@@ -65,6 +70,17 @@ class Show:
     def part(self, verdict: Verdict) -> str:
         """Return what people call a part: its own id, else its sequence number."""
         return verdict.part or f"#{verdict.seq}"
+
+    def tail(self, name: str, characters_max: int) -> str:
+        """Return the end of a name that is too long for its place: the end tells parts apart.
+
+        The kind of a picture file does not, so it goes first.
+        """
+        if len(name) <= characters_max:
+            return name
+        stem, _, kind = name.rpartition(".")
+        short = stem if stem and f".{kind}".lower() in SUFFIXES else name
+        return short if len(short) <= characters_max else "…" + short[1 - characters_max :]
 
     def key(self, verdict: Verdict) -> str:
         """Return what names a verdict in addresses: boot and sequence."""

@@ -13,21 +13,21 @@ UPLOAD_BYTES_MAX = 20_000_000
 FORM_BYTES_MAX = 100_000  # What the multipart form may add around the picture.
 FORM_PARTS_MAX = 8
 WAITING_MAX = 4  # More uploads than this at once are told to come back.
-HEATMAPS_MAX = 32
+PICTURES_MAX = 32
 
 
 class Uploads:
-    """Turns an uploaded picture into a verdict; nothing of it is kept but the heatmap, in memory."""
+    """Turns an uploaded picture into a verdict; nothing is kept but what the page shows, in memory."""
 
     def __init__(self, desk: Desk, texts: Mapping[str, str]) -> None:
         self._desk = desk
         self._texts = texts
-        self._heatmaps = PictureStore(HEATMAPS_MAX)
+        self._pictures = PictureStore(PICTURES_MAX)
         self._waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._judging = threading.Lock()
 
-    def inspect(self) -> tuple[InspectResult, str]:
-        """Judge the picture of the current request; also return its heatmap's name, "" if none.
+    def inspect(self) -> InspectResult:
+        """Judge the picture of the current request.
 
         Aborts with 400, 404, 409, 413 or 503 and one sentence when that cannot be done.
         """
@@ -37,14 +37,17 @@ class Uploads:
         try:
             product, data = self._read_form()
             with self._judging:
-                result = self._judge(product, data)
+                return self._judge(product, data)
         finally:
             self._waiting.release()
-        return result, self._heatmaps.keep_secret(result.heatmap) if result.heatmap else ""
 
-    def heatmap(self, name: str) -> bytes | None:
-        """Return the heatmap of a recent upload."""
-        return self._heatmaps.get(name)
+    def keep(self, jpeg: bytes) -> str:
+        """Keep a picture for a while and return the name that only the caller knows, "" for b""."""
+        return self._pictures.keep_secret(jpeg) if jpeg else ""
+
+    def picture(self, name: str) -> bytes | None:
+        """Return what was kept, if that was not long ago."""
+        return self._pictures.get(name)
 
     def _read_form(self) -> tuple[str, bytes]:
         request.max_content_length = UPLOAD_BYTES_MAX + FORM_BYTES_MAX

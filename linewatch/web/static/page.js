@@ -49,6 +49,13 @@ async function follow() {
 
 document.addEventListener("visibilitychange", () => wake());
 
+// Where the browser cuts the name of the chosen file short, it is there in full.
+for (const input of document.querySelectorAll("input[type=file]")) {
+  const show = () => { input.nextElementSibling.textContent = input.files.length ? input.files[0].name : ""; };
+  input.addEventListener("change", show);
+  show();
+}
+
 for (const form of document.querySelectorAll("form[data-working]")) {
   form.addEventListener("submit", () => {
     const button = form.querySelector("button[type=submit]");
