@@ -313,7 +313,7 @@ def test_review_offers_only_reasons_that_can_wait_there(client: FlaskClient) -> 
     def offered(page: str) -> list[str]:
         return re.findall(r'<option value="(\d+)"', page[page.index('id="reason"') :])
 
-    assert offered(client.get("/review").text) == ["10", "11", "23"]
+    assert offered(client.get("/review").text) == ["10", "11", "23", "24"]
     assert offered(client.get("/history").text) == [str(int(reason)) for reason in Reason]
     page = client.get("/history?result=FAIL,UNSURE&product=bottle&reason=10&from=2026-10-01T00:00").text
     assert "From 2026-10-01 00:00:00 · bottle · Fail · Unsure · Score above the limit</b>" in page

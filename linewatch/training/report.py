@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,8 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from linewatch.bundle import Calibration
-from linewatch.domain import AnomalyMap, Image
-from linewatch.learnt import lead
+from linewatch.domain import AnomalyMap, Image, Scored
+from linewatch.learnt import is_learnt, lead
+from linewatch.scoring import heatmap, map_placement
 from linewatch.training.calibrate import images_to_state
 
 mpl.use("Agg")
@@ -64,7 +66,9 @@ def training_report(
     return _page(
         title=f"Training {product}",
         lead=lead(facts),
+        learnt=is_learnt(facts),
         rows=_calibration_rows(calibration) + _facts_rows(facts),
+        details=_details(calibration, facts),
         figures=[
             (
                 "Scores of good pictures, each by a model that never saw it",
@@ -73,7 +77,8 @@ def training_report(
         ],
         galleries=[
             (
-                "Most unusual good pictures: is every one of them really good?",
+                "Most unusual good pictures: is every one of them really good, "
+                "and taken with the usual light and background?",
                 _gallery(ordered[:SHOWN], calibration),
             ),
             ("Most usual good pictures", _gallery(ordered[::-1][:SHOWN], calibration)),
@@ -99,6 +104,7 @@ def evaluation_report(
         title=f"Evaluation of {product}",
         lead="",
         rows=list(rows),
+        details=[],
         figures=figures,
         galleries=[(title, _gallery(shown, limits)) for title, shown in galleries],
     )
@@ -106,16 +112,18 @@ def evaluation_report(
 
 def _calibration_rows(calibration: Calibration) -> list[tuple[str, str]]:
     count, needed = len(calibration.scores), images_to_state(calibration.false_reject)
-    bound = "" if calibration.bound is None else f"at most {calibration.bound:.1%} with 95 % confidence"
+    wanted = f"{calibration.false_reject:.1%}"
+    proven = []
+    if calibration.bound is not None:
+        proven.append(f"at most {calibration.bound:.1%} with 95 % confidence")
     if count < needed:
-        bound += (
-            f"; {needed} good pictures are needed to state {calibration.false_reject:.1%}, these are {count}"
-        )
+        proven.append(f"{needed} good pictures are needed to state {wanted}, these are {count}")
+    unsure = _score(calibration.unsure_threshold, calibration)
     return [
-        ("Threshold", f"{calibration.threshold:.3f} ({calibration.method})"),
-        ("Unsure from", f"{calibration.unsure_threshold:.3f}"),
-        ("Wanted false rejects", f"{calibration.false_reject:.1%}"),
-        ("What these pictures prove", bound),
+        ("Wanted false rejects", wanted),
+        ("What these pictures prove", "; ".join(proven)),
+        ("Limit", f"score 1000, which is a raw score of {calibration.threshold:.3f}"),
+        ("Unsure from", f"score {unsure}, raw {calibration.unsure_threshold:.3f}"),
     ]
 
 
@@ -130,21 +138,35 @@ def _facts_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Good pictures", str(facts["images"])),
         ("Left out, part not found", ", ".join(facts["images_left_out"]) or "none"),
         ("Registration", f"{'on' if facts['registered'] else 'off'}; {aligned}"),
+    ]
+
+
+def _details(calibration: Calibration, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what only who looks after the models asks for."""
+    return [
+        ("Threshold follows from", calibration.method),
         ("Architecture", f"{facts['architecture']}, seed {facts['seed']}"),
         ("Graph against network", f"scores differ by {facts['parity']:.2%} at most"),
     ]
 
 
+def _score(raw: float, limits: Limits) -> str:
+    """Return a score as the page and the wire tell it: 1000 is the threshold."""
+    return str(round(1000 * raw / limits.threshold)) if math.isfinite(raw) else "none, the part was not found"
+
+
 def _histogram(scores: Mapping[str, Sequence[float]], limits: Limits) -> str:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    everything = np.concatenate([np.asarray(values) for values in scores.values()])
-    bins = np.linspace(0.9 * everything.min(), 1.05 * max(everything.max(), limits.threshold), 40)
-    for label, values in scores.items():
+    scaled = {label: 1000 * np.asarray(raws) / limits.threshold for label, raws in scores.items()}
+    everything = np.concatenate(list(scaled.values()))
+    bins = np.linspace(0.9 * everything.min(), 1.05 * max(everything.max(), 1000.0), 40)
+    for label, values in scaled.items():
         axes.hist(values, bins.tolist(), alpha=0.7, color=_COLOURS[label], label=label)
-    axes.axvline(limits.threshold, color=_COLOURS["line"], label="threshold")
-    axes.axvline(limits.unsure_threshold, color=_COLOURS["line"], linestyle=":", label="unsure from")
-    axes.set_xlabel("raw score")
+    axes.axvline(1000, color=_COLOURS["line"], label="limit")
+    unsure = 1000 * limits.unsure_threshold / limits.threshold
+    axes.axvline(unsure, color=_COLOURS["line"], linestyle=":", label="unsure from")
+    axes.set_xlabel("score; 1000 is the limit")
     axes.set_ylabel("pictures")
     axes.legend()
     return _png(figure)
@@ -169,25 +191,23 @@ def _gallery(shown: Sequence[Shown], limits: Limits) -> list[dict[str, str]]:
     return [
         {
             "name": one.name,
-            "ratio": f"{one.score / limits.threshold:.2f}",
+            "score": _score(one.score, limits),
             "failed": "failed" if one.score > limits.threshold else "",
-            "picture": _jpeg(_beside(one, limits.threshold)),
+            "picture": _jpeg(one.crop),
+            "heatmap": _jpeg(_heatmap(one, limits.threshold)),
         }
         for one in shown
     ]
 
 
-def _beside(one: Shown, threshold: float) -> Image:
-    """Return the crop, and the crop under its heat; the truth as an outline."""
-    height, width = one.crop.shape[:2]
-    level = np.clip((one.anomaly_map / threshold - 0.5) * 255, 0, 255).astype(np.uint8)
-    level = cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
-    weight = (level.astype(np.float32) * (0.6 / 255))[:, :, None]
-    hot = (one.crop * (1 - weight) + cv2.applyColorMap(level, cv2.COLORMAP_TURBO) * weight).astype(np.uint8)
+def _heatmap(one: Shown, threshold: float) -> Image:
+    """Return the crop under its heat, in the colours of the page; the truth as an outline."""
+    placement = map_placement(np.eye(2, 3), one.crop.shape, one.anomaly_map.shape)
+    hot = heatmap(one.crop, Scored(one.score, one.anomaly_map, placement), threshold)
     if one.truth is not None:
         outline, _ = cv2.findContours(one.truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(hot, outline, -1, (255, 255, 255), 1)
-    return np.concatenate([one.crop, hot], axis=1 if height >= width else 0)
+    return hot
 
 
 def _jpeg(picture: Image) -> str:

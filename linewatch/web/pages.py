@@ -28,7 +28,12 @@ QUEUE_MAX = 100
 FILE_NAME_CHARACTERS_MAX = 100
 FILTER = ("from", "to", "product", "reason")
 HELD_BACK = frozenset({Result.FAIL, Result.UNSURE})
-WHY_HELD_BACK = (Reason.ABOVE_THRESHOLD, Reason.NEAR_THRESHOLD, Reason.NOT_REGISTERED)
+WHY_HELD_BACK = (
+    Reason.ABOVE_THRESHOLD,
+    Reason.NEAR_THRESHOLD,
+    Reason.NOT_REGISTERED,
+    Reason.WRONG_PRODUCT,
+)
 REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 )
