@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from linewatch.domain import Embedding
 
@@ -25,11 +25,6 @@ class Likeness:
     spread: tuple[float, ...]
     limit: float  # Distance from the mean beyond which a part is no usual one, in spreads.
 
-    def distance(self, embedding: Embedding, other: Embedding) -> float:
-        """Return how far two embeddings are apart: the root mean square over the channels, in spreads."""
-        apart = (embedding - other) / np.asarray(self.spread, np.float32)
-        return float(np.sqrt(np.mean(apart * apart)))
-
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
@@ -39,35 +34,51 @@ class Stranger:
     embeddings: tuple[Embedding, ...]
 
 
+class Lookout:
+    """Tells parts of other products from those of one.
+
+    Distances are root mean squares over the channels, in spreads of the own product.
+    """
+
+    def __init__(self, likeness: Likeness | None, strangers: Sequence[Stranger] = ()) -> None:
+        """Take what the own product looks like, None if that is not known, and the others."""
+        samples = [(stranger.product, sample) for stranger in strangers for sample in stranger.embeddings]
+        self._likeness = likeness if samples else None
+        self._products = [product for product, _ in samples]
+        if self._likeness is not None:  # Made once: the answer is wanted with every part.
+            self._unit = _unit(self._likeness.spread)
+            self._own = np.asarray(self._likeness.mean, np.float32) * self._unit
+            self._others = np.stack([sample for _, sample in samples]) * self._unit
+
+    def other(self, embedding: Embedding) -> str:
+        """Return the other product that a part looks like, "" if none.
+
+        The part must be unlike its own product, and less than half as far from a good part of the other
+        one. So what cannot be told is "": no likeness, no embedding, no other product.
+        """
+        if self._likeness is None or len(embedding) != len(self._own):
+            return ""
+        place = embedding * self._unit
+        own = np.linalg.norm(place - self._own)
+        if not own > self._likeness.limit:
+            return ""
+        apart = np.linalg.norm(place - self._others, axis=1)
+        nearest = int(apart.argmin())
+        return self._products[nearest] if apart[nearest] < CLEARLY * own else ""
+
+
 def learn_likeness(embeddings: NDArray[np.float32]) -> Likeness:
     """Return the likeness of good parts, (n, channels)."""
     mean = embeddings.mean(axis=0)
     spread = np.sqrt(embeddings.var(axis=0) + FLOOR**2)
-    likeness = Likeness(_rounded(mean), _rounded(spread), 0.0)
-    oddest = max(likeness.distance(embedding, mean) for embedding in embeddings)
-    return Likeness(likeness.mean, likeness.spread, round(ROOM * oddest, 6))
+    oddest = np.linalg.norm((embeddings - mean) * _unit(spread), axis=1).max()
+    return Likeness(_rounded(mean), _rounded(spread), round(ROOM * float(oddest), 6))
 
 
-def stranger_like(likeness: Likeness | None, strangers: Sequence[Stranger], embedding: Embedding) -> str:
-    """Return the other product that a part looks like, "" if none.
-
-    It must be unlike its own product, and less than half as far from a good part of the other one. So
-    what cannot be told is "": a model without a likeness, a graph without an embedding, no strangers.
-    """
-    if likeness is None or not strangers or len(embedding) != len(likeness.mean):
-        return ""
-    own = likeness.distance(embedding, np.asarray(likeness.mean, np.float32))
-    if not own > likeness.limit:
-        return ""
-    nearest, product = min(
-        (
-            (likeness.distance(embedding, sample), stranger.product)
-            for stranger in strangers
-            for sample in stranger.embeddings
-        ),
-        default=(math.inf, ""),
-    )
-    return product if nearest < CLEARLY * own else ""
+def _unit(spread: ArrayLike) -> NDArray[np.float32]:
+    """Return what each channel is multiplied by, so that plain distances are those that count."""
+    values = np.asarray(spread, np.float32)
+    return np.float32(1) / (values * np.float32(math.sqrt(len(values))))
 
 
 class Sightings:

@@ -13,7 +13,7 @@ from linewatch.bundle import Bundle
 from linewatch.domain import AnomalyMap, Box, Defect, Image, Scored
 from linewatch.engine import Engine
 from linewatch.errors import ImageError
-from linewatch.likeness import Stranger, stranger_like
+from linewatch.likeness import Lookout, Stranger
 from linewatch.pictures import read_mask, shrunk
 from linewatch.recipe import Recipe
 from linewatch.registration import Registration, placement
@@ -42,9 +42,8 @@ class Scorer:
         """Take a model, and the other products whose parts shall be told."""
         assert engine.input_shape == bundle.input_shape, "engine and bundle belong to different models"
         self._registration = bundle.registration
-        self._likeness = bundle.likeness
         self._engine = engine
-        self._strangers = strangers
+        self._lookout = Lookout(bundle.likeness, strangers)
         self._masks: dict[Path, NDArray[np.bool_]] = {}
 
     def score(self, image: Image, recipe: Recipe) -> Scored:
@@ -88,7 +87,7 @@ class Scorer:
             defects, rest = _regions(anomaly_map, recipe, placement_in_frame, view.frame)
             if not defects:
                 anomaly_map, raw = rest, float(rest.max())
-        looks_like = stranger_like(self._likeness, self._strangers, reading.embedding)
+        looks_like = self._lookout.other(reading.embedding)
         return Scored(raw, anomaly_map, placement_in_frame, defects, looks_like)
 
     def _mask(self, path: Path, image: Image) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linewatch.domain import NO_EMBEDDING
-from linewatch.likeness import QUIET_PARTS, ROOM, Likeness, Sightings, Stranger, learn_likeness, stranger_like
+from linewatch.likeness import QUIET_PARTS, ROOM, Likeness, Lookout, Sightings, Stranger, learn_likeness
 
 
 def at(*channels: float) -> NDArray[np.float32]:
@@ -34,7 +34,7 @@ def test_a_part_is_of_another_product_only_if_it_is_clearly_nearer_to_it(
     embedding: NDArray[np.float32], told: str
 ) -> None:
     """Far from its own product and less than half as far from one that is known by name."""
-    assert stranger_like(OWN, (LID, CUP), embedding) == told
+    assert Lookout(OWN, (LID, CUP)).other(embedding) == told
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_without_something_to_compare_with_no_part_is_of_another_product(
     likeness: Likeness | None, strangers: tuple[Stranger, ...], embedding: NDArray[np.float32]
 ) -> None:
     """One product alone, a sample that was not found, a model that tells nothing: the score decides."""
-    assert stranger_like(likeness, strangers, embedding) == ""
+    assert Lookout(likeness, strangers).other(embedding) == ""
 
 
 def test_what_is_usual_is_learnt_from_good_parts() -> None:
@@ -61,7 +61,7 @@ def test_what_is_usual_is_learnt_from_good_parts() -> None:
 
     assert likeness.mean == pytest.approx((3, -1, 0), abs=0.2)
     assert likeness.spread == pytest.approx((0.5, 0.2, 0.05), abs=0.1)
-    oddest = max(likeness.distance(part, parts.mean(axis=0)) for part in parts)
+    oddest = np.sqrt((((parts - likeness.mean) / likeness.spread) ** 2).mean(axis=1).max())
     assert likeness.limit == pytest.approx(ROOM * oddest, rel=1e-3)
 
 

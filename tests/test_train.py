@@ -17,7 +17,7 @@ from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
 from linewatch.learnt import lead
 from linewatch.lifecycle import roll_back
-from linewatch.likeness import Stranger, stranger_like
+from linewatch.likeness import Lookout, Stranger
 from linewatch.metrics import Metrics
 from linewatch.offline import inspect_files
 from linewatch.pictures import read_image
@@ -186,13 +186,13 @@ def test_good_parts_look_like_themselves_and_another_product_does_not(
 
     def told(folder: str) -> set[str]:
         areas = open_folder(data / folder, images_min=1)
-        return {stranger_like(bundle.likeness, strangers, shown(area)) for area in areas}
+        return {lookout.other(shown(area)) for area in areas}
 
     stripes = np.full((SIDE_PX, SIDE_PX, 3), 60, np.uint8)
     stripes[:, ::8] = (0, 0, 200)
-    strangers = [Stranger("stripes", (shown(stripes),))]
+    lookout = Lookout(bundle.likeness, [Stranger("stripes", (shown(stripes),))])
     assert told("train/good") == told("test/good") == told("test/missing") == {""}
-    assert stranger_like(bundle.likeness, strangers, shown(np.roll(stripes, 1, axis=1))) == "stripes"
+    assert lookout.other(shown(np.roll(stripes, 1, axis=1))) == "stripes"
 
 
 def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle) -> None:
