@@ -106,14 +106,14 @@ def test_an_uploaded_part_gets_its_verdict_and_a_heatmap(
     browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
     assert browser.ask(WORD) == word
-    browser.wait_for("document.querySelector('.result img').naturalWidth > 0")
+    browser.wait_for("document.querySelector('.result .heatmap img').naturalWidth > 0")
     assert (hottest(browser) > 100) == (word == "FAIL")
 
 
 def hottest(browser: Browser) -> int:
     """Return how much redder than blue the heatmap is where it is reddest: the parts are grey or blue."""
     level: int = browser.ask(
-        "(() => { const img = document.querySelector('.result img');"
+        "(() => { const img = document.querySelector('.result .heatmap img');"
         "const canvas = new OffscreenCanvas(img.naturalWidth, img.naturalHeight);"
         "const page = canvas.getContext('2d'); page.drawImage(img, 0, 0);"
         "const dots = page.getImageData(0, 0, canvas.width, canvas.height).data; let most = 0;"
