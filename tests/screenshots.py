@@ -22,7 +22,7 @@ from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto
 
 TOKEN = "a-long-random-token"
-DESKTOP, PHONE = (1280, 860), (390, 860)
+DESKTOP, PHONE = (1280, 900), (390, 900)
 GAP_PX = 24
 SCALE = 0.6
 COLOURS = 256
