@@ -56,7 +56,8 @@ def test_every_part_gets_one_verdict_on_every_channel(tmp_path: Path, mosquitto:
     """Live JSON, PLC line, history, journal, metrics and page tell the same story of 60 parts."""
     with (
         Ear(mosquitto.port) as ear,
-        Daemon(tmp_path, mosquitto.port, {"source.uri": "defects=0.3&count=60"}) as daemon,
+        # At a pace at which even a broker that is held up for half a second is not given up.
+        Daemon(tmp_path, mosquitto.port, {"source.uri": "defects=0.3&count=60", "source.fps": 12}) as daemon,
     ):
         ear.wait(lambda ear: len(ear.on("t/history")) >= 40, "40 verdicts in the history")
         _, page = daemon.get("/")
@@ -306,7 +307,8 @@ def test_a_second_signal_does_not_wait_for_the_history(tmp_path: Path, mosquitto
     with Daemon(tmp_path, mosquitto.port, changes) as daemon:
         while len(daemon.rows()) < 5:
             time.sleep(0.02)
-        assert daemon.stop(signal.SIGTERM, signal.SIGINT) in (0, 1)
+        ended = daemon.stop(signal.SIGTERM, signal.SIGINT)
+        assert ended in (0, 1, -signal.SIGINT)  # The last, if all was done when the second one came.
         rows = daemon.rows()
 
     assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
