@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from werkzeug.test import TestResponse
 
-from linewatch.domain import Reason, Result, State
+from linewatch.domain import Reason, Result, State, Verdict
 from linewatch.errors import RecipeError
 from linewatch.web import Actual, Hour, LivePicture, ModelInfo, ProductInfo, Row, create_app
 from tests.fakes import FakeDesk, verdict
@@ -187,14 +187,14 @@ def test_twenty_tablets_cost_one_rendering(client: FlaskClient, desk: FakeDesk) 
 
 def test_a_long_part_name_shows_its_end(client: FlaskClient, desk: FakeDesk) -> None:
     """In tiles, caption and table: the end tells parts apart, and a file's suffix does not."""
-    desk.rows = {(41, 1): Row(verdict(1, Result.FAIL, part="bottle/broken_large/batch-0000123.PNG"))}
-    desk.picture = LivePicture(b"\xff\xd8", verdict(1, Result.FAIL, part="A.12345"))
+    long = verdict(6, Result.FAIL, part="bottle/broken_large/batch-0000123.PNG")
+    desk.rows[41, 6], desk.picture = Row(long), LivePicture(b"\xff\xd8", long)
 
     live, history = client.get("/").text, client.get("/history").text
 
     assert 'title="bottle/broken_large/batch-0000123.PNG"' in live and ">…0000123<" in live
     assert ">…batch-0000123<" in live, "in the tile"
-    assert "Heatmap of part A.12345 at" in live
+    assert "Heatmap of part …tch-0000123 at" in live
     assert ">bottle/broken_large/batch-0000123.PNG<" in history and ">…large/batch-0000123<" in history
 
 
@@ -220,6 +220,29 @@ def test_live_picture_is_the_one_the_page_speaks_of(client: FlaskClient, desk: F
     desk.picture = LivePicture(b"\xff\xd8six", verdict(6))
 
     assert client.get(source[1]).data == b"\xff\xd8five"
+
+
+@pytest.mark.parametrize(
+    ("newest", "pictured", "tile"),
+    [
+        (verdict(6, Result.FAIL), verdict(6, Result.FAIL), "#6"),
+        (verdict(6, Result.FAIL), verdict(5), "#5"),
+        (verdict(6, Result.ERROR), verdict(5), "#6"),
+        (verdict(6, Result.FAIL), verdict(7), "#7"),
+    ],
+    ids=["both there", "picture to come", "no picture to come", "the disk refused"],
+)
+def test_the_live_view_shows_a_verdict_beside_its_own_picture(
+    client: FlaskClient, desk: FakeDesk, newest: Verdict, pictured: Verdict, tile: str
+) -> None:
+    """A verdict is journaled a moment before its picture is there; nobody sees a PASS beside a defect."""
+    desk.rows |= {(41, 5): Row(verdict(5)), (41, 6): Row(newest)}
+    desk.picture = LivePicture(b"\xff\xd8", pictured)
+
+    page = client.get("/").text
+
+    shown = re.findall(r'class="(?:end|dim end)"><span>(#\d+)</span>', page)
+    assert shown[:2] == [tile, tile], "in the tile, and first of the last parts"
 
 
 def test_history_filters_by_what_the_form_asks(client: FlaskClient, desk: FakeDesk) -> None:

@@ -91,7 +91,7 @@ def test_a_part_under_the_keyboard_s_focus_does_not_move_away(
     browser.open(address + "/")
     browser.ask("document.querySelector('.strip a').focus()")
 
-    desk.rows[41, 11] = Row(verdict(11))
+    desk.rows[41, 11], desk.picture = Row(verdict(11)), LivePicture(jpeg(60), verdict(11))
     browser.wait_for("document.querySelector('.tile').innerText.includes('#11')")
 
     assert browser.ask("document.activeElement.innerText.includes('#10')")

@@ -12,9 +12,9 @@ from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError
 from linewatch.web.access import Gate
 from linewatch.web.charts import defect_rate, hour_chart, parts_of, score_chart
-from linewatch.web.desk import Desk, Hour, Query, Row
+from linewatch.web.desk import Desk, Hour, LivePicture, Query, Row
 from linewatch.web.query import read_query, read_review
-from linewatch.web.show import clock_hour, midnight_ms
+from linewatch.web.show import clock_hour, is_scored, midnight_ms
 from linewatch.web.store import PictureStore, Shared
 from linewatch.web.texts import Language
 from linewatch.web.uploads import Uploads
@@ -215,9 +215,9 @@ class Pages:
 
     def _render_live(self) -> str:
         """Render for everybody: nothing here may depend on who asks."""
-        rows = self._desk.verdicts(Query(limit=TREND_PARTS))
-        verdicts = [row.verdict for row in rows]
         picture = self._desk.live_picture()
+        rows = self._desk.verdicts(Query(limit=TREND_PARTS))
+        verdicts = _up_to([row.verdict for row in rows], picture)
         if picture is not None:
             self._live_pictures.keep(picture.etag, picture.jpeg)
         hours = self._desk.hours(midnight_ms())
@@ -264,6 +264,20 @@ class Pages:
         done = read_query({"before": request.args.get("done", "")}, self._texts, limit=1).before
         row = self._desk.verdict(*done) if done else None
         return row if row and row.review else None
+
+
+def _up_to(newest_first: list[Verdict], picture: LivePicture | None) -> list[Verdict]:
+    """Return the verdicts that go with a picture: one is journaled a moment before its picture is there.
+
+    What has no picture to wait for is shown at once, and so is what the disk did not take.
+    """
+    if picture is None:
+        return newest_first
+    shown = (picture.verdict.boot, picture.verdict.seq)
+    older = [verdict for verdict in newest_first if (verdict.boot, verdict.seq) < shown]
+    newest = newest_first[0] if newest_first else picture.verdict
+    pictureless = (newest.boot, newest.seq) > shown and not is_scored(newest)
+    return newest_first if pictureless else [picture.verdict, *older]
 
 
 def _chosen(words: Mapping[str, str], *more: str) -> dict[str, Any]:
