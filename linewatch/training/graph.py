@@ -33,9 +33,12 @@ class Residual(keras.layers.Layer):  # type: ignore[misc]
         super().__init__()
         self.mean, self.spread, self.autoencoder = mean, spread, autoencoder
 
-    def call(self, features: Any) -> Any:
-        """Return the residual, of the features' shape."""
-        x = (features - self.mean) / self.spread
+    def standardised(self, features: Any) -> Any:
+        """Return features as `call` takes them."""
+        return (features - self.mean) / self.spread
+
+    def call(self, x: Any) -> Any:
+        """Return the residual, of the same shape."""
         return x if self.autoencoder is None else self.autoencoder(x, training=False) - x
 
 
@@ -81,21 +84,21 @@ def build_scorer(front: keras.Model, residual: Residual, statistics: Statistics)
     And, of features, the embedding (1, channels); the mean of pixels says nothing of a product.
     """
     inlet = keras.Input(front.input_shape[1:], batch_size=1, dtype="uint8")
-    features = front(ops.cast(inlet, "float32"))
-    difference = residual(features)
+    usual = residual.standardised(front(ops.cast(inlet, "float32")))
+    difference = residual(usual)
     embedding = []
     if difference.shape[1] != statistics.part.shape[0]:
         difference = _Fold()(difference)
     else:
-        embedding = [(ops.mean(features, axis=(1, 2)) - residual.mean) / residual.spread]
+        embedding = [ops.mean(usual, axis=(1, 2))]
     anomaly_map = Distance(statistics)(difference)
     return keras.Model(inlet, [ops.max(anomaly_map, axis=(1, 2)), anomaly_map, *embedding])
 
 
 def embeddings_of(features: Features, residual: Residual) -> NDArray[np.float32]:
     """Return what the network will give as embeddings of pictures, (n, channels)."""
-    mean: NDArray[np.float32] = (features.mean(axis=(1, 2)) - residual.mean) / residual.spread
-    return mean
+    found: NDArray[np.float32] = residual.standardised(features.mean(axis=(1, 2)))
+    return found
 
 
 class _Fold(keras.layers.Layer):  # type: ignore[misc]

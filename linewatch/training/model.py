@@ -133,7 +133,7 @@ def _learn_head(
 
 def _left_over(residual: Residual, features: Features) -> Features:
     """Return the residuals of features, on the grid of the statistics."""
-    usual: Features = (features - residual.mean) / residual.spread
+    usual: Features = residual.standardised(features)
     if residual.autoencoder is None:
         return usual
     residuals = rebuild(residual.autoencoder, usual) - usual
