@@ -3,7 +3,6 @@
 import gzip
 import io
 import os
-import re
 import shutil
 import tarfile
 import tempfile
@@ -16,13 +15,12 @@ from typing import BinaryIO
 from linewatch.bundle import GRAPH, MANIFEST, WEIGHTS, Bundle, read_bundle
 from linewatch.disk import storing
 from linewatch.errors import RecipeError, UsageError
-from linewatch.names import NAME
+from linewatch.names import NAME, VERSION
 
 SUFFIXES = (".tar.gz", ".tgz")
 BYTES_MAX = 200_000_000  # Of all files of a version; one has 25 MB.
 FILES_MAX = 1_000
 _HEADERS_BYTES_MAX = 10_000_000  # What the archive adds to them.
-_VERSION = re.compile(r"[0-9a-f]{8}")
 
 
 def pack(bundle: Bundle, file: Path) -> None:
@@ -95,7 +93,7 @@ def _allowed(member: tarfile.TarInfo, name: PurePosixPath) -> bool:
     plain = member.isreg() and not member.issparse() and "\0" not in member.name
     if not plain or name.is_absolute() or ".." in name.parts or len(name.parts) < 3:
         return False
-    return bool(NAME.fullmatch(name.parts[0]) and _VERSION.fullmatch(name.parts[1]))
+    return bool(NAME.fullmatch(name.parts[0]) and VERSION.fullmatch(name.parts[1]))
 
 
 def _proven(file: Path, place: Path, names: set[PurePosixPath]) -> Bundle:

@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import os
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from linewatch.disk import copy, move_in, storing
+from linewatch.disk import copy, move_in, storing, write_text
 from linewatch.domain import Result
 from linewatch.errors import RecipeError
 from linewatch.likeness import Likeness
+from linewatch.names import VERSION
 from linewatch.registration import Registration
 
 FORMAT = 1
@@ -23,7 +22,6 @@ TRIAL = "trial"
 MANIFEST = "manifest.json"
 GRAPH = "scorer.xml"
 WEIGHTS = "scorer.bin"
-_VERSION = re.compile(r"^[0-9a-f]{8}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +213,7 @@ def same_scores(models: Path, bundle: Bundle) -> frozenset[str]:
 
 def versions(models: Path, product: str) -> list[str]:
     """Return the versions on disk, oldest first; empty if the product was never trained."""
-    found = [path for path in (models / product).glob("*/" + MANIFEST) if _VERSION.match(path.parent.name)]
+    found = [path for path in (models / product).glob("*/" + MANIFEST) if VERSION.fullmatch(path.parent.name)]
     return [path.parent.name for path in sorted(found, key=_created)]
 
 
@@ -229,7 +227,7 @@ def active_version(models: Path, product: str) -> str:
             f"product {product!r} has no active model in {str(models)!r}; "
             f"train one: linewatch train {product} --images DIR"
         ) from error
-    if not _VERSION.match(version):
+    if not VERSION.fullmatch(version):
         raise RecipeError(
             f"{str(pointer)!r} names no version but {version[:20]!r}; "
             f"activate one: linewatch models activate {product} VERSION"
@@ -273,16 +271,11 @@ def _pointed_at(pointer: Path) -> str:
         version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-    return version if _VERSION.match(version) else ""
+    return version if VERSION.fullmatch(version) else ""
 
 
 def _point(pointer: Path, version: str) -> None:
-    """Write a pointer file whole or not at all."""
-    fresh = pointer.with_name(f".{pointer.name}.{os.getpid()}")
-    with storing(pointer):
-        fresh.write_text(version + "\n", encoding="utf-8")
-        fresh.chmod(0o644)  # The line may run as somebody else than whoever activates.
-        fresh.replace(pointer)
+    write_text(pointer, version + "\n", 0o644)  # The line may run as somebody else than whoever activates.
 
 
 def _read_manifest(folder: Path, product: str, version: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Prepare a product beside the running one, test it, and swap it in between two frames."""
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from linewatch.bundle import Bundle, read_bundle
 from linewatch.domain import State
 from linewatch.drift import Drift, Rejects
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import RecipeError, SelfTestFailed, StorageFull, TookTooLong
+from linewatch.errors import RecipeError, SelfTestFailed, StorageFull
 from linewatch.golden import self_test, view_test
 from linewatch.health import Gate
 from linewatch.inspector import Inspector, Prepared
@@ -94,10 +93,10 @@ class Changeover:
             self._take_up(product, "linewatch", "start")
             self._station.intend(State.READY)
 
-    def change(self, product: str, who: str, within_s: float = math.inf) -> None:
+    def change(self, product: str, who: str, claim: Callable[[], None] = lambda: None) -> None:
         """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
 
-        TookTooLong, if it was not ready within `within_s`: nobody waits for it any more.
+        `claim` is called when it is ready; it raises TookTooLong if nobody waits for it any more.
 
         From the first line to the last no part is judged: a failed changeover must never go on
         silently with the product before it.
@@ -105,7 +104,7 @@ class Changeover:
         with self._busy:
             started = time.monotonic()
             self._station.intend(State.CHANGEOVER, f"changing to product {product}")
-            self._take_up(product, who, "changeover", brief=True, within_s=within_s)
+            self._take_up(product, who, "changeover", brief=True, claim=claim)
             took_s = time.monotonic() - started
             self._metrics.changeover.set(took_s)
             self._station.intend(State.READY)
@@ -151,7 +150,13 @@ class Changeover:
             self._busy.release()
 
     def _take_up(
-        self, product: str, who: str, why: str, *, brief: bool = False, within_s: float = math.inf
+        self,
+        product: str,
+        who: str,
+        why: str,
+        *,
+        brief: bool = False,
+        claim: Callable[[], None] = lambda: None,
     ) -> None:
         started = time.monotonic()
         before = self._station.snapshot()
@@ -167,8 +172,7 @@ class Changeover:
                 brief=brief,
                 strangers=self._strangers,
             )
-            if time.monotonic() - started > within_s:
-                raise TookTooLong(product, within_s)
+            claim()
         except RecipeError as trouble:
             self._refuse(product, str(trouble), who, why)
             raise

@@ -51,10 +51,10 @@ class Answer:
 class Changing(Protocol):
     """What brings products into use; the changeover."""
 
-    def change(self, product: str, who: str, within_s: float) -> None:
+    def change(self, product: str, who: str, claim: Callable[[], None]) -> None:
         """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
 
-        Raises TookTooLong if it was not ready `within_s`.
+        `claim` is called once, before it comes into use, and raises TookTooLong when nobody waits any more.
         """
 
     def test(self, who: str) -> None:
@@ -70,21 +70,6 @@ class Errand:
 
     command: Command
     done: Callable[[Answer], None]
-
-
-class _Once:
-    """Passes on the first answer only."""
-
-    def __init__(self, done: Callable[[Answer], None]) -> None:
-        self._done = done
-        self._lock = Lock()
-        self._said = False
-
-    def __call__(self, answer: Answer) -> None:
-        with self._lock:
-            first, self._said = not self._said, True
-        if first:
-            self._done(answer)
 
 
 class Commands:
@@ -192,31 +177,33 @@ class Commands:
         self._errands.close()
 
     def _run(self, errand: Errand) -> None:
-        if errand.command.name == "product":  # Should it hang, the PLC hears of it before the watchdog does.
-            done = _Once(errand.done)
-            errand = Errand(errand.command, done)
-            wanted = errand.command.product or str(errand.command.index)
-            late = Answer(Code.TIMEOUT, str(TookTooLong(wanted, CHANGE_S)))
-            timer = Timer(CHANGE_S, done, [late])
-            timer.daemon = True
-            timer.start()
-            try:
-                self._finish(errand)
-            finally:
-                timer.cancel()
-        else:
-            self._finish(errand)
+        # Whoever takes it says how it ended: the product before it is used, or the clock that it was late.
+        word = Lock()
+        wanted = errand.command.product or str(errand.command.index)
+        late = TookTooLong(wanted, CHANGE_S)
 
-    def _finish(self, errand: Errand) -> None:
+        def claim() -> None:
+            if not word.acquire(blocking=False):
+                raise late
+
+        def give_up() -> None:  # Should it hang, the PLC hears of it before the watchdog does.
+            if word.acquire(blocking=False):
+                errand.done(Answer(Code.TIMEOUT, str(late)))
+
+        timer = Timer(CHANGE_S, give_up)
+        timer.daemon = True
+        if errand.command.name == "product":
+            timer.start()
         try:
-            answer = self._do(errand)
-        except TookTooLong as trouble:
-            answer = Answer(Code.TIMEOUT, str(trouble))
+            answer = self._do(errand, claim)
         except RecipeError as trouble:
             answer = Answer(Code.SELFTEST_FAILED, str(trouble))
-        errand.done(answer)
+        finally:
+            timer.cancel()
+        if answer.code is Code.DONE or word.acquire(blocking=False):
+            errand.done(answer)
 
-    def _do(self, errand: Errand) -> Answer:
+    def _do(self, errand: Errand, claim: Callable[[], None]) -> Answer:
         mode = self._station.snapshot().mode
         proves = errand.command.name in ("selftest", "reload", "reset")
         if proves and self._astray:  # The product before is not what somebody asked for last.
@@ -224,7 +211,7 @@ class Commands:
         match errand.command.name:
             case "product":
                 self._station.change_begins()
-                return self._change(errand.command)
+                return self._change(errand.command, claim)
             case "selftest":
                 self._changeover.test(errand.command.who)
             case "reload":
@@ -247,7 +234,7 @@ class Commands:
                 raise AssertionError(other)
         return Answer(Code.DONE)
 
-    def _change(self, command: Command) -> Answer:
+    def _change(self, command: Command, claim: Callable[[], None]) -> Answer:
         """Change to a product that has a recipe; else FAULT: somebody wants another one than would judge."""
         try:
             products = self._products()
@@ -260,7 +247,7 @@ class Commands:
             wanted = command.product or command.index
             return self._unknown(f"product {wanted!r} has no recipe; known are {known or 'none'}")
         self._astray = ""
-        self._changeover.change(product, command.who, CHANGE_S)
+        self._changeover.change(product, command.who, claim)
         return Answer(Code.DONE)
 
     def _unknown(self, why: str) -> Answer:

@@ -19,6 +19,17 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageFull(path, f"{error.strerror}; check permissions and room") from error
 
 
+def write_text(path: Path, text: str, mode: int | None = None) -> None:
+    """Write a file whole or not at all; `mode` overrules the umask. Raises StorageFull."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(text, encoding="utf-8")
+        if mode is not None:
+            fresh.chmod(mode)
+        fresh.replace(path)
+
+
 def try_writing(folder: Path) -> None:
     """Make a folder that will be written to, and see whether it lets us. Raises StorageFull."""
     with storing(folder):

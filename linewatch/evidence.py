@@ -201,12 +201,11 @@ class Evidence:
             ]
         until = time.monotonic() + COUNT_S
         while self._uncounted and time.monotonic() < until:
-            shelf = self._uncounted[-1]
+            shelf = self._uncounted.pop()  # First: one that the disk refuses must not hold up the sweeps.
             self._remove_halves(shelf)
             total = sum(map(_size, self._pictures(shelf)))
             with self._lock:
                 self._shelves[shelf] = total
-            self._uncounted.pop()
         return bool(self._uncounted)
 
     def _remove_halves(self, shelf: Shelf) -> None:

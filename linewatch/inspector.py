@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from linewatch.domain import Frame, Image, Inspection, Reason, Result, Scored, State
+from linewatch.domain import Frame, Image, Inspection, Reason, Result, Scored
 from linewatch.drift import Drift, Edge
 from linewatch.errors import ImageError, NotRegistered
 from linewatch.health import Gate
@@ -83,25 +83,19 @@ class Inspector:
         view, reason = None, Reason.NONE
         if frame.image is None:
             reason = frame.fault
-        elif prepared is None or not self._judged_since(frame):
+        elif prepared is None or not self._station.snapshot().judges(frame.captured_ns):
             reason = Reason.NOT_READY
         elif self._age_ms(frame) > self._frame_age_ms_max:
             reason = Reason.STALE
         elif (reason := self._health(prepared, frame.image)) is Reason.NONE:
             try:
                 view = prepared.scorer.look(frame.image, prepared.recipe)
-                self._station.restored("recipe")
             except NotRegistered:
                 reason = Reason.NOT_REGISTERED
             except ImageError as trouble:  # Its roi or mask does not fit this picture.
                 reason = Reason.BAD_PICTURE
                 self._station.impaired("recipe", str(trouble))
         yield Examined(frame, prepared, view, reason)
-
-    def _judged_since(self, frame: Frame) -> bool:
-        """Whether parts were judged when this one was exposed, as they are now: by this very product."""
-        station = self._station.snapshot()
-        return station.mode is State.READY and frame.captured_ns >= 1e9 * station.judging_since_s
 
     def inspect(self, examined: Examined) -> Iterator[Inspection]:
         """Yield exactly one inspection for one exposure."""
@@ -118,6 +112,7 @@ class Inspector:
                 try:
                     scored = prepared.scorer.measure(view, prepared.recipe)
                     result, reason = judge(scored.raw, prepared.recipe, scored.looks_like)
+                    self._station.restored("recipe")
                 except ImageError as trouble:  # Its mask hides all of this part.
                     reason = Reason.BAD_PICTURE
                     self._station.impaired("recipe", str(trouble))

@@ -1,5 +1,6 @@
-"""What products and stations may be called: their names become folders, files, topics and labels."""
+"""What products, stations and versions may be called: names become folders, files, topics and labels."""
 
 import re
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+VERSION = re.compile(r"[0-9a-f]{8}")

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -89,7 +90,7 @@ class Reader:
     def _take(self, wait_s: float) -> Frame | None:
         answer = self._answers.get(timeout=wait_s)
         if isinstance(answer, CameraLost):
-            self._lost(answer)  # Before it is let go of, which may take its time.
+            self._lost(answer)
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -112,16 +113,13 @@ class Reader:
                 self._reading_since = None
 
     def _run(self) -> None:
-        try:
-            with self._source as source:
+        with ExitStack() as held:
+            try:
+                source = held.enter_context(self._source)
                 self._opened.set()
-                try:
-                    while self._asked.get():
-                        self._answers.put(self._read(source))
-                except BaseException as error:
-                    self._answers.put(error)  # Nobody waits for it to be let go of.
-                    raise
-        except BaseException as error:  # noqa: BLE001 - raised where the frame is waited for
-            self._answers.put(error)
-        finally:
-            self._opened.set()
+                while self._asked.get():
+                    self._answers.put(self._read(source))
+            except BaseException as error:  # noqa: BLE001 - raised where the frame is waited for,
+                self._answers.put(error)  # and before the source is let go of, which may take its time.
+            finally:
+                self._opened.set()

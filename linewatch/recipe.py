@@ -1,7 +1,6 @@
 """How one product is inspected: numbers that an engineer may change without touching the model."""
 
 import difflib
-import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from linewatch.bundle import ACTIVE, Bundle, read_bundle
-from linewatch.disk import storing
+from linewatch.disk import write_text
 from linewatch.domain import Box, Reason, Result
 from linewatch.errors import RecipeError
+from linewatch.names import VERSION
 
 INDEX_MAX = 999
 
@@ -147,7 +147,7 @@ def write_recipe(recipes: Path, product: str) -> Path:
     """
     path = recipes / f"{product}.toml"
     if not path.exists():
-        _write(path, _TEMPLATE.format(product=product, index=index_for(recipes, product)))
+        write_text(path, _TEMPLATE.format(product=product, index=index_for(recipes, product)))
     return path
 
 
@@ -161,7 +161,7 @@ def follow_model(recipes: Path, product: str) -> list[str]:
     pins = [line for line in lines if re.match(r"\s*((unsure_)?threshold\s*=|model\s*=(?!\s*.active))", line)]
     if pins:
         lines = [f"# {line}  # Until calibrated." if line in pins else line for line in lines]
-        _write(path, "\n".join(lines) + "\n")
+        write_text(path, "\n".join(lines) + "\n")
         _read_toml(path, product)
     return pins
 
@@ -184,7 +184,7 @@ class _RecipeFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     index: Annotated[int, Field(ge=1, le=INDEX_MAX)]
-    model: Annotated[str, Field(pattern=r"^(active|[0-9a-f]{8})$")] = "active"
+    model: Annotated[str, Field(pattern=f"^({ACTIVE}|{VERSION.pattern})$")] = "active"
     roi: Annotated[list[int], Field(min_length=4, max_length=4)] | None = None
     mask: str | None = None
     threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -239,11 +239,3 @@ def _sentence(error: ValidationError, path: Path) -> str:
         return f"recipe {str(path)!r}: {key} is missing; give the PLC's product number, 1 to {INDEX_MAX}"
     what = first["msg"].removeprefix("Value error, ").replace("String should match pattern", "must match")
     return f"recipe {str(path)!r}: {key}: {what[0].lower()}{what[1:]}"
-
-
-def _write(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)

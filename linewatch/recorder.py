@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from linewatch.domain import NO_BOX, Image, Inspection, Reason, Result, State, Verdict
+from linewatch.domain import NO_BOX, Image, Inspection, Reason, Result, Verdict
 from linewatch.errors import StorageFull
 from linewatch.metrics import Metrics
 from linewatch.scoring import heatmap
@@ -155,7 +155,7 @@ class Recorder:
         latency_ns = self._latency_ns(inspection)
         late = latency_ns > self._deadline_ns
         told = replace(verdict, late=late, latency_ms=latency_ns // 1_000_000)
-        if verdict.result is Result.PASS and not self._asked_for(verdict):
+        if verdict.result is Result.PASS and not self._asked_for(verdict, inspection):
             error = replace(told, result=Result.ERROR, reason=Reason.NOT_READY)
         elif late and verdict.result is not Result.ERROR:
             error = replace(told, result=Result.ERROR, reason=Reason.LATE)
@@ -164,11 +164,11 @@ class Recorder:
         # The picture of an ERROR is always kept, also of what was to be a PASS until now.
         return error if error.image else self._with_paths(error, inspection)
 
-    def _asked_for(self, verdict: Verdict) -> bool:
-        """Whether the station still judges, and still with this verdict's product and model."""
+    def _asked_for(self, verdict: Verdict, inspection: Inspection) -> bool:
+        """Whether the station has judged since the exposure, and with this verdict's product and model."""
         station = self._station.snapshot()
         judged_by = (verdict.product, verdict.model)
-        return station.mode is State.READY and (station.product, station.model) == judged_by
+        return station.judges(inspection.frame.captured_ns) and (station.product, station.model) == judged_by
 
     def _latency_ns(self, inspection: Inspection) -> int:
         return self._clock_ns() - inspection.frame.captured_ns

@@ -43,6 +43,10 @@ class Snapshot:
     started_s: float = 0.0  # Monotonic.
     births: int = 0  # How often somebody asked to hear everything again.
 
+    def judges(self, captured_ns: int) -> bool:
+        """Whether a part that was exposed then (monotonic) may earn a PASS now: what judges, judged then."""
+        return self.mode is State.READY and captured_ns >= 1e9 * self.judging_since_s
+
     @property
     def state(self) -> State:
         """The state that PLC, page and metrics see."""

@@ -11,6 +11,7 @@ from linewatch.engine import Engine
 from linewatch.errors import LinewatchError, NotRegistered, RecipeError
 from linewatch.likeness import Stranger
 from linewatch.pictures import read_image
+from linewatch.recipe import names
 from linewatch.registration import Registration
 from linewatch.resident import Key, graph_key
 from linewatch.scoring import standard_crop
@@ -40,8 +41,7 @@ class Strangers:
 
         A version is "" where the file that names it is damaged.
         """
-        names = sorted(path.stem for path in self._recipes.glob("*.toml"))
-        others = (name for name in names if name != product and (self._models / name / ACTIVE).exists())
+        others = (name for name in names(self._recipes) if name != product and self._is_there(name))
         return tuple((name, self._active(name)) for name in islice(others, PRODUCTS_MAX))
 
     def of(self, bundle: Bundle, engine: Engine) -> tuple[Stranger, ...]:
@@ -66,8 +66,14 @@ class Strangers:
     def _active(self, product: str) -> str:
         try:
             return active_version(self._models, product)
-        except (RecipeError, ValueError):
+        except RecipeError:
             return ""
+
+    def _is_there(self, product: str) -> bool:
+        try:
+            return (self._models / product / ACTIVE).exists()
+        except OSError:  # Nobody lets us look: said when its samples are wanted.
+            return True
 
     def _meet(self, product: str, version: str, bundle: Bundle, engine: Engine) -> Stranger:
         """Look at another product's samples as if they were on the belt now."""

@@ -1,5 +1,6 @@
 """The real broker for tests: started, stopped, hung and started again at will; and an ear to listen."""
 
+import os
 import shutil
 import signal
 import socket
@@ -67,6 +68,7 @@ class Mosquitto:
         """Stop it from doing anything; the network still accepts bytes for it."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # Until it does hang.
 
     def go_on(self) -> None:
         """End `hang`."""

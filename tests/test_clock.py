@@ -76,29 +76,28 @@ def test_the_line_does_not_mind_its_clock_being_set(tmp_path: Path, mosquitto: M
     }
     with (
         Ear(mosquitto.port) as ear,
-        Daemon(tmp_path, mosquitto.port, {"evidence.pass_every": 1}, environment=environment) as daemon,
+        # At a pace at which even a broker that is held up for a second is not given up.
+        Daemon(
+            tmp_path, mosquitto.port, {"evidence.pass_every": 1, "source.fps": 8}, environment=environment
+        ) as daemon,
     ):
         for setting in ("-1h", "+400d", "+0"):
             seen = len(ear.on("t/history"))
-            ear.wait(lambda ear, seen=seen: len(ear.on("t/history")) > seen + 40)  # type: ignore[misc]  # bound now
+            ear.wait(lambda ear, seen=seen: len(ear.on("t/history")) > seen + 12)  # type: ignore[misc]  # bound now
             (tmp_path / "new").write_text(setting)
             (tmp_path / "new").replace(hands)  # At once: half a file is another time.
         seen = len(ear.on("t/history"))
-        ear.wait(lambda ear: len(ear.on("t/history")) > seen + 40)
+        ear.wait(lambda ear: len(ear.on("t/history")) > seen + 12)
         assert daemon.stop() == 0
         rows = daemon.rows()
 
     live = verdicts(ear.on("t/verdict"))
     captured = [row["captured_ms"] for row in rows]
     assert max(captured) - min(captured) > 400 * DAY_S * 1000  # It was set.
-    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
+    assert [v["seq"] for v in live] == [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
     assert {v["reason"] for v in live} <= {0, 10, 31}  # None is old or late; a busy machine may drop some.
     assert {"PASS", "FAIL"} <= {v["result"] for v in live}
     assert not any(v["late"] for v in live)
     assert max(v["latency_ms"] for v in live) < 5000
     assert all((daemon.evidence / v["image"]).exists() for v in live if v["image"])
-    history = verdicts(ear.on("t/history"))
-    assert [v["seq"] for v in history] == [row["seq"] for row in rows]
-    heard = [v["seq"] for v in live]  # A broker that a busy machine holds up is sent nothing that waits.
-    assert heard == sorted(set(heard))
-    assert live == [v | {"history": 0} for v in history if v["seq"] in set(heard)]
+    assert verdicts(ear.on("t/history")) == [v | {"history": 1} for v in live]

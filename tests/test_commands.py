@@ -27,9 +27,14 @@ class FakeChangeover:
         self.trouble: RecipeError | None = None
         self.meanwhile: Callable[[], object] = lambda: None
 
-    def change(self, product: str, who: str, within_s: float) -> None:
-        """Change at once."""
+    def change(self, product: str, who: str, claim: Callable[[], None]) -> None:
+        """Change at once, after what happens meanwhile."""
         self.meanwhile()
+        try:
+            if self.trouble is None:
+                claim()
+        except TookTooLong as late:
+            self.trouble = late
         self._end(f"change {product}")
 
     def test(self, who: str) -> None:
@@ -152,33 +157,42 @@ def test_nothing_but_a_known_product_leads_back_from_an_unknown_one(name: str) -
     assert rig.changeover.done == ["change bottle"]
 
 
-def test_a_product_that_is_not_ready_in_time_is_told() -> None:
-    """7; whoever waits hears it once, though the product may be ready later."""
-    rig = Rig()
-    rig.changeover.trouble = TookTooLong("bottle", 20)
-
-    code, reason = rig.ask("product", rid=1, product="bottle")
-
-    assert (code, rig.mode) == (Code.TIMEOUT, State.FAULT)
-    assert "not ready within 20 s" in str(reason)
-
-
-def test_a_hanging_changeover_is_told_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """7 comes while the product is still being prepared, and nothing is said a second time."""
+def test_a_product_that_is_not_ready_in_time_is_told_and_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """7 comes while it is still being prepared, once; whoever was told so finds the station in FAULT."""
     monkeypatch.setattr("linewatch.commands.CHANGE_S", 0.01)
     rig = Rig()
     told = threading.Event()
-    answers: list[Code] = []
+    answers: list[Answer] = []
 
     def hear(answer: Answer) -> None:
-        answers.append(answer.code)
+        answers.append(answer)
         told.set()
 
     rig.changeover.meanwhile = lambda: told.wait(30)
     rig.commands.request(Command("product", 1, product="bottle"), hear)
     rig.serve()
 
-    assert answers == [Code.TIMEOUT]
+    assert [answer.code for answer in answers] == [Code.TIMEOUT]
+    assert "product 'bottle' was not ready within 0.01 s" in answers[0].reason
+    assert rig.mode is State.FAULT
+
+
+def test_a_product_that_was_ready_in_time_is_told_so_however_slow_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once it has the word the clock cannot take it: no 7 for a station that judges."""
+    monkeypatch.setattr("linewatch.commands.CHANGE_S", 0.05)
+    rig = Rig()
+    real = rig.station.intend
+
+    def slow(mode: State, reason: str = "") -> None:
+        threading.Event().wait(0.2)  # The clock strikes between claim and answer.
+        real(mode, reason)
+
+    rig.station.intend = slow  # type: ignore[method-assign]  # to be slow
+
+    assert rig.ask("product", rid=1, product="bottle")[0] == Code.DONE
+    assert rig.mode is State.READY
 
 
 def test_without_any_recipe_the_reply_says_so() -> None:

@@ -91,8 +91,8 @@ def opened(read_timeout_s: float = 2.0, **settings: object) -> GigeCamera:
 
 
 def whole(source: GigeCamera) -> Frame:
-    """Read until a frame is whole: a busy machine drops packets, also its own."""
-    for _ in range(20):
+    """Read until a frame is whole: a busy machine drops packets, also its own, but few."""
+    for _ in range(3):
         frame = source.read()
         assert frame is not None
         assert 0 <= time.monotonic_ns() - frame.captured_ns < 5e9
@@ -104,8 +104,10 @@ def whole(source: GigeCamera) -> Frame:
 def test_frames_flow_and_each_is_new(camera: Camera) -> None:
     """Whole colour pictures, in order, each stamped when it was exposed."""
     with opened() as source:
-        frames = [whole(source) for _ in range(20)]
+        read = [source.read() for _ in range(22)]
 
+    frames = [frame for frame in read if frame is not None and frame.image is not None]
+    assert len(frames) >= 20
     times = [frame.captured_ns for frame in frames]
     assert times == sorted(set(times))
     for frame in frames:

@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -145,6 +146,20 @@ def test_a_part_exposed_before_its_product_was_ready_is_not_judged() -> None:
 
     assert bench.verdict(before) == (Result.ERROR, Reason.NOT_READY)
     assert bench.verdict(bench.frame(age_ms=10)) == (Result.PASS, Reason.NONE)
+
+
+def test_a_mask_that_hides_every_part_is_told_once(tmp_path: Path) -> None:
+    """The next picture that can be cut out is no sign that its mask leaves something to look at."""
+    mask = np.zeros((32, 32), np.uint8)
+    mask[0, 0] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    bench = Bench(recipe=replace(RECIPE, mask=tmp_path / "mask.png"))
+
+    verdicts = [bench.verdict(bench.frame(seq=seq)) for seq in (1, 2, 3)]
+
+    assert verdicts == [(Result.ERROR, Reason.BAD_PICTURE)] * 3
+    events = [event["event"] for event in bench.station.events]
+    assert [event for event in events if event != "drift"] == ["recipe_impaired"]
 
 
 def test_a_reload_keeps_the_parts_that_are_on_their_way() -> None:

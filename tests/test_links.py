@@ -27,7 +27,7 @@ WAIT_S = 10.0
 class NoChangeover:
     """For stations that are not asked to change."""
 
-    def change(self, product: str, who: str, within_s: float) -> None:
+    def change(self, product: str, who: str, claim: Callable[[], None]) -> None:
         """Refuse."""
         raise AssertionError(product)
 

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 
@@ -110,6 +109,15 @@ class Rig:
     def connected(self) -> None:
         """Wait until the link is up."""
         self.station.wait_for_edge(lambda trouble: not trouble)
+
+    def all_acknowledged(self) -> None:
+        """Wait until the broker has answered to everything that was said at first."""
+        session = self.link._session
+        assert session is not None
+        deadline = time.monotonic() + 10
+        while session.inflight()[0]:
+            assert time.monotonic() < deadline, "no acknowledgement"
+            time.sleep(0.002)
 
     def end(self) -> None:
         """Stop the link and wait for it."""
@@ -227,11 +235,13 @@ def test_a_full_window_counts_as_gone(mosquitto: Mosquitto) -> None:
     """A burst cannot pile up messages in memory."""
     with running(mosquitto.port) as rig:
         rig.connected()
+        rig.all_acknowledged()
         mosquitto.hang()
         accepted = [rig.link.publish_verdict(replace(PASS, seq=seq)) for seq in range(1, 1000)]
         mosquitto.go_on()
 
-        assert 5 < sum(accepted) <= 11  # An acknowledgement of what was said at first may be on its way.
+        assert 5 < sum(accepted) <= 10
+        assert accepted == sorted(accepted, reverse=True)
 
 
 def test_commands_are_answered_where_asked(mosquitto: Mosquitto) -> None:
@@ -337,17 +347,26 @@ def test_an_absent_broker_is_told_once_and_a_stop_is_quick() -> None:
 
 def test_back_off_grows_and_is_not_reset_by_short_lives() -> None:
     """A broker that throws us out at once is not hammered."""
-    tries = []
+    tries = 0
+    waits: list[float] = []
     stop = threading.Event()
 
     def connect(_: Callable[[Incoming], None]) -> None:
-        tries.append(time.monotonic())
-        if len(tries) == 4:
+        nonlocal tries
+        tries += 1
+        if tries == 4:
             stop.set()
         raise BrokerLost("test", "thrown out")
 
+    class Impatient(LiveLink):
+        """Says how long it would wait, and does not."""
+
+        @staticmethod
+        def _wait(wait_s: float, stop: threading.Event, beat: Callable[[], None]) -> None:
+            waits.append(wait_s)
+
     station = Station()
-    link = LiveLink(
+    link = Impatient(
         TOPICS,
         connect,  # type: ignore[arg-type]  # It never returns.
         deadline_ms=200,
@@ -359,8 +378,8 @@ def test_back_off_grows_and_is_not_reset_by_short_lives() -> None:
     )
     link.run(stop)
 
-    waits = [after - before for before, after in pairwise(tries)]
-    assert [wait > least for wait, least in zip(waits, (0.015, 0.03, 0.06), strict=True)] == [True] * 3
+    assert waits[0] >= 0.015
+    assert waits[2] > 2 * waits[0]
 
 
 def test_publishing_costs_the_record_stage_next_to_nothing(mosquitto: Mosquitto) -> None:

@@ -19,7 +19,8 @@ class Desk:
         self.now_ns = 10**9
         self.journal, self.wire, self.pictures = FakeLedger(), FakeWire(), FakePictures()
         self.metrics = Metrics("test")
-        self.station = Station("test", 7, "demo", self.metrics)
+        self.ready_s = 0.0  # When it became READY.
+        self.station = Station("test", 7, "demo", self.metrics, clock_s=lambda: self.ready_s)
         self.station.camera_back(0)
         self.station.use("demo", 1, "7f3a91c2")
         self.station.intend(State.READY)
@@ -62,6 +63,22 @@ class Desk:
     def count(self, name: str, **labels: str) -> float:
         """Return a metric's value."""
         return self.metrics.registry.get_sample_value(f"linewatch_{name}", {"station": "test", **labels}) or 0
+
+
+def test_a_part_exposed_before_the_station_was_ready_again_does_not_pass() -> None:
+    """Also when the same product judges after as before: to another one and back takes little time."""
+    desk = Desk()
+    desk.station.intend(State.CHANGEOVER)
+    desk.ready_s = desk.now_ns / 1e9 - 0.05
+    desk.station.intend(State.READY)
+    desk.record(after_ms=100, seq=1)
+    desk.record(after_ms=20, seq=2)
+
+    assert [(told.result, told.reason) for told in desk.wire.sent] == [
+        (Result.ERROR, Reason.NOT_READY),
+        (Result.PASS, Reason.NONE),
+    ]
+    assert list(desk.journal.rows.values()) == desk.wire.sent
 
 
 def test_the_row_is_committed_before_the_wire_hears() -> None:

@@ -75,6 +75,26 @@ def test_what_is_no_product_of_this_line_is_no_stranger(place: Place) -> None:
     assert place.met() == {}
 
 
+def test_a_product_that_nobody_may_look_at_keeps_nobody_waiting(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another user's folder: it is named in the log, the others are known, and the line goes on."""
+    teach_lid(place.models)
+    teach_lid(place.models, "cup", 180)
+    for name in ("stat", "read_text"):
+        real = getattr(Path, name)
+
+        def refusing(path: Path, *rest: Any, real: Any = real, **how: Any) -> Any:
+            if "cup" in path.parts:
+                raise PermissionError(13, "Permission denied")
+            return real(path, *rest, **how)
+
+        monkeypatch.setattr(Path, name, refusing)
+
+    assert place.met() == {"lid": [14.0]}
+    assert "stranger_unknown product=demo other=cup" in caplog.text
+
+
 def test_a_sample_is_looked_at_once(place: Place) -> None:
     """The next changeover takes no longer than before; another version of the lid, or a cup, is news."""
     teach_lid(place.models)

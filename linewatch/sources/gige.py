@@ -77,6 +77,7 @@ class GigeCamera:
         self._settings = settings
         self._read_timeout_s = read_timeout_s
         self._lost = threading.Event()
+        self._answers = True  # Else a word of farewell would wait seconds for its reply.
         self._camera: Any = None
         self._stream: Any = None
         self._format = ""
@@ -86,6 +87,7 @@ class GigeCamera:
         """Open it and let it run. Raises CameraLost, CameraRefused, and ConfigError without Aravis."""
         library = aravis.load()
         self._lost.clear()
+        self._answers = True
         with self._translating("cannot be opened"):
             library.update_device_list()  # Else it may ask for frames on a network the camera is not in.
             self._camera = library.Camera.new(self.name)
@@ -110,7 +112,7 @@ class GigeCamera:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop it and let go; another program can have it at once."""
-        self._let_go(answers=not isinstance(error, CameraLost))
+        self._let_go(answers=self._answers)
 
     def read(self) -> Frame | None:
         """Return a frame; never None. Raises CameraLost and Waiting."""
@@ -118,11 +120,11 @@ class GigeCamera:
         wait_s = LOOK_S if triggered else self._read_timeout_s
         buffer = self._stream.timeout_pop_buffer(round(1e6 * wait_s))
         if self._lost.is_set():
-            raise CameraLost(self.name, "it does not answer any more")
+            raise self._gone("it does not answer any more")
         if buffer is None:
             if triggered:
                 raise Waiting
-            raise CameraLost(self.name, f"no frame for {wait_s:g} s")
+            raise self._gone(f"no frame for {wait_s:g} s")
         while not triggered and (newer := self._stream.try_pop_buffer()) is not None:
             self._stream.push_buffer(buffer)  # Nobody asked while it was new.
             buffer = newer
@@ -130,6 +132,10 @@ class GigeCamera:
             return self._frame(buffer)
         finally:
             self._stream.push_buffer(buffer)
+
+    def _gone(self, problem: str) -> CameraLost:
+        self._answers = False
+        return CameraLost(self.name, problem)
 
     def _frame(self, buffer: Any) -> Frame:
         now_ns, utc_ns = time.monotonic_ns(), time.time_ns()

@@ -69,13 +69,13 @@ class _Refusal(ErrorTask):
 class _Channel(HTTPChannel):
     """A connection whose request must arrive whole in time: dripping bytes buys no more of it."""
 
+    parser_class = _Parser
+    error_task_class = _Refusal
+
     def __init__(self, server: Any, *rest: Any, **more: Any) -> None:
         super().__init__(server, *rest, **more)
         same = [other for other in server.active_channels.values() if other.addr[0] == self.addr[0]]
         self.will_close = len(same) > CONNECTIONS_EACH
-
-    parser_class = _Parser
-    error_task_class = _Refusal
 
     def handle_read(self) -> None:
         since = self.last_activity if self.request is not None else None

@@ -1,15 +1,17 @@
 """Train and evaluate every product below a folder, with seeds and ablations, and print the table.
 
     python -m tests.benchmarks.products ../shared/data [PRODUCT ...] [--seeds 0 1 2]
-        [--ablations | --variants "pixel autoencoder" ...] [--json FILE]
+        [--ablations | --variants "pixel autoencoder" ...] [--simulated 24 60] [--json FILE]
 
-A product is a folder with train/good and test/good, test/DEFECT. Nothing is tuned per product.
+A product is a folder with train/good and test/good, test/DEFECT. Nothing is tuned per product. With
+`--simulated` the simulator's product is measured, too, learnt from so many good pictures.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -18,8 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
+from linewatch.sources.simulator import DEFECTS, render
 from linewatch.training.calibrate import CONFIDENCE, at_most, calibrate
 from linewatch.training.evaluate import evaluate
 from linewatch.training.model import Design
@@ -61,6 +65,18 @@ def products(root: Path, names: Sequence[str]) -> Iterator[Path]:
     for folder in sorted(root.iterdir()):
         if (folder / "train" / "good").is_dir() and (not names or folder.name in names):
             yield folder
+
+
+def rendered(root: Path, count: int) -> Path:
+    """Render the simulator's product as such a folder: `count` good pictures, 100 and 25 of each defect to test."""
+    folder = root / f"simulated{count}"
+    parts = [("train/good", 777, None, count), ("test/good", 888, None, 100)]
+    parts += [(f"test/{defect}", 999 + kind, defect, 25) for kind, defect in enumerate(DEFECTS)]
+    for place, seed, defect, pictures in parts:
+        (folder / place).mkdir(parents=True)
+        for number in range(pictures):
+            cv2.imwrite(str(folder / place / f"{number:04}.png"), render(seed, number, defect))
+    return folder
 
 
 def measure(folder: Path, variant: str, seed: int, work: Path) -> Row:
@@ -153,6 +169,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("products", nargs="*")
+    parser.add_argument("--simulated", type=int, nargs="+", default=[], metavar="GOOD")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--variants", choices=VARIANTS, nargs="+", default=[WHOLE])
     parser.add_argument(
@@ -161,12 +178,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every row here too")
     options = parser.parse_args()
     rows: list[Row] = []
+    simulated = Path(tempfile.mkdtemp(prefix="linewatch-bench-"))
+    folders = [
+        *products(options.data, options.products),
+        *(rendered(simulated, count) for count in options.simulated),
+    ]
     for variant in VARIANTS if options.ablations else options.variants:
         for seed in options.seeds if variant == WHOLE else options.seeds[:1]:
-            for folder in products(options.data, options.products):
+            for folder in folders:
                 with tempfile.TemporaryDirectory(prefix="linewatch-bench-") as work:
                     rows.append(measure(folder, variant, seed, Path(work)))
                 print(rows[-1], file=sys.stderr, flush=True)
+    shutil.rmtree(simulated)
     print(table(rows))
     memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"\n{os.cpu_count()} processors, {memory_gb:.1f} GB at most")
