@@ -68,9 +68,12 @@ def products(root: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def rendered(root: Path, count: int) -> Path:
-    """Render the simulator's product as such a folder: `count` good pictures, 100 and 25 of each defect to test."""
+    """Render the simulator's product as such a folder, with 100 good pictures and 25 of each defect to test."""
     folder = root / f"simulated{count}"
-    parts = [("train/good", 777, None, count), ("test/good", 888, None, 100)]
+    parts: list[tuple[str, int, str | None, int]] = [
+        ("train/good", 777, None, count),
+        ("test/good", 888, None, 100),
+    ]
     parts += [(f"test/{defect}", 999 + kind, defect, 25) for kind, defect in enumerate(DEFECTS)]
     for place, seed, defect, pictures in parts:
         (folder / place).mkdir(parents=True)
