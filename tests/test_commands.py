@@ -1,12 +1,11 @@
 import json
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from linewatch.capture import Trigger
-from linewatch.commands import REPLIES_MAX, REPLIES_S, Answer, Code, Commands
+from linewatch.commands import CHANGE_S, REPLIES_MAX, REPLIES_S, Answer, Code, Commands
 from linewatch.domain import State
 from linewatch.errors import RecipeError, SelfTestFailed, TookTooLong
 from linewatch.lane import Lane
@@ -157,39 +156,70 @@ def test_nothing_but_a_known_product_leads_back_from_an_unknown_one(name: str) -
     assert rig.changeover.done == ["change bottle"]
 
 
-def test_a_product_that_is_not_ready_in_time_is_told_and_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+class Clock:
+    """Stands for the timer; strikes when the test says so."""
+
+    daemon = False
+
+    def __call__(self, wait_s: float, strike: Callable[[], None]) -> "Clock":
+        """Set it."""
+        self.wait_s, self.strike = wait_s, strike
+        return self
+
+    def start(self) -> None:
+        """Run."""
+
+    def cancel(self) -> None:
+        """Strike no more."""
+        self.strike = lambda: None
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let the test decide when whoever asked for a product has waited long enough."""
+    clock = Clock()
+    monkeypatch.setattr("linewatch.commands.Timer", clock)
+    return clock
+
+
+def test_a_product_that_is_not_ready_in_time_is_told_and_never_used(clock: Clock) -> None:
     """7 comes while it is still being prepared, once; whoever was told so finds the station in FAULT."""
-    monkeypatch.setattr("linewatch.commands.CHANGE_S", 0.01)
     rig = Rig()
-    told = threading.Event()
-    answers: list[Answer] = []
+    told: list[object] = []
 
-    def hear(answer: Answer) -> None:
-        answers.append(answer)
-        told.set()
+    def strike() -> None:
+        clock.strike()
+        told.extend(reply["code"] for reply in rig.replies)
 
-    rig.changeover.meanwhile = lambda: told.wait(30)
-    rig.commands.request(Command("product", 1, product="bottle"), hear)
-    rig.serve()
+    rig.changeover.meanwhile = strike
 
-    assert [answer.code for answer in answers] == [Code.TIMEOUT]
-    assert "product 'bottle' was not ready within 0.01 s" in answers[0].reason
+    code, reason = rig.ask("product", rid=1, product="bottle")
+
+    assert (code, told, rig.mode) == (Code.TIMEOUT, [Code.TIMEOUT], State.FAULT)
+    assert reason == str(TookTooLong("bottle", CHANGE_S))
+    assert clock.wait_s == CHANGE_S
+
+
+def test_a_product_that_fails_after_its_time_is_answered_once(clock: Clock) -> None:
+    """Whoever was told 7 hears nothing else of it."""
+    rig = Rig()
+    rig.changeover.meanwhile = lambda: clock.strike()  # noqa: PLW0108 - it is set later
+    rig.changeover.trouble = SelfTestFailed("golden sample scores 9 instead of 1; train again")
+
+    assert rig.ask("product", rid=1, product="bottle")[0] == Code.TIMEOUT
     assert rig.mode is State.FAULT
 
 
-def test_a_product_that_was_ready_in_time_is_told_so_however_slow_the_clock(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Once it has the word the clock cannot take it: no 7 for a station that judges."""
-    monkeypatch.setattr("linewatch.commands.CHANGE_S", 0.05)
+def test_the_clock_has_no_word_once_a_product_was_ready_in_time(clock: Clock) -> None:
+    """No 7 for a station that judges."""
     rig = Rig()
     real = rig.station.intend
 
-    def slow(mode: State, reason: str = "") -> None:
-        threading.Event().wait(0.2)  # The clock strikes between claim and answer.
+    def intend(mode: State, reason: str = "") -> None:
+        clock.strike()  # Between coming into use and the answer.
         real(mode, reason)
 
-    rig.station.intend = slow  # type: ignore[method-assign]  # to be slow
+    rig.station.intend = intend  # type: ignore[method-assign]  # to be struck in between
 
     assert rig.ask("product", rid=1, product="bottle")[0] == Code.DONE
     assert rig.mode is State.READY

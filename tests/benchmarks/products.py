@@ -68,7 +68,7 @@ def products(root: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def rendered(root: Path, count: int) -> Path:
-    """Render the simulator's product as such a folder, with 100 good pictures and 25 of each defect to test."""
+    """Render the simulator's product as such a folder; to test 100 good pictures and 25 of each defect."""
     folder = root / f"simulated{count}"
     parts: list[tuple[str, int, str | None, int]] = [
         ("train/good", 777, None, count),
