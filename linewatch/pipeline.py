@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
-from linewatch import links, systemd
+from linewatch import heap, links, systemd
 from linewatch.announcer import Announcer
 from linewatch.assessor import BESIDE_A_LINE, Assessor
 from linewatch.capture import Capture, FreeRun, Occasions, Trigger, Triggered, is_triggered
@@ -65,10 +65,10 @@ def run(
     answers and the line is about to run. Raises ConfigError when the settings cannot work, StorageFull
     when there is no room to begin, and whatever bug ended a stage.
     """
-    limits, source = settings.limits, settings.source
+    heap.settle()
+    limits, source, token = settings.limits, settings.source, settings.http.token()
     # Built, not entered: a wrong address is found before anything starts.
     live = open_source(source, settings.gige).live
-    token = settings.http.token()
 
     stop, drained, hurry = threading.Event(), threading.Event(), threading.Event()
 
