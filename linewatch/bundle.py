@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from linewatch.disk import copy, move_in, storing, write_text
+from linewatch.disk import copy, move_in, scratch, storing, write_text
 from linewatch.domain import Result
 from linewatch.errors import RecipeError
 from linewatch.likeness import Likeness
@@ -154,8 +153,8 @@ def write_variant(
     `training` is added to the facts, `sample` is a golden sample and its PNG file. Raises StorageFull.
     """
     golden = bundle.golden
-    with storing(models), tempfile.TemporaryDirectory(prefix="linewatch-variant-") as scratch:
-        content = Path(scratch) / "content"
+    with scratch() as folder:
+        content = folder / "content"
         copy(bundle.folder, content)
         (content / MANIFEST).unlink()
         if sample is not None:

@@ -16,7 +16,7 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageFull(path, f"{error.strerror}; check permissions and room") from error
+        raise StorageFull(path, f"{error.strerror or error}; check permissions and room") from error
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> None:
@@ -36,6 +36,14 @@ def try_writing(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Make a folder for a version on its way, gone afterwards. Raises StorageFull, also for the block."""
+    wanted = Path(os.environ.get("TMPDIR", "/tmp"))
+    with storing(wanted), tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
+        yield Path(folder)
 
 
 def copy(content: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """From a folder of good pictures to a model that judges: the whole way, on a small product."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from linewatch.training.model import Design
 from linewatch.training.recalibrate import adopt, recalibrate
 from linewatch.training.train import PIXEL, _introduce, describe, train
 from tests.bundles import models_in, teach
+from tests.disks import SmallDisk
 from tests.fakes import frame
 
 PRODUCT = "mini"
@@ -392,6 +394,29 @@ def test_a_place_that_cannot_be_written_stops_training_at_once(
 
     with pytest.raises(StorageFull, match=r"file.*(File exists|Not a directory); check permissions and room"):
         train(PRODUCT, data / "train/good", tmp_path / models, tmp_path / recipes)
+
+
+@pytest.mark.parametrize("full", ["temporary", "models"])
+def test_a_disk_that_fills_up_while_a_model_is_written_is_one_sentence(
+    data: Path, tmp_path: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """Whichever disk has less room than a model takes, nothing half-written stays."""
+    if full == "temporary":
+        monkeypatch.setattr(tempfile, "tempdir", str(small_disk.folder))
+    models = small_disk.folder / "models" if full == "models" else tmp_path / "models"
+
+    with pytest.raises(StorageFull, match=r"check permissions and room"):
+        train(
+            PRODUCT,
+            data / "train/good",
+            models,
+            tmp_path / "recipes",
+            pixels=64 * 64,
+            design=Design(iterations=2),
+        )
+
+    assert versions(models, PRODUCT) == []
+    assert not list(small_disk.folder.rglob("scorer*"))
 
 
 def test_no_version_is_left_where_its_recipe_cannot_be_written(tmp_path: Path) -> None:

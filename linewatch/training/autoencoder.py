@@ -89,7 +89,7 @@ def fit(
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4)
     optimizer.build(model.trainable_variables)
 
-    @tf.function(jit_compile=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False, jit_compile=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(given: Any, wanted: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(tf.square(model(given, training=True) - wanted))

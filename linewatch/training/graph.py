@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from linewatch.domain import Image
 from linewatch.engine import OpenVinoEngine
-from linewatch.errors import LinewatchError
+from linewatch.errors import LinewatchError, StorageFull
 from linewatch.training.backbone import STRIDE
 from linewatch.training.backend import keras, ops
 from linewatch.training.compiling import convert
@@ -112,12 +112,18 @@ class _Fold(keras.layers.Layer):  # type: ignore[misc]
 
 
 def export(model: keras.Model, folder: Path) -> Path:
-    """Write `scorer.xml` and `scorer.bin`, weights in half precision; return the XML's path."""
+    """Write `scorer.xml` and `scorer.bin`, weights in half precision; return the XML's path.
+
+    Raises StorageFull.
+    """
     graph = convert(model, np.uint8)
     for outlet in graph.outputs:
         outlet.set_names({_OUTLETS[len(outlet.partial_shape)]})
     path = folder / "scorer.xml"
-    ov.save_model(graph, path, compress_to_fp16=True)
+    try:
+        ov.save_model(graph, path, compress_to_fp16=True)
+    except RuntimeError as error:  # All that its stream tells of a disk which takes no more.
+        raise StorageFull(path, "cannot be written whole; check permissions and room") from error
     return path
 
 

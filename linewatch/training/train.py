@@ -3,14 +3,13 @@
 import datetime
 import platform
 import shutil
-import tempfile
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from linewatch.bundle import Bundle, activate, active_version, versions, write_bundle
-from linewatch.disk import try_writing
+from linewatch.disk import scratch, try_writing
 from linewatch.engine import OpenVinoEngine
 from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.learnt import is_learnt, lead, unchallenged
@@ -71,8 +70,7 @@ def train(
     maps = learnt.maps * prepared.seen
     scores = tuple(float(score) for score in maps.max(axis=(1, 2)))
     calibration = calibrate(scores, false_reject)
-    with tempfile.TemporaryDirectory(prefix="linewatch-train-") as temporary:
-        content = Path(temporary)
+    with scratch() as content:
         progress("compiling the scorer", 0.78)
         engine = OpenVinoEngine(export(learnt.network, content))
         worst = prove(learnt.network, engine, list(prepared.crops[:3]))
