@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from linewatch import heap
 from linewatch.errors import StorageFull
 from linewatch.evidence import Evidence
 from linewatch.journal import Journal
@@ -12,6 +13,7 @@ from linewatch.stages import Stage
 from linewatch.station import Station
 
 STEP_S = 1.0
+TRIM_EVERY_S = 60.0  # Else the heap creeps with the largest jumble of blocks that ever was.
 
 
 class Housekeeping:
@@ -43,13 +45,16 @@ class Housekeeping:
 
     def run(self, stage: Stage, stop: threading.Event) -> None:
         """Keep house until `stop`."""
-        tested_s = time.monotonic()
+        tested_s = trimmed_s = time.monotonic()
         while not stop.wait(STEP_S):
             with stage.working():
                 self.step()
                 if 0 < self._selftest_every_s < time.monotonic() - tested_s:
                     self._selftest()
                     tested_s = time.monotonic()
+                if time.monotonic() - trimmed_s > TRIM_EVERY_S:
+                    heap.trim()
+                    trimmed_s = time.monotonic()
 
     def step(self) -> None:
         """Do what is due; a disk that refuses is reported and tried again."""

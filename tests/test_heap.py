@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-PROGRAM = """
+LARGE = """
 import ctypes, sys
 from linewatch import heap
 libc = ctypes.CDLL(None)
@@ -22,14 +22,36 @@ libc.malloc(1_000_000)
 print(libc.mallinfo2().mapped - before)
 """
 
+SMALL = """
+from pathlib import Path
+from linewatch import heap
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+heap.settle()
+blocks = [bytes(5_000) for _ in range(10_000)]
+del blocks[:-1]
+before = resident()
+heap.trim()
+print(before - resident())
+"""
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+
+
+def number_from(program: str, *arguments: str) -> int:
+    """Run a program of its own, for what cannot be taken back."""
+    command = [sys.executable, "-c", program, *arguments]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@glibc
 def test_pictures_are_mapped_on_their_own_whatever_was_freed_before() -> None:
     """A picture's memory goes back to the system, which glibc does not do by itself."""
+    assert number_from(LARGE) == 0
+    assert number_from(LARGE, "settled") >= 1_000_000
 
-    def mapped(*arguments: str) -> int:
-        command = [sys.executable, "-c", PROGRAM, *arguments]
-        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
-    assert mapped() == 0
-    assert mapped("settled") >= 1_000_000
+@glibc
+def test_a_trim_gives_back_what_lies_below_a_block_in_use() -> None:
+    """Fifty megabytes of small blocks were freed, but for the last."""
+    assert number_from(SMALL) >= 40_000_000

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from linewatch import heap, housekeeping
 from linewatch.domain import State
 from linewatch.errors import StorageFull
 from linewatch.evidence import Evidence
@@ -246,4 +247,23 @@ def test_the_product_in_use_is_tested_on_schedule(tmp_path: Path) -> None:
     house.housekeeping.run(Stage("tidy", lambda _: None), stop)
 
     assert tested == ["tested", "tested"]
+    house.journal.close()
+
+
+def test_the_heap_is_trimmed_on_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again and again, for as long as the line runs."""
+    house = House(tmp_path)
+    stop = threading.Event()
+    trims: list[str] = []
+
+    def trim() -> None:
+        trims.append("trimmed")
+        if len(trims) == 2:
+            stop.set()
+
+    monkeypatch.setattr(heap, "trim", trim)
+    monkeypatch.setattr(housekeeping, "TRIM_EVERY_S", 0.0)
+    house.housekeeping.run(Stage("tidy", lambda _: None), stop)
+
+    assert trims == ["trimmed", "trimmed"]
     house.journal.close()
