@@ -79,6 +79,25 @@ def test_it_serves_on_a_free_port_until_the_block_ends(app: Flask) -> None:
         get(server, "/healthz")
 
 
+def test_the_loop_may_end_the_moment_it_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stops it is not left with a file that the loop has closed, or somebody else's by now."""
+
+    class Prompt(threading.Event):
+        def set(self) -> None:
+            super().set()
+            for thread in threading.enumerate():
+                if thread.name == "web" and thread is not threading.current_thread():
+                    thread.join(WAIT_S)
+
+    server = WebServer(app, "127.0.0.1", 0)
+    monkeypatch.setattr(server, "_stopping", Prompt())
+
+    with server:
+        assert get(server, "/healthz") == 200
+
+    assert not server.running
+
+
 def test_a_taken_port_is_one_sentence(server: WebServer, app: Flask) -> None:
     """The installer learns which address is taken and what to do."""
     with (

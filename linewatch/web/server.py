@@ -137,8 +137,10 @@ class WebServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stopping.set()
-        self._server.pull_trigger()  # Wakes the loop; everything else happens in its own thread.
+        wake: Any = self._server.trigger  # The stubs take it for a number.
+        if self.running:
+            # The loop tells itself: told before it is woken, it may have closed what wakes it.
+            wake.pull_trigger(self._stopping.set)
         self._thread.join(2 * STOP_S)
 
     def _serve(self) -> None:
