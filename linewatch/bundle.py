@@ -153,7 +153,7 @@ def write_variant(
     `training` is added to the facts, `sample` is a golden sample and its PNG file. Raises StorageFull.
     """
     golden = bundle.golden
-    with scratch() as folder:
+    with scratch() as folder, storing(models):
         content = folder / "content"
         copy(bundle.folder, content)
         (content / MANIFEST).unlink()

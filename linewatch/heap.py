@@ -21,6 +21,6 @@ def settle() -> bool:
 
 
 def trim() -> None:
-    """Give back the holes between small blocks, too (malloc_trim(3)); it takes about a millisecond."""
+    """Give back the holes between small blocks, too (malloc_trim(3)); meanwhile nobody else allocates."""
     if hasattr(_C, "malloc_trim"):
         _C.malloc_trim(0)

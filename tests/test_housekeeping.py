@@ -250,20 +250,12 @@ def test_the_product_in_use_is_tested_on_schedule(tmp_path: Path) -> None:
     house.journal.close()
 
 
-def test_the_heap_is_trimmed_on_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heap_is_trimmed_on_schedule(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Again and again, for as long as the line runs."""
-    house = House(tmp_path)
-    stop = threading.Event()
     trims: list[str] = []
-
-    def trim() -> None:
-        trims.append("trimmed")
-        if len(trims) == 2:
-            stop.set()
-
-    monkeypatch.setattr(heap, "trim", trim)
+    monkeypatch.setattr(heap, "trim", lambda: trims.append("trimmed"))
     monkeypatch.setattr(housekeeping, "TRIM_EVERY_S", 0.0)
-    house.housekeeping.run(Stage("tidy", lambda _: None), stop)
+
+    house.housekeeping.run(Stage("tidy", lambda _: None), Ticks(2))
 
     assert trims == ["trimmed", "trimmed"]
-    house.journal.close()

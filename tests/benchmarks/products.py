@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import sys
 import tempfile
 import time
@@ -181,18 +180,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every row here too")
     options = parser.parse_args()
     rows: list[Row] = []
-    simulated = Path(tempfile.mkdtemp(prefix="linewatch-bench-"))
-    folders = [
-        *products(options.data, options.products),
-        *(rendered(simulated, count) for count in options.simulated),
-    ]
-    for variant in VARIANTS if options.ablations else options.variants:
-        for seed in options.seeds if variant == WHOLE else options.seeds[:1]:
-            for folder in folders:
-                with tempfile.TemporaryDirectory(prefix="linewatch-bench-") as work:
-                    rows.append(measure(folder, variant, seed, Path(work)))
-                print(rows[-1], file=sys.stderr, flush=True)
-    shutil.rmtree(simulated)
+    with tempfile.TemporaryDirectory(prefix="linewatch-bench-") as simulated:
+        folders = [
+            *products(options.data, options.products),
+            *(rendered(Path(simulated), count) for count in options.simulated),
+        ]
+        for variant in VARIANTS if options.ablations else options.variants:
+            for seed in options.seeds if variant == WHOLE else options.seeds[:1]:
+                for folder in folders:
+                    with tempfile.TemporaryDirectory(prefix="linewatch-bench-") as work:
+                        rows.append(measure(folder, variant, seed, Path(work)))
+                    print(rows[-1], file=sys.stderr, flush=True)
     print(table(rows))
     memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"\n{os.cpu_count()} processors, {memory_gb:.1f} GB at most")
