@@ -27,15 +27,19 @@ def build_autoencoder(channels: int, latent: int = LATENT) -> keras.Model:
 
 
 def build_pixel_autoencoder() -> keras.Model:
-    """Return an untrained network (n, height, width, 3) -> the same: the plain idea, to compare with."""
+    """Return an untrained network (n, height, width, 3) -> the same: the plain idea, to compare with.
+
+    It is narrow where the picture is large, so that it learns for minutes, not for half an hour.
+    """
     inlet = keras.Input((None, None, 3))
     x = inlet
-    for channels in (32, 64, 96, 128):
+    for channels in (16, 32, 64, 128):
         x = _convolve(x, channels, 3, 2)
     x = keras.layers.Conv2D(64, 1, name="latent")(x)
-    for channels in (128, 96, 64, 32):
-        x = _convolve(keras.layers.UpSampling2D(2)(x), channels, 3)
-    return keras.Model(inlet, keras.layers.Conv2D(3, 3, padding="same")(x), name="pixel_autoencoder")
+    for channels in (96, 64, 32):
+        x = keras.layers.UpSampling2D(2)(_convolve(x, channels, 3))
+    x = keras.layers.Conv2D(3 * 2**2, 3, padding="same")(_convolve(x, 16, 3))
+    return keras.Model(inlet, DepthToSpace(2)(x), name="pixel_autoencoder")
 
 
 def rebuild(model: keras.Model, features: NDArray[np.float32], batch: int = 16) -> NDArray[np.float32]:

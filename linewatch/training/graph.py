@@ -13,9 +13,10 @@ from linewatch.errors import LinewatchError, StorageFull
 from linewatch.training.backbone import STRIDE
 from linewatch.training.backend import keras, ops
 from linewatch.training.compiling import convert
-from linewatch.training.features import Features
+from linewatch.training.features import HALF, Features
 from linewatch.training.statistics import CELL, Statistics
 
+FINER = STRIDE // HALF  # How many halved pixels go into a place of the grid, each way.
 PARITY = 0.01  # Of the score: half-precision weights move it by a few thousandths.
 
 _OUTLETS = {1: "score", 2: "embedding", 3: "map"}  # By the number of their dimensions.
@@ -71,11 +72,11 @@ class Distance(keras.layers.Layer):  # type: ignore[misc]
 
 
 def fold(residuals: Features) -> Features:
-    """Turn the finer positions of (n, height, width, c) into channels: (n, height / 8, width / 8, c * 64)."""
-    n, height, width, channels = residuals.shape
-    finer = residuals.reshape(n, height // STRIDE, STRIDE, width // STRIDE, STRIDE, channels)
+    """Turn the finer positions of (n, rows, columns, c) into channels: (n, rows / 4, columns / 4, c * 16)."""
+    n, rows, columns, channels = residuals.shape
+    finer = residuals.reshape(n, rows // FINER, FINER, columns // FINER, FINER, channels)
     finer = finer.transpose(0, 1, 3, 2, 4, 5)
-    return finer.reshape(n, height // STRIDE, width // STRIDE, -1)
+    return finer.reshape(n, rows // FINER, columns // FINER, -1)
 
 
 def build_scorer(front: keras.Model, residual: Residual, statistics: Statistics) -> keras.Model:
@@ -105,10 +106,10 @@ class _Fold(keras.layers.Layer):  # type: ignore[misc]
     """`fold` as a layer."""
 
     def call(self, x: Any) -> Any:
-        _, height, width, channels = x.shape
-        x = ops.reshape(x, (1, height // STRIDE, STRIDE, width // STRIDE, STRIDE, channels))
+        _, rows, columns, channels = x.shape
+        x = ops.reshape(x, (1, rows // FINER, FINER, columns // FINER, FINER, channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        return ops.reshape(x, (1, height // STRIDE, width // STRIDE, STRIDE * STRIDE * channels))
+        return ops.reshape(x, (1, rows // FINER, columns // FINER, FINER * FINER * channels))
 
 
 def export(model: keras.Model, folder: Path) -> Path:

@@ -146,4 +146,6 @@ def _draw(features: Features, noise: float, rng: np.random.Generator) -> tuple[F
     Noise keeps it from copying: what a place looks like must follow from its surroundings.
     """
     batch = features[rng.integers(0, len(features), BATCH)]
+    if not noise:
+        return batch, batch
     return batch + noise * rng.standard_normal(batch.shape, np.float32), batch

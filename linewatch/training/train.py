@@ -24,7 +24,7 @@ from linewatch.training.report import Shown, training_report
 from linewatch.training.samples import Bench, golden_samples, made_up_recall
 
 PIXELS_MIN, PIXELS_MAX = 64 * 64, 1024 * 1024
-PIXEL = Design("pixel", whitening="none", noise=0.0, iterations=600)
+PIXEL = Design("pixel", whitening="none", noise=0.0, iterations=900)
 _PACKAGES = ("linewatch", "tensorflow", "keras", "openvino", "numpy", "opencv-python-headless")
 
 
