@@ -125,7 +125,7 @@ class Commands:
                     self._store(key, text)
             if result.code is not Code.DONE:
                 log.warning(
-                    "command_refused name=%s rid=%d code=%d reason=%r",
+                    "command_refused name=%r rid=%d code=%d reason=%r",
                     command.name, command.rid, result.code, result.reason,
                 )  # fmt: skip
                 self._station.event(

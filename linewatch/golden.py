@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linewatch.bundle import Bundle, Golden
 from linewatch.domain import Image, Result, Scored
 from linewatch.errors import ImageError, NotRegistered, RecipeError, SelfTestFailed
-from linewatch.pictures import read_image, read_mask
+from linewatch.pictures import read_mask, read_sample
 from linewatch.recipe import Recipe, judge
 
 SCORE_TOLERANCE = 1e-3
@@ -18,23 +19,24 @@ SCORE_TOLERANCE = 1e-3
 class Scores(Protocol):
     """What is tested: the scorer, with its engine."""
 
-    def score(self, image: Image, recipe: Recipe) -> Scored:
-        """Score one frame."""
+    def score(self, image: Image, recipe: Recipe, mask: NDArray[np.bool_] | None = None) -> Scored:
+        """Score one frame where `mask`, else the recipe's, lets look."""
 
 
 def self_test(scorer: Scores, recipe: Recipe, bundle: Bundle, *, brief: bool = False) -> None:
     """Prove that this machine scores the golden samples as training did. Raises SelfTestFailed.
 
     Good samples must not fail and challenge samples must, at the recipe's thresholds; every score
-    must equal the recorded one within `SCORE_TOLERANCE`. The samples are cut out already, so the
-    recipe's `roi`, `mask` and `min_defect_px` do not apply to them. `brief` tests the first of each
-    kind: enough for an engine that has passed the whole test in this process.
+    must equal the recorded one within `SCORE_TOLERANCE`. The samples are cut out already and bring the
+    mask they were made with, so the recipe's `roi`, `mask` and `min_defect_px` do not apply. `brief`
+    tests the first of each kind: enough for an engine that has passed the whole test in this process.
     """
     plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
     name = f"model {bundle.product}/{bundle.version}"
     for sample in _first_of_each(bundle.golden) if brief else bundle.golden:
         try:
-            raw = scorer.score(read_image(bundle.folder / sample.file), plain).raw
+            image, mask = read_sample(bundle.folder / sample.file)
+            raw = scorer.score(image, plain, mask).raw
         except NotRegistered as trouble:
             raise SelfTestFailed(f"{name}: golden sample {sample.file}: {trouble}") from trouble
         if not abs(raw - sample.raw) <= SCORE_TOLERANCE * max(1.0, sample.raw):

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cv2
-
 from linewatch.archive import pack, unpacked
 from linewatch.bundle import (
     ACTIVE,
@@ -26,9 +24,9 @@ from linewatch.disk import settle
 from linewatch.domain import Result
 from linewatch.errors import RecipeError, UsageError
 from linewatch.journal import append_audit
-from linewatch.pictures import read_image, shrunk
+from linewatch.pictures import encode_sample, read_image, shrunk
 from linewatch.recipe import judge, pinned_version
-from linewatch.scoring import cut_roi
+from linewatch.scoring import cut_roi, mask_over
 from linewatch.settings import Settings
 
 SAMPLE_SIDE_PX = 1024  # Golden samples are kept no larger than this.
@@ -213,10 +211,12 @@ def add_golden(settings: Settings, product: str, picture: Path, *, defect: bool)
     """
     models = settings.models
     prepared, bundle = prepare(product, models)
-    area, _ = cut_roi(read_image(picture), prepared.recipe.roi)
+    recipe = prepared.recipe
+    area, _ = cut_roi(read_image(picture), recipe.roi)
     area = shrunk(area, SAMPLE_SIDE_PX)
-    plain = replace(prepared.recipe, roi=None, mask=None, min_defect_px=0)
-    raw = prepared.scorer.score(area, plain).raw
+    mask = None if recipe.mask is None else mask_over(area, recipe.mask, recipe.roi)
+    plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
+    raw = prepared.scorer.score(area, plain, mask).raw
     result, _ = judge(raw, plain)
     if defect != (result is Result.FAIL):
         wanted = "a defect must fail" if defect else "a good part must not fail"
@@ -224,12 +224,15 @@ def add_golden(settings: Settings, product: str, picture: Path, *, defect: bool)
             f"{str(picture)!r} scores {raw:.3f} at threshold {plain.threshold:.3f}, so it is {result}; "
             f"{wanted}: train or calibrate with it first"
         )
-    data = cv2.imencode(".png", area, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
     kind, number = ("defect" if defect else "good"), len(bundle.golden) + 1
     sample = Golden(f"golden/{kind}{number}.png", Result.FAIL if defect else Result.PASS, raw)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     fresh = write_variant(
-        models.path, bundle, created=now, training={"golden_from": bundle.version}, sample=(sample, data)
+        models.path,
+        bundle,
+        created=now,
+        training={"golden_from": bundle.version},
+        sample=(sample, encode_sample(area, mask)),
     )
     make_active(settings, product, fresh.version, f"golden sample {sample.file} added")
     return fresh.version

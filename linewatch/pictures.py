@@ -24,16 +24,29 @@ def read_image(path: Path) -> Image:
     Grey becomes colour, transparency is dropped, and a 16-bit picture keeps its upper eight bits:
     a fixed rule, because a scale that depends on the picture would change its score.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(BYTES_MAX + 1)
-    except OSError as error:
-        raise ImageError(path, f"cannot be read ({error.strerror}); check the path") from error
-    return decode(data, str(path))
+    return decode(_bytes_of(path), str(path))
 
 
 def decode(data: bytes, name: str) -> Image:
     """Return encoded bytes as a picture like `read_image`; `name` is used in messages."""
+    return _as_colour(_decoded(data, name), name)
+
+
+def read_sample(path: Path) -> tuple[Image, NDArray[np.bool_] | None]:
+    """Return a picture and its mask, True where it is opaque; None if all of it is. Raises ImageError."""
+    raw = _decoded(_bytes_of(path), str(path))
+    transparent = raw.ndim == 3 and raw.shape[2] == 4
+    return _as_colour(raw, str(path)), raw[:, :, 3] != 0 if transparent else None
+
+
+def encode_sample(image: Image, mask: NDArray[np.bool_] | None) -> bytes:
+    """Return a picture and its mask, (height, width), as PNG for `read_sample`."""
+    if mask is not None:
+        image = np.dstack([image, np.where(mask, 255, 0).astype(np.uint8)])
+    return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+
+
+def _decoded(data: bytes, name: str) -> NDArray[np.generic]:
     if not data:
         raise ImageError(name, "is empty; save it again")
     if len(data) > BYTES_MAX:
@@ -50,7 +63,7 @@ def decode(data: bytes, name: str) -> Image:
         raise ImageError(name, "cannot be decoded; save it again as PNG or JPEG") from error
     if raw is None:
         raise ImageError(name, "is damaged or not a picture; use PNG or JPEG")
-    return _as_colour(_checked(raw, name), name)
+    return _checked(raw, name)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -68,6 +81,14 @@ def shrunk(image: Image, side_px_max: int) -> Image:
         return image
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(BYTES_MAX + 1)
+    except OSError as error:
+        raise ImageError(path, f"cannot be read ({error.strerror}); check the path") from error
 
 
 def _known(data: bytes) -> bool:

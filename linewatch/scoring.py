@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -46,9 +46,13 @@ class Scorer:
         self._lookout = Lookout(bundle.likeness, strangers)
         self._masks: dict[Path, NDArray[np.bool_]] = {}
 
-    def score(self, image: Image, recipe: Recipe) -> Scored:
-        """Look at one frame and measure what is seen. Raises NotRegistered and ImageError."""
-        return self.measure(self.look(image, recipe), recipe)
+    def score(self, image: Image, recipe: Recipe, mask: NDArray[np.bool_] | None = None) -> Scored:
+        """Look at one frame and measure what is seen. Raises NotRegistered and ImageError.
+
+        `mask` (height, width) is False where the frame is not looked at, in place of the recipe's.
+        """
+        view = self.look(image, recipe)
+        return self.measure(view if mask is None else replace(view, mask=mask), recipe)
 
     def look(self, image: Image, recipe: Recipe) -> View:
         """Cut out of one frame what the graph takes. Raises NotRegistered when the part is not found.
@@ -78,8 +82,7 @@ class Scorer:
         placement_in_frame = map_placement(view.placement, self._engine.input_shape, anomaly_map.shape)
         if view.mask is not None:
             seen = cells_seen(view.mask, placement_in_frame, anomaly_map.shape)
-            if not seen.any():  # Else nothing would be looked at, and everything would pass.
-                raise ImageError(recipe.mask or "mask", "hides the whole part; draw it with more white")
+            check_seen(recipe.mask or "mask", seen)
             anomaly_map = np.where(seen, anomaly_map, np.float32(0))
             raw = float(anomaly_map.max())
         defects: tuple[Defect, ...] = ()
@@ -94,13 +97,7 @@ class Scorer:
         mask = self._masks.get(path)
         if mask is None:
             mask = self._masks[path] = read_mask(path)
-        height, width = image.shape[:2]
-        if mask.shape != (height, width):
-            raise ImageError(
-                path,
-                f"is {mask.shape[1]}x{mask.shape[0]} pixels but frames are {width}x{height}; "
-                "draw the mask on a captured frame",
-            )
+        check_mask(path, mask, image)
         return mask
 
 
@@ -122,6 +119,29 @@ def cells_seen(mask: NDArray[np.bool_], placement: Matrix, cells: tuple[int, ...
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     warped = cv2.warpAffine(mask.astype(np.uint8), placement, (cells[1], cells[0]), flags=flags)
     return np.asarray(warped > 0)
+
+
+def check_mask(path: Path, mask: NDArray[np.bool_], frame: Image) -> None:
+    """Raise ImageError unless a mask has the size of the frames."""
+    height, width = frame.shape[:2]
+    if mask.shape != (height, width):
+        raise ImageError(
+            path,
+            f"is {mask.shape[1]}x{mask.shape[0]} pixels but frames are {width}x{height}; "
+            "draw the mask on a captured frame",
+        )
+
+
+def check_seen(path: Path | str, seen: NDArray[np.bool_]) -> None:
+    """Raise ImageError if a mask leaves nothing to look at: else every part would pass."""
+    if not seen.any():
+        raise ImageError(path, "hides the whole part; draw it with more white")
+
+
+def mask_over(area: Image, path: Path, roi: Box | None) -> NDArray[np.bool_]:
+    """Return a recipe's mask for an area that was cut out and perhaps shrunk. Raises ImageError."""
+    mask, _ = cut_roi(read_mask(path).astype(np.uint8), roi)
+    return np.asarray(cv2.resize(mask, area.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def cut_roi(image: Image, roi: Box | None) -> tuple[Image, tuple[int, int]]:

@@ -2,6 +2,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from linewatch.bundle import MANIFEST, activate, active_version, read_bundle
@@ -214,6 +216,22 @@ def test_an_engineer_s_golden_sample_is_tested_from_now_on(shop: Shop, tmp_path:
     with pytest.raises(RecipeError, match=r"golden/defect2\.png must fail but scores 2\.500"):
         prepare("demo", shop.models)
     assert shop.audit()[-1].facts["why"] == "golden sample golden/defect2.png added"
+
+
+def test_a_golden_sample_keeps_the_mask_of_its_recipe(shop: Shop, tmp_path: Path) -> None:
+    """What may differ on good parts is hidden in the sample, too, whatever becomes of the recipe's mask."""
+    teach(shop.models)
+    (tmp_path / "part.png").write_bytes(png(part(25)))
+    mask = tmp_path / "mask.png"
+    cv2.imwrite(str(mask), (255 * (part(25)[:, :, 0] == part()[:, :, 0])).astype(np.uint8))
+    recipe = shop.models.recipes / "demo.toml"
+    recipe.write_text(f"index = 1\nmask = {str(mask)!r}\n")
+
+    add_golden(shop.settings, "demo", tmp_path / "part.png", defect=False)
+    recipe.write_text("index = 1\n")
+
+    _, bundle = prepare("demo", shop.models)
+    assert (bundle.golden[-1].expected, bundle.golden[-1].raw) == (Result.PASS, 0.0)
 
 
 def test_a_sample_that_the_model_judges_wrongly_is_refused(shop: Shop, tmp_path: Path) -> None:

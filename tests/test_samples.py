@@ -1,6 +1,7 @@
 """Golden samples: two good parts and two that a scorer must not overlook, as long as it sees anything."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,11 @@ import pytest
 
 from linewatch.bundle import Calibration, Golden
 from linewatch.domain import Image, Reading, Result
+from linewatch.pictures import read_sample
 from linewatch.sources.simulator import render
 from linewatch.training.challenge import CRUDE, KINDS, spoil
 from linewatch.training.images import Folder, open_folder
-from linewatch.training.samples import Bench, golden_samples
+from linewatch.training.samples import Bench, Sample, _spoilt, golden_samples, made_up_recall
 
 SIDE_PX = 128
 CALIBRATION = Calibration(2.0, 1.5, 0.01, None, "test", ())
@@ -29,6 +31,20 @@ class Sight:
     def run(self, crop: Image) -> Reading:
         """Return the score, and a map that nobody looks at."""
         return Reading(self._see(crop), np.zeros((2, 2), np.float32))
+
+
+class Looks:
+    """An engine that scores each of 16 by 16 tiles by how far it is from the usual picture."""
+
+    input_shape = (16, 16)
+
+    def __init__(self, usual: Image) -> None:
+        self._usual = cv2.resize(usual, (16, 16), interpolation=cv2.INTER_AREA)
+
+    def run(self, crop: Image) -> Reading:
+        """Return the largest score and all of them."""
+        tiles = cv2.absdiff(crop, self._usual).max(axis=2).astype(np.float32) / 50
+        return Reading(float(tiles.max()), tiles)
 
 
 @pytest.fixture
@@ -73,6 +89,46 @@ def test_a_blind_scorer_gets_none(folder: Folder, tmp_path: Path) -> None:
     found = samples(folder, tmp_path / "content", lambda crop: 1.0)
 
     assert [sample.expected for sample in found] == [Result.PASS] * 2
+
+
+def test_what_the_mask_hides_is_no_part_of_a_sample(folder: Folder, tmp_path: Path) -> None:
+    """Good parts that differ there are usual, and made-up defects lie where they can be found."""
+    rng = np.random.default_rng(0)
+    for path in folder.paths:
+        image = cv2.imread(str(path))
+        assert image is not None
+        image[:, :40] = rng.integers(0, 256, (SIDE_PX, 40, 3))  # A print that is never the same.
+        cv2.imwrite(str(path), image)
+    white = np.full((SIDE_PX, SIDE_PX), 255, np.uint8)
+    cv2.imwrite(str(tmp_path / "mask.png"), white * (np.arange(SIDE_PX) >= 48))
+    bench = Bench(Looks(render(5, 0, None, SIDE_PX)), None)
+    for name in ("open", "masked"):
+        (tmp_path / name).mkdir()
+    masked = replace(folder, mask=tmp_path / "mask.png")
+
+    assert not golden_samples(tmp_path / "open", folder, CALIBRATION, bench, 0)
+    found = golden_samples(tmp_path / "masked", masked, CALIBRATION, bench, 0)
+
+    assert [sample.expected for sample in found] == [Result.PASS] * 2 + [Result.FAIL] * 2
+    for sample in found:
+        image, mask = read_sample(tmp_path / "masked" / sample.file)
+        assert mask is not None
+        assert (mask.mean(axis=0) == (np.arange(SIDE_PX) >= 48)).all()
+        assert bench.score(Sample(image, mask)) == sample.raw
+    assert set(made_up_recall(folder, CALIBRATION, bench, 0).values()) == {1.0}  # The print alone fails.
+    assert max(made_up_recall(masked, CALIBRATION, bench, 0).values()) < 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_made_up_defect_lies_where_it_can_be_found(kind: str) -> None:
+    """A mask hides three quarters of the part; most of each defect is in the last one."""
+    mask = np.zeros((SIDE_PX, SIDE_PX), np.bool_)
+    mask[64:, 64:] = True
+    sample = Sample(render(5, 1, None, SIDE_PX), mask)
+
+    for seed in range(10):
+        changed = (_spoilt(sample, kind, seed, 0.1).image != sample.image).any(axis=2)
+        assert changed[mask].sum() > changed[~mask].sum()
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *CRUDE])

@@ -153,6 +153,28 @@ def test_a_second_model_waits_to_be_activated(data: Path, home: Path, bundle: Bu
     assert versions(home / "models", PRODUCT) == [bundle.version, second.version]
 
 
+@pytest.mark.parametrize(
+    ("shape", "white", "says"),
+    [
+        ((64, 64), 64, "is 64x64 pixels but frames are 128x128; draw the mask on a captured frame"),
+        ((128, 128), 1, "hides the whole part; draw it with more white"),
+    ],
+)
+def test_a_mask_that_the_line_would_refuse_is_refused_before_anything_is_learnt(
+    data: Path, tmp_path: Path, shape: tuple[int, int], white: int, says: str
+) -> None:
+    """Of another size, or over all there is to see."""
+    mask = np.zeros(shape, np.uint8)
+    mask[:white, :white] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "hidden.toml").write_text(f"index = 1\nmask = {str(tmp_path / 'mask.png')!r}\n")
+
+    with pytest.raises(ImageError, match=says):
+        train("hidden", data / "train/good", tmp_path / "models", recipes, align="off")
+
+
 def test_the_pixel_architecture_is_there_to_compare(data: Path, tmp_path: Path) -> None:
     """The plain autoencoder goes the same way into the same kind of bundle."""
     made = train(

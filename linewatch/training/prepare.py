@@ -10,7 +10,7 @@ from linewatch.errors import NotRegistered, UsageError
 from linewatch.health import brightness, sharpness
 from linewatch.pictures import read_mask
 from linewatch.registration import Registration
-from linewatch.scoring import cells_seen, map_placement, standard_crop
+from linewatch.scoring import cells_seen, check_mask, check_seen, map_placement, standard_crop
 from linewatch.training.backbone import STRIDE
 from linewatch.training.features import input_shape
 from linewatch.training.images import IMAGES_MIN, Folder
@@ -39,7 +39,7 @@ class Prepared:
 
 
 def prepare(folder: Folder, pixels: int, align: str) -> Prepared:
-    """Decide on registration and input size, and cut out every part. Raises UsageError."""
+    """Decide on registration and input size, and cut out every part. Raises UsageError and ImageError."""
     registration, overlap = (None, None) if align == "off" else learn_registration(folder)
     if align == "on" and registration is None:
         raise UsageError(
@@ -56,7 +56,10 @@ def prepare(folder: Folder, pixels: int, align: str) -> Prepared:
         shape = input_shape(down / across, min(pixels, native), stretch=False)
         registration = fitted(registration, shape)
     cells = (shape[0] // STRIDE, shape[1] // STRIDE)
-    mask = None if folder.mask is None else read_mask(folder.mask)
+    mask = None
+    if folder.mask is not None:
+        mask = read_mask(folder.mask)
+        check_mask(folder.mask, mask, next(folder.frames()))
     crops, seen, names, left_out = [], [], [], []
     for path, area in zip(folder.paths, folder, strict=True):
         try:
@@ -69,6 +72,7 @@ def prepare(folder: Folder, pixels: int, align: str) -> Prepared:
         placement = map_placement(matrix, shape, cells)
         placement[:, 2] += folder.corner
         seen.append(np.ones(cells, np.bool_) if mask is None else cells_seen(mask, placement, cells))
+        check_seen(folder.mask or "mask", seen[-1])
     if len(crops) < IMAGES_MIN:
         raise UsageError(f"the part was found in {len(crops)} of {len(folder)} pictures; use --align off")
     part = np.ones(cells, np.float32)

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from linewatch.bundle import Calibration, Golden
 from linewatch.domain import Image, Result
 from linewatch.engine import Engine
 from linewatch.errors import NotRegistered
+from linewatch.pictures import encode_sample, shrunk
 from linewatch.registration import Registration
-from linewatch.scoring import run_engine
+from linewatch.scoring import cells_seen, run_engine
 from linewatch.training.challenge import CRUDE, KINDS, spoil
 from linewatch.training.images import Folder
 
@@ -23,7 +24,16 @@ RECALL_SIZE = 0.08  # Of the shorter side: what a person sees at a glance.
 _RECALL_IMAGES = 12
 _SIZES = (0.06, 0.1, 0.15, 0.22, 0.3, 0.4)
 _CLEARLY = 1.3  # Times the threshold: what a challenge has to score.
+_PLACES = 20  # Where a mask hides much, a made-up defect is tried at so many.
 _ROUNDS = 3  # Made-up defects fall elsewhere in each; without enough challenges there is another one.
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is looked at of a frame, cut out and perhaps shrunk."""
+
+    image: Image
+    mask: NDArray[np.bool_] | None  # (height, width): False is not looked at.
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +43,15 @@ class Bench:
     engine: Engine
     registration: Registration | None
 
-    def score(self, area: Image) -> float:
-        """Return the raw score of a picture; infinite if the part is not found."""
+    def score(self, sample: Sample) -> float:
+        """Return the raw score of what is looked at; infinite if the part is not found."""
         try:
-            return run_engine(area, self.registration, self.engine)[0]
+            raw, anomaly_map, placed = run_engine(sample.image, self.registration, self.engine)
         except NotRegistered:
             return float("inf")
+        if sample.mask is None:
+            return raw
+        return float((anomaly_map * cells_seen(sample.mask, placed, anomaly_map.shape)).max())
 
 
 def golden_samples(
@@ -46,30 +59,30 @@ def golden_samples(
 ) -> tuple[Golden, ...]:
     """Write `golden/*.png` below `content`: typical good parts, and spoilt ones that clearly fail."""
     (content / "golden").mkdir()
-    areas = {path: _reduced(area) for path, area in zip(folder.paths[:40], folder, strict=False)}
-    scored = sorted((bench.score(area), path) for path, area in areas.items())
+    samples = dict(zip(folder.paths[:40], _samples(folder), strict=False))
+    scored = sorted((bench.score(sample), path) for path, sample in samples.items())
     usual = [path for raw, path in scored if raw < calibration.unsure_threshold]
     middle = usual[len(usual) // 3 :][:GOOD]
     found = []
     for number, path in enumerate(middle, 1):
-        found.append(_write(content, f"golden/good{number}.png", areas[path], Result.PASS, bench))
+        found.append(_write(content, f"golden/good{number}.png", samples[path], Result.PASS, bench))
     enough = _CLEARLY * calibration.threshold
-    challenges = _challenges([areas[path] for path in middle], bench, enough, seed)
-    for number, (kind, area) in enumerate(islice(challenges, CHALLENGES), 1):
-        found.append(_write(content, f"golden/{kind}{number}.png", area, Result.FAIL, bench))
+    challenges = _challenges([samples[path] for path in middle], bench, enough, seed)
+    for number, (kind, spoilt) in enumerate(islice(challenges, CHALLENGES), 1):
+        found.append(_write(content, f"golden/{kind}{number}.png", spoilt, Result.FAIL, bench))
     return tuple(found)
 
 
 def made_up_recall(folder: Folder, calibration: Calibration, bench: Bench, seed: int) -> dict[str, float]:
     """Return per kind the share of made-up defects that are found: what can be said without real ones."""
     step = max(1, len(folder) // _RECALL_IMAGES)
-    areas = [_reduced(area) for number, area in enumerate(folder) if number % step == 0][:_RECALL_IMAGES]
+    samples = list(islice(_samples(folder), 0, step * _RECALL_IMAGES, step))
     return {
         kind: float(
             np.mean(
                 [
-                    bench.score(spoil(area, kind, seed + number, RECALL_SIZE)) > calibration.threshold
-                    for number, area in enumerate(areas)
+                    bench.score(_spoilt(sample, kind, seed + number, RECALL_SIZE)) > calibration.threshold
+                    for number, sample in enumerate(samples)
                 ]
             )
         )
@@ -78,8 +91,8 @@ def made_up_recall(folder: Folder, calibration: Calibration, bench: Bench, seed:
 
 
 def _challenges(
-    areas: Sequence[Image], bench: Bench, enough: float, seed: int
-) -> Iterator[tuple[str, Image]]:
+    samples: Sequence[Sample], bench: Bench, enough: float, seed: int
+) -> Iterator[tuple[str, Sample]]:
     """Yield made-up defects that score above `enough`: of each picture and kind the mildest one.
 
     Where good pictures differ much, few of the usual kinds reach that: then they come again at other
@@ -87,23 +100,32 @@ def _challenges(
     """
     for kinds in (KINDS, CRUDE):
         for number in range(_ROUNDS):
-            for area, kind in product(areas, kinds):
+            for sample, kind in product(samples, kinds):
                 for size in _SIZES:
-                    spoilt = spoil(area, kind, seed + number, size)
+                    spoilt = _spoilt(sample, kind, seed + number, size)
                     if enough < bench.score(spoilt) < float("inf"):
                         yield kind, spoilt
                         break
 
 
-def _write(content: Path, name: str, area: Image, expected: Result, bench: Bench) -> Golden:
-    path = content / name
-    cv2.imwrite(str(path), area, [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    return Golden(name, expected, bench.score(area))
+def _spoilt(sample: Sample, kind: str, seed: int, size: float) -> Sample:
+    """Return the sample with a made-up defect, most of it where the sample is looked at."""
+    for again in range(_PLACES):
+        image = spoil(sample.image, kind, seed + 1000 * again, size)
+        if sample.mask is None:
+            break
+        changed = (image != sample.image).any(axis=2)
+        if np.count_nonzero(changed & sample.mask) > np.count_nonzero(changed) / 2:
+            break
+    return Sample(image, sample.mask)
 
 
-def _reduced(area: Image) -> Image:
-    shrink = SIDE_PX_MAX / max(area.shape[:2])
-    if shrink >= 1:
-        return area
-    size = (round(area.shape[1] * shrink), round(area.shape[0] * shrink))
-    return cv2.resize(area, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+def _write(content: Path, name: str, sample: Sample, expected: Result, bench: Bench) -> Golden:
+    (content / name).write_bytes(encode_sample(sample.image, sample.mask))
+    return Golden(name, expected, bench.score(sample))
+
+
+def _samples(folder: Folder) -> Iterator[Sample]:
+    for area in folder:
+        image = shrunk(area, SIDE_PX_MAX)
+        yield Sample(image, folder.mask_over(image))
