@@ -75,10 +75,11 @@ class Courier:
         while True:
             try:
                 with self._connect() as publisher:
-                    self._edge("")
                     while not self._finished(stop, drained or stop):
                         beat()
-                        if self._carry(publisher):
+                        carried = self._carry(publisher)
+                        self._edge("")  # Not before: a connection alone carries nothing on a full disk.
+                        if carried:
                             backoff.reset()
                         else:
                             publisher.rest(REST_S)
