@@ -20,8 +20,9 @@ def disregard_reload() -> None:
 class Signals:
     """Turns signals into events while inside the `with` block, and stops after `duration_s`.
 
-    Leaves signals alone outside the main thread. `reload` is not called in the handler, which may
-    interrupt anything, but by `act`.
+    Leaves signals alone outside the main thread. Once a signal has asked for the end, what is cleared up
+    after the block is not interrupted by another: SIGTERM and SIGINT are ignored from then on. `reload`
+    is not called in the handler, which may interrupt anything, but by `act`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Signals:
         self._reload_asked = False
         self._ends_s = math.inf if duration_s is None else time.monotonic() + duration_s
         self._before: dict[int, object] = {}
+        self._asked = False  # For the end, by a signal.
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -49,7 +51,9 @@ class Signals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() itself returned
+            ending = self._asked and number != signal.SIGHUP
+            after = signal.SIG_IGN if ending else handler
+            signal.signal(number, after)  # type: ignore[arg-type]  # what signal() itself returned
 
     def act(self) -> None:
         """Do what a signal or the clock asks for."""
@@ -63,7 +67,9 @@ class Signals:
     def _received(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             self._reload_asked = True
-        elif self._stop.is_set():
+            return
+        self._asked = True
+        if self._stop.is_set():
             self._hurry.set()
         else:
             self._stop.set()

@@ -19,6 +19,16 @@ class Rig:
         self.reloads += 1
 
 
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Put back what listened before."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     """Listen to signals for the time of a test."""
@@ -70,6 +80,18 @@ def test_the_handlers_before_are_back_after_it() -> None:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
+def test_a_signal_that_comes_after_the_end_does_not_disturb_it() -> None:
+    """Ctrl+C twice: the second may find all done already, and must not turn a good end into a bad one."""
+    rig = Rig()
+    with rig.signals:
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
+
+    assert (rig.stop.is_set(), rig.hurry.is_set()) == (True, False)
+
+
 def test_outside_the_main_thread_signals_are_left_alone() -> None:
     """Python allows handlers in the main thread only; the daemon in a thread still runs."""
     before = signal.getsignal(signal.SIGTERM)
@@ -98,9 +120,6 @@ def test_a_given_duration_stops_by_itself(duration_s: float | None, stops: bool)
 
 def test_a_reload_while_starting_does_not_end_the_process() -> None:
     """By default SIGHUP kills: a recipe edited during the self-test would have stopped the line."""
-    before = signal.getsignal(signal.SIGHUP)
-    try:
-        disregard_reload()
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    disregard_reload()
+
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
