@@ -24,9 +24,9 @@ from linewatch.disk import settle
 from linewatch.domain import Result
 from linewatch.errors import RecipeError, UsageError
 from linewatch.journal import append_audit
-from linewatch.pictures import encode_sample, read_image, shrunk
+from linewatch.pictures import encode_sample, read_image, read_mask, shrunk
 from linewatch.recipe import judge, pinned_version
-from linewatch.scoring import cut_roi, mask_over
+from linewatch.scoring import check_mask, cut_roi, mask_over
 from linewatch.settings import Settings
 
 SAMPLE_SIDE_PX = 1024  # Golden samples are kept no larger than this.
@@ -212,9 +212,13 @@ def add_golden(settings: Settings, product: str, picture: Path, *, defect: bool)
     models = settings.models
     prepared, bundle = prepare(product, models)
     recipe = prepared.recipe
-    area, _ = cut_roi(read_image(picture), recipe.roi)
-    area = shrunk(area, SAMPLE_SIDE_PX)
-    mask = None if recipe.mask is None else mask_over(area, recipe.mask, recipe.roi)
+    frame = read_image(picture)
+    area = shrunk(cut_roi(frame, recipe.roi)[0], SAMPLE_SIDE_PX)
+    mask = None
+    if recipe.mask is not None:
+        whole = read_mask(recipe.mask)
+        check_mask(recipe.mask, whole, frame)
+        mask = mask_over(area, whole, recipe.roi)
     plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
     raw = prepared.scorer.score(area, plain, mask).raw
     result, _ = judge(raw, plain)

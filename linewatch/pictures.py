@@ -33,7 +33,7 @@ def decode(data: bytes, name: str) -> Image:
 
 
 def read_sample(path: Path) -> tuple[Image, NDArray[np.bool_] | None]:
-    """Return a picture and its mask, True where it is opaque; None if all of it is. Raises ImageError."""
+    """Return a picture and its mask, False where it is transparent; None without any. Raises ImageError."""
     raw = _decoded(_bytes_of(path), str(path))
     transparent = raw.ndim == 3 and raw.shape[2] == 4
     return _as_colour(raw, str(path)), raw[:, :, 3] != 0 if transparent else None
@@ -44,26 +44,6 @@ def encode_sample(image: Image, mask: NDArray[np.bool_] | None) -> bytes:
     if mask is not None:
         image = np.dstack([image, np.where(mask, 255, 0).astype(np.uint8)])
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
-
-
-def _decoded(data: bytes, name: str) -> NDArray[np.generic]:
-    if not data:
-        raise ImageError(name, "is empty; save it again")
-    if len(data) > BYTES_MAX:
-        raise ImageTooLarge(name, f"has more than {_MEGABYTES} MB; save it as PNG or JPEG")
-    if not _known(data):
-        raise ImageError(name, "is not a picture of a known kind; use PNG, JPEG, BMP, TIFF or WebP")
-    if _cut_off(data):
-        raise ImageError(name, "is cut off; copy or save it again")
-    try:
-        raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        if "CV_IO_MAX_IMAGE_" in str(error):  # OpenCV knows it from the header, before it decodes.
-            raise ImageTooLarge(name, f"has too many pixels; at most {_MEGAPIXELS} megapixels") from error
-        raise ImageError(name, "cannot be decoded; save it again as PNG or JPEG") from error
-    if raw is None:
-        raise ImageError(name, "is damaged or not a picture; use PNG or JPEG")
-    return _checked(raw, name)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -89,6 +69,26 @@ def _bytes_of(path: Path) -> bytes:
             return file.read(BYTES_MAX + 1)
     except OSError as error:
         raise ImageError(path, f"cannot be read ({error.strerror}); check the path") from error
+
+
+def _decoded(data: bytes, name: str) -> NDArray[np.generic]:
+    if not data:
+        raise ImageError(name, "is empty; save it again")
+    if len(data) > BYTES_MAX:
+        raise ImageTooLarge(name, f"has more than {_MEGABYTES} MB; save it as PNG or JPEG")
+    if not _known(data):
+        raise ImageError(name, "is not a picture of a known kind; use PNG, JPEG, BMP, TIFF or WebP")
+    if _cut_off(data):
+        raise ImageError(name, "is cut off; copy or save it again")
+    try:
+        raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE_" in str(error):  # OpenCV knows it from the header, before it decodes.
+            raise ImageTooLarge(name, f"has too many pixels; at most {_MEGAPIXELS} megapixels") from error
+        raise ImageError(name, "cannot be decoded; save it again as PNG or JPEG") from error
+    if raw is None:
+        raise ImageError(name, "is damaged or not a picture; use PNG or JPEG")
+    return _checked(raw, name)
 
 
 def _known(data: bytes) -> bool:

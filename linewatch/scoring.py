@@ -138,10 +138,10 @@ def check_seen(path: Path | str, seen: NDArray[np.bool_]) -> None:
         raise ImageError(path, "hides the whole part; draw it with more white")
 
 
-def mask_over(area: Image, path: Path, roi: Box | None) -> NDArray[np.bool_]:
-    """Return a recipe's mask for an area that was cut out and perhaps shrunk. Raises ImageError."""
-    mask, _ = cut_roi(read_mask(path).astype(np.uint8), roi)
-    return np.asarray(cv2.resize(mask, area.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
+def mask_over(area: Image, mask: NDArray[np.bool_], roi: Box | None) -> NDArray[np.bool_]:
+    """Return a frame's mask for the area that was cut out of it and perhaps shrunk. Raises ImageError."""
+    cut, _ = cut_roi(mask.astype(np.uint8), roi)
+    return np.asarray(cv2.resize(cut, area.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def cut_roi(image: Image, roi: Box | None) -> tuple[Image, tuple[int, int]]:

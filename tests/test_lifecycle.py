@@ -9,7 +9,7 @@ import pytest
 from linewatch.bundle import MANIFEST, activate, active_version, read_bundle
 from linewatch.changeover import prepare
 from linewatch.domain import Result
-from linewatch.errors import RecipeError, UsageError
+from linewatch.errors import ImageError, RecipeError, UsageError
 from linewatch.journal_reader import AnotherJournal, AuditEntry, JournalReader
 from linewatch.lifecycle import (
     add_golden,
@@ -232,6 +232,19 @@ def test_a_golden_sample_keeps_the_mask_of_its_recipe(shop: Shop, tmp_path: Path
 
     _, bundle = prepare("demo", shop.models)
     assert (bundle.golden[-1].expected, bundle.golden[-1].raw) == (Result.PASS, 0.0)
+
+
+def test_a_golden_sample_is_not_taken_where_the_mask_does_not_fit(shop: Shop, tmp_path: Path) -> None:
+    """The line would judge no part by that recipe; stretched, the mask would hide something else."""
+    old = teach(shop.models).version
+    (tmp_path / "part.png").write_bytes(png(part()))
+    cv2.imwrite(str(tmp_path / "mask.png"), np.full((32, 32), 255, np.uint8))
+    (shop.models.recipes / "demo.toml").write_text(f"index = 1\nmask = {str(tmp_path / 'mask.png')!r}\n")
+
+    with pytest.raises(ImageError, match="is 32x32 pixels but frames are 64x64"):
+        add_golden(shop.settings, "demo", tmp_path / "part.png", defect=False)
+
+    assert shop.active == old
 
 
 def test_a_sample_that_the_model_judges_wrongly_is_refused(shop: Shop, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def build_autoencoder(channels: int, latent: int = LATENT) -> keras.Model:
 def build_pixel_autoencoder() -> keras.Model:
     """Return an untrained network (n, height, width, 3) -> the same: the plain idea, to compare with.
 
-    It is narrow where the picture is large, so that it learns for minutes, not for half an hour.
+    It is narrow where the picture is large: there a convolution costs most.
     """
     inlet = keras.Input((None, None, 3))
     x = inlet

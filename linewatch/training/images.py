@@ -5,13 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from linewatch.domain import Box, Image
 from linewatch.errors import ImageError, UsageError
 from linewatch.pictures import SUFFIXES, read_image
-from linewatch.scoring import cut_roi, mask_over
+from linewatch.scoring import cut_roi
 
 IMAGES_MIN = 10
 GOOD = "good"  # Of labelled pictures: the folder of good ones; the others are named by their defect.
@@ -36,10 +33,6 @@ class Folder:
     def frames(self) -> Iterator[Image]:
         """Yield the whole pictures, as the camera gave them."""
         return (read_image(path) for path in self.paths)
-
-    def mask_over(self, area: Image) -> NDArray[np.bool_] | None:
-        """Return where an area is looked at, (height, width); None: everywhere. Raises ImageError."""
-        return None if self.mask is None else mask_over(area, self.mask, self.roi)
 
     @property
     def corner(self) -> tuple[int, int]:

@@ -71,8 +71,11 @@ def prepare(folder: Folder, pixels: int, align: str) -> Prepared:
         names.append(path.name)
         placement = map_placement(matrix, shape, cells)
         placement[:, 2] += folder.corner
-        seen.append(np.ones(cells, np.bool_) if mask is None else cells_seen(mask, placement, cells))
-        check_seen(folder.mask or "mask", seen[-1])
+        looked_at = np.ones(cells, np.bool_)
+        if folder.mask is not None and mask is not None:
+            looked_at = cells_seen(mask, placement, cells)
+            check_seen(folder.mask, looked_at)
+        seen.append(looked_at)
     if len(crops) < IMAGES_MIN:
         raise UsageError(f"the part was found in {len(crops)} of {len(folder)} pictures; use --align off")
     part = np.ones(cells, np.float32)

@@ -1,7 +1,7 @@
 """Golden and challenge samples, and how many made-up defects a model finds."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from linewatch.bundle import Calibration, Golden
 from linewatch.domain import Image, Result
 from linewatch.engine import Engine
 from linewatch.errors import NotRegistered
-from linewatch.pictures import encode_sample, shrunk
+from linewatch.pictures import encode_sample, read_mask, shrunk
 from linewatch.registration import Registration
-from linewatch.scoring import cells_seen, run_engine
+from linewatch.scoring import cells_seen, mask_over, run_engine
 from linewatch.training.challenge import CRUDE, KINDS, spoil
 from linewatch.training.images import Folder
 
@@ -44,14 +44,15 @@ class Bench:
     registration: Registration | None
 
     def score(self, sample: Sample) -> float:
-        """Return the raw score of what is looked at; infinite if the part is not found."""
+        """Return the raw score of what is looked at; infinite if nothing of the part is."""
         try:
             raw, anomaly_map, placed = run_engine(sample.image, self.registration, self.engine)
         except NotRegistered:
             return float("inf")
         if sample.mask is None:
             return raw
-        return float((anomaly_map * cells_seen(sample.mask, placed, anomaly_map.shape)).max())
+        seen = cells_seen(sample.mask, placed, anomaly_map.shape)
+        return float(anomaly_map[seen].max()) if seen.any() else float("inf")
 
 
 def golden_samples(
@@ -59,7 +60,8 @@ def golden_samples(
 ) -> tuple[Golden, ...]:
     """Write `golden/*.png` below `content`: typical good parts, and spoilt ones that clearly fail."""
     (content / "golden").mkdir()
-    samples = dict(zip(folder.paths[:40], _samples(folder), strict=False))
+    first = replace(folder, paths=folder.paths[:40])
+    samples = dict(zip(first.paths, _samples(first), strict=True))
     scored = sorted((bench.score(sample), path) for path, sample in samples.items())
     usual = [path for raw, path in scored if raw < calibration.unsure_threshold]
     middle = usual[len(usual) // 3 :][:GOOD]
@@ -76,7 +78,7 @@ def golden_samples(
 def made_up_recall(folder: Folder, calibration: Calibration, bench: Bench, seed: int) -> dict[str, float]:
     """Return per kind the share of made-up defects that are found: what can be said without real ones."""
     step = max(1, len(folder) // _RECALL_IMAGES)
-    samples = list(islice(_samples(folder), 0, step * _RECALL_IMAGES, step))
+    samples = list(_samples(replace(folder, paths=folder.paths[::step][:_RECALL_IMAGES])))
     return {
         kind: float(
             np.mean(
@@ -126,6 +128,7 @@ def _write(content: Path, name: str, sample: Sample, expected: Result, bench: Be
 
 
 def _samples(folder: Folder) -> Iterator[Sample]:
+    mask = None if folder.mask is None else read_mask(folder.mask)
     for area in folder:
         image = shrunk(area, SIDE_PX_MAX)
-        yield Sample(image, folder.mask_over(image))
+        yield Sample(image, None if mask is None else mask_over(image, mask, folder.roi))
