@@ -62,6 +62,6 @@ soak: $(VENV)/.test system-parts  ## 20 minutes at full load: nothing grows.
 
 .PHONY: api-calls
 api-calls: $(VENV)/.test  ## Ten thousand random calls against the description of the API.
-	API_CALLS=10000 $(BIN)/python -m pytest tests/test_web_openapi.py
+	API_CALLS=10000 $(BIN)/python -m pytest tests/web/test_openapi.py
 
 include .ci/packaging.mk

@@ -1,5 +1,5 @@
 """`python -m linewatch` is the program."""
 
-from linewatch.cli import main
+from linewatch.cli.main import main
 
 main()

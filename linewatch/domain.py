@@ -111,7 +111,7 @@ class Defect:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class EngineOutput:
     """What the graph says of one crop."""
 
     score: float
@@ -212,3 +212,12 @@ class Comparison:
     def agrees(self) -> bool:
         """Whether the line would have done the same with the part."""
         return self.result is self.trial_result
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Verdicts that the history misses, oldest first, and how to say that it has them."""
+
+    verdicts: list[Verdict]
+    up_to: int  # Row number of the last one.
+    generation: int  # Of the journal's file.

@@ -27,7 +27,7 @@ class SelfTestFailed(RecipeError):
     """The model does not score its golden samples as it did when it was learnt."""
 
 
-class TookTooLong(RecipeError):
+class PrepareTimeout(RecipeError):
     """A product was not ready while somebody waited for it."""
 
     def __init__(self, product: str, wait_s: float) -> None:

@@ -7,28 +7,28 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
-from linewatch.announcer import Announcer
-from linewatch.commands import Commands
-from linewatch.courier import Courier, Publisher
 from linewatch.domain import Verdict
-from linewatch.journal import Journal
-from linewatch.live import ACK_S, Announcement, LiveLink
-from linewatch.messages import Letter, Topics
-from linewatch.metrics import Metrics
-from linewatch.mqtt import Broker
+from linewatch.line.commands import Commands
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Station
+from linewatch.line.status import Announcer
+from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.history import Courier, Publisher
+from linewatch.mqtt.live import ACK_S, Announcement, LiveLink
+from linewatch.mqtt.messages import Message, Topics
+from linewatch.runtime.stages import StageAborted
 from linewatch.settings import Settings
-from linewatch.stages import StageAborted
-from linewatch.station import Station
+from linewatch.storage.journal import Journal
 
 
-class Silence:
+class DisabledLink:
     """Stands for both links with `mqtt.enabled = false`: nothing is sent, and history owes nothing."""
 
     def publish_verdict(self, _verdict: Verdict) -> bool:
         """Send nothing; nobody wanted it, so nothing is counted as failed."""
         return False
 
-    def publish_all(self, letters: Sequence[Letter]) -> None:
+    def publish_all(self, letters: Sequence[Message]) -> None:
         """Take a window of history as delivered: nobody waits for it."""
 
     def rest(self, timeout_s: float) -> None:
@@ -57,16 +57,16 @@ def live_link(
     metrics: Metrics,
     *,
     failed: Callable[[], bool],
-) -> LiveLink | Silence:
+) -> LiveLink | DisabledLink:
     """Return what carries verdicts to the PLC. Raises ConfigError for unusable TLS or password files.
 
     Once a stage has `failed`, the link leaves without a goodbye, so that the broker sends the will.
     """
     if not settings.mqtt.enabled:
-        return Silence()
+        return DisabledLink()
     topics = Topics(settings.mqtt.base_topic)
     client_id = f"linewatch-{settings.station.name}-live"
-    broker = Broker(settings.mqtt, client_id, will=Letter(topics.online, "0"), ack_s=ACK_S)
+    broker = Broker(settings.mqtt, client_id, will=Message(topics.online, "0"), ack_s=ACK_S)
 
     def announce() -> Announcement:
         if failed():
@@ -103,7 +103,7 @@ def courier(settings: Settings, journal: Journal, station: Station, metrics: Met
         else:
             station.restored("history")
 
-    connect: Callable[[], AbstractContextManager[Publisher]] = Silence
+    connect: Callable[[], AbstractContextManager[Publisher]] = DisabledLink
     sent: Callable[[int], None] = _uncounted
     if settings.mqtt.enabled:
         connect = Broker(settings.mqtt, f"linewatch-{settings.station.name}-history").connect

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from linewatch.errors import ConfigError
-from linewatch.names import NAME
+from linewatch.identifiers import NAME
 
 DEFAULT_FILE = Path("config/linewatch.toml")
 ENV_PREFIX = "LINEWATCH_"

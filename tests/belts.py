@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,15 +13,15 @@ from typing import Self
 import cv2
 import numpy as np
 
+from linewatch.acquisition.frame_reader import FrameReader
+from linewatch.acquisition.part_trigger import PartTriggered
+from linewatch.acquisition.sources import Source
+from linewatch.acquisition.sources.opencv import VideoFile
+from linewatch.acquisition.sources.simulator.source import Simulator
 from linewatch.domain import Frame, Image
-from linewatch.metrics import Metrics
-from linewatch.part_trigger import PartTriggered
-from linewatch.reader import Reader
-from linewatch.sources import Source
-from linewatch.sources.opencv import VideoFile
-from linewatch.sources.simulator import Simulator
-from linewatch.stages import Stage
-from linewatch.station import Station
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Station
+from linewatch.runtime.stages import Stage
 
 Places = dict[int, float]
 """How far off the middle each part in sight is, as a share of the picture, by its number."""
@@ -92,12 +93,12 @@ class Watched:
 def watch(source: Source, places: Iterator[Places], empty: Sequence[Image] = ()) -> Outcome:
     """Let a part trigger watch a source to its end."""
     station = Station("test", 1, "demo", Metrics("test"))
-    trigger = PartTriggered("x", 0, station, empty)
+    trigger = PartTriggered("x", 0, partial(station.set_impairment, "trigger"), empty)
     stage = Stage("capture", lambda _: None)
     watched = Watched(source, places)
     outcome = watched.outcome
     started = time.thread_time()  # The source has a thread of its own.
-    with Reader(watched, stage, seen=lambda: None, lost=lambda _: None, silent_s=60.0) as reader:
+    with FrameReader(watched, stage, seen=lambda: None, lost=lambda _: None, silent_s=60.0) as reader:
         for frame in trigger.frames(reader, stage, threading.Event()):
             near = watched.places[frame.captured_ns]
             part = min(near, key=lambda number: abs(near[number]), default=0)

@@ -11,21 +11,21 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from linewatch.bundle import (
+from linewatch.domain import Image, Result
+from linewatch.models.bundle import (
     GRAPH,
     WEIGHTS,
     Bundle,
     Calibration,
-    Golden,
-    PictureStatistics,
+    GoldenSample,
+    ImageStatistics,
     activate,
     write_bundle,
 )
-from linewatch.domain import Image, Result
-from linewatch.likeness import Likeness
-from linewatch.recipe import write_recipe
-from linewatch.registration import Registration
+from linewatch.models.recipe_file import write_recipe
 from linewatch.settings import ModelsSettings
+from linewatch.vision.product_match import Likeness
+from linewatch.vision.registration import Registration
 
 SIDE_PX = 64
 CELL_PX = 8
@@ -86,9 +86,10 @@ def teach(
             input_shape=(SIDE_PX, SIDE_PX),
             registration=registration,
             calibration=Calibration(2.0, 1.5, 0.01, None, "test", scores),
-            pictures=PictureStatistics((60.0, 100.0, 140.0), (0.0, 0.0, 0.0)),
+            pictures=ImageStatistics((60.0, 100.0, 140.0), (0.0, 0.0, 0.0)),
             golden=tuple(
-                Golden(name, expected, raw) for name, (_, expected, raw) in zip(names, samples, strict=True)
+                GoldenSample(name, expected, raw)
+                for name, (_, expected, raw) in zip(names, samples, strict=True)
             ),
             training={} if recall is None else {"made_up_recall": {"stain": recall}},
             content=content,

@@ -9,17 +9,8 @@ import numpy as np
 
 from linewatch.domain import Frame, Image, Reason, Result, State, Verdict
 from linewatch.errors import CameraLost, LinewatchError, StorageFull
-from linewatch.pictures import decode
-from linewatch.web.desk import (
-    Actual,
-    Hour,
-    InspectResult,
-    LivePicture,
-    ProductInfo,
-    Query,
-    Review,
-    Row,
-)
+from linewatch.vision.image_io import decode
+from linewatch.web.backend import Actual, Hour, InspectResult, LivePicture, ProductInfo, Query, Review, Row
 
 
 def picture(level: int = 100) -> Image:

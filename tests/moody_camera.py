@@ -11,10 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from linewatch import cli, pipeline
+from linewatch import daemon as pipeline
+from linewatch.acquisition.sources.simulator.source import Simulator
+from linewatch.cli import main as cli
 from linewatch.domain import Frame
 from linewatch.errors import CameraLost
-from linewatch.sources.simulator import Simulator
 
 MOOD = "MOODY_CAMERA"
 PERIOD_S = 0.04

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
+from linewatch.acquisition.sources.simulator.source import render
 from linewatch.domain import Image
-from linewatch.pictures import read_image
-from linewatch.sources.simulator import render
+from linewatch.vision.image_io import read_image
 from tests.browser import Browser
 from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from linewatch.acquisition.sources.simulator.source import render
 from linewatch.domain import Result
-from linewatch.sources.simulator import render
 from tests.cable import Cable
 from tests.daemon import ROOT, Daemon, verdicts
 from tests.mosquitto import Ear, Mosquitto
@@ -109,7 +109,9 @@ def test_a_stop_under_load_loses_nothing(tmp_path: Path, mosquitto: Mosquitto) -
 def test_overload_turns_parts_into_errors_and_loses_none(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """Faster than can be judged, the oldest frame gives up its picture; its part gets ERROR 31."""
     slow = (
-        "import time; from linewatch import engine, cli\n"
+        "import time\n"
+        "from linewatch.cli import main as cli\n"
+        "from linewatch.models import engine\n"
         "run = engine.OpenVinoEngine.run\n"
         "def slow(self, crop):\n"
         "    time.sleep(0.05)\n"
@@ -129,7 +131,8 @@ def test_overload_turns_parts_into_errors_and_loses_none(tmp_path: Path, mosquit
 def test_a_bug_ends_the_process_and_the_will_is_delivered(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """A stage that raises ends everything: exit 1, no goodbye, the broker says offline for us."""
     broken = (
-        "from linewatch import cli, inspector\n"
+        "from linewatch.cli import main as cli\n"
+        "from linewatch.line import inspector\n"
         "inspect = inspector.Inspector.inspect\n"
         "def fail(self, examined):\n"
         "    assert examined.frame.seq < 10, 'injected'\n"

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.acquisition.test_opencv import Server, has
 from tests.daemon import Daemon, verdicts
 from tests.moody_camera import PROGRAM, Mood
 from tests.mosquitto import Ear, Mosquitto
-from tests.test_opencv import Server, has
 
 TRIGGERED = {"trigger.mode": "mqtt", "limits.deadline_ms": 3000}
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import cv2
 import pytest
 
+from tests.acquisition.test_opencv import Server, has
 from tests.daemon import Daemon
 from tests.mosquitto import Ear, Mosquitto
-from tests.test_opencv import Server, has
 
 
 def made_ms(path: Path) -> float:

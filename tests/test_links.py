@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from linewatch import links
-from linewatch.announcer import Announcer
-from linewatch.commands import Commands
 from linewatch.domain import State
 from linewatch.errors import ConfigError
-from linewatch.journal import Journal
-from linewatch.links import Silence
-from linewatch.live import LiveLink
-from linewatch.metrics import Metrics
+from linewatch.line.commands import Commands
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Station
+from linewatch.line.status import Announcer
+from linewatch.links import DisabledLink
+from linewatch.mqtt.live import LiveLink
+from linewatch.runtime.stages import StageAborted
 from linewatch.settings import LimitsSettings, MqttSettings, Settings, StationSettings
-from linewatch.stages import StageAborted
-from linewatch.station import Station
+from linewatch.storage.journal import Journal
 from tests.fakes import verdict
 from tests.mosquitto import Ear, Mosquitto
 
@@ -81,7 +81,7 @@ class Plant:
         self.station.intend(State.READY)
         self.failed = False
 
-    def live_link(self) -> LiveLink | Silence:
+    def live_link(self) -> LiveLink | DisabledLink:
         """Build the live link as the pipeline does."""
         return links.live_link(
             self.settings,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from linewatch.cli_options import EXIT_CONFIG, EXIT_USAGE
+from linewatch.cli.options import EXIT_CONFIG, EXIT_USAGE
 from linewatch.settings import LimitsSettings
 from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto
@@ -85,7 +85,7 @@ def test_an_installed_tree_has_its_documented_layout(tmp_path: Path) -> None:
     release = tmp_path / "srv/lw/releases/one"
     assert (tmp_path / "srv/lw/current").readlink() == Path("releases/one")
     assert (release / "bin/linewatch").read_text().startswith("#!/srv/lw/releases/one/bin/python")
-    assert next(release.glob("lib/python3*/site-packages/linewatch/cli.py"))
+    assert next(release.glob("lib/python3*/site-packages/linewatch/cli/main.py"))
     assert (release / "share/linewatch/mosquitto/acl").exists()
     assert (release / "share/doc/linewatch/operations.md").exists()
     assert (tmp_path / "etc/linewatch/example.toml").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from linewatch import cli
+from linewatch.cli import main as cli
 from tests.mosquitto import Mosquitto
 from tests.test_docs import DOCUMENTS, ROOT
 

@@ -12,7 +12,8 @@ def test_ready_is_said_when_the_product_is_proven_and_the_page_answers(
 ) -> None:
     """Neither before, nor is there any other word before it; the last one is STOPPING."""
     told = (
-        "from linewatch import changeover, cli\n"
+        "from linewatch.cli import main as cli\n"
+        "from linewatch.line import changeover\n"
         "begin = changeover.Changeover.begin\n"
         "def slow(self, *arguments):\n"
         "    import time; time.sleep(1)\n"
@@ -38,7 +39,9 @@ def test_ready_is_said_when_the_product_is_proven_and_the_page_answers(
 def test_a_hang_that_stops_every_thread_silences_the_watchdog(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """Native code that keeps the interpreter to itself: only systemd can still help, and it hears nothing."""
     hung = (
-        "import ctypes, itertools; from linewatch import cli, recorder\n"
+        "import ctypes, itertools\n"
+        "from linewatch.cli import main as cli\n"
+        "from linewatch.line import recorder\n"
         "record, calls = recorder.Recorder.record, itertools.count(1)\n"
         "def hang(self, inspection):\n"
         "    if next(calls) == 10:\n"
@@ -59,7 +62,9 @@ def test_a_hang_that_stops_every_thread_silences_the_watchdog(tmp_path: Path, mo
 def test_a_stage_that_hangs_ends_the_process_with_its_name(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """After `limits.stall_s` nothing more is told to the watchdog; exit 1, and systemd starts it again."""
     hung = (
-        "import time; from linewatch import cli, recorder\n"
+        "import time\n"
+        "from linewatch.cli import main as cli\n"
+        "from linewatch.line import recorder\n"
         "recorder.Recorder.record = lambda self, inspection: time.sleep(600)\n"
         "cli.main()\n"
     )

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from linewatch.bundle import Calibration
 from linewatch.errors import UsageError
+from linewatch.models.bundle import Calibration
 
 CONFIDENCE = 0.95
 IMAGES_MIN = 10

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 
-from linewatch.bundle import Bundle, activate, versions
-from linewatch.sources.simulator import render
+from linewatch.acquisition.sources.simulator.source import render
+from linewatch.models.bundle import Bundle, activate, versions
 from linewatch.training.progress import Report, bar, silent
 from linewatch.training.train import train
 

@@ -12,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from linewatch.bundle import Bundle
 from linewatch.domain import Scored
-from linewatch.engine import OpenVinoEngine
 from linewatch.errors import NotRegistered, UsageError
-from linewatch.pictures import SUFFIXES, read_image
-from linewatch.recipe import Recipe, load_recipe
-from linewatch.scoring import Scorer
+from linewatch.models.bundle import Bundle
+from linewatch.models.engine import OpenVinoEngine
+from linewatch.models.loader import build_scorer
+from linewatch.models.recipe_file import load_recipe
 from linewatch.training.images import GOOD, TRUTH
 from linewatch.training.progress import Report, silent
 from linewatch.training.report import Curve, Shown, evaluation_report
+from linewatch.vision.image_io import SUFFIXES, read_image
+from linewatch.vision.recipe import Recipe
+from linewatch.vision.scoring import Scorer
 
 _SIDE_PX = 256  # Pixels are compared on pictures this long: enough for a map of cells of eight pixels.
 
@@ -73,7 +75,7 @@ def evaluate(
     and ImageError.
     """
     recipe, bundle = load_recipe(recipes, product, models)
-    scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
+    scorer = build_scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
     files = list(_labelled(data))
     if not files:
         raise UsageError(

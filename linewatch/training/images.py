@@ -7,8 +7,8 @@ from pathlib import Path
 
 from linewatch.domain import Box, Image
 from linewatch.errors import ImageError, UsageError
-from linewatch.pictures import SUFFIXES, read_image
-from linewatch.scoring import cut_roi
+from linewatch.vision.image_io import SUFFIXES, read_image
+from linewatch.vision.scoring import cut_roi
 
 IMAGES_MIN = 10
 GOOD = "good"  # Of labelled pictures: the folder of good ones; the others are named by their defect.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from linewatch.domain import Image
 from linewatch.errors import NotRegistered
-from linewatch.registration import Pose, Registration, find_pose, foreground, pose_matrix, reduced
+from linewatch.vision.registration import Pose, Registration, find_pose, foreground, pose_matrix, reduced
 
 IOU_GAIN_MIN = 0.2  # Registering must make the parts lie this much better on each other,
 IOU_MIN = 0.75  # and reach this, else the masks are not the part.

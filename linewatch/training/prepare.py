@@ -5,23 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from linewatch.bundle import PictureStatistics
 from linewatch.errors import NotRegistered, UsageError
-from linewatch.health import brightness, sharpness
-from linewatch.pictures import read_mask
-from linewatch.registration import Registration
-from linewatch.scoring import cells_seen, check_mask, check_seen, map_placement, standard_crop
-from linewatch.training.backbone import STRIDE
-from linewatch.training.features import input_shape
+from linewatch.models.bundle import ImageStatistics
 from linewatch.training.images import IMAGES_MIN, Folder
+from linewatch.training.network.backbone import STRIDE
+from linewatch.training.network.features import input_shape
 from linewatch.training.pose import Overlap, cover, fitted, learn_registration, pays
+from linewatch.vision.image_io import read_mask
+from linewatch.vision.image_quality import brightness, sharpness
+from linewatch.vision.registration import Registration
+from linewatch.vision.scoring import cells_seen, check_mask, check_seen, map_placement, standard_crop
 
 ALIGN = ("auto", "on", "off")
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class TrainingSet:
     """Good parts in their standard pose."""
 
     crops: NDArray[np.uint8]  # (n, height, width, 3)
@@ -38,7 +38,7 @@ class Prepared:
         return self.crops.shape[1], self.crops.shape[2]
 
 
-def prepare(folder: Folder, pixels: int, align: str) -> Prepared:
+def prepare(folder: Folder, pixels: int, align: str) -> TrainingSet:
     """Decide on registration and input size, and cut out every part. Raises UsageError and ImageError."""
     registration, overlap = (None, None) if align == "off" else learn_registration(folder)
     if align == "on" and registration is None:
@@ -71,26 +71,26 @@ def prepare(folder: Folder, pixels: int, align: str) -> Prepared:
         names.append(path.name)
         placement = map_placement(matrix, shape, cells)
         placement[:, 2] += folder.corner
-        looked_at = np.ones(cells, np.bool_)
+        inspected_area = np.ones(cells, np.bool_)
         if folder.mask is not None and mask is not None:
-            looked_at = cells_seen(mask, placement, cells)
-            check_seen(folder.mask, looked_at)
-        seen.append(looked_at)
+            inspected_area = cells_seen(mask, placement, cells)
+            check_seen(folder.mask, inspected_area)
+        seen.append(inspected_area)
     if len(crops) < IMAGES_MIN:
         raise UsageError(f"the part was found in {len(crops)} of {len(folder)} pictures; use --align off")
     part = np.ones(cells, np.float32)
     if registration is not None:
         part = cover(folder, registration, shape, STRIDE)
-    return Prepared(
+    return TrainingSet(
         np.stack(crops), registration, part, np.stack(seen), tuple(names), overlap, tuple(left_out)
     )
 
 
-def measure(folder: Folder) -> PictureStatistics:
+def measure(folder: Folder) -> ImageStatistics:
     """Return how bright and how sharp the whole frames are."""
     figures = [(brightness(frame), sharpness(frame)) for frame in folder.frames()]
     light, edges = np.quantile(np.array(figures), _QUANTILES, axis=0).T
-    return PictureStatistics(_rounded(light), _rounded(edges))
+    return ImageStatistics(_rounded(light), _rounded(edges))
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from linewatch.bundle import Bundle, Calibration, write_variant
-from linewatch.engine import OpenVinoEngine
 from linewatch.errors import NotRegistered, UsageError
-from linewatch.golden import self_test
-from linewatch.lifecycle import make_active
-from linewatch.marks import Marks, read_marks
-from linewatch.pictures import read_image
-from linewatch.recipe import Recipe, follow_model, load_recipe
-from linewatch.scoring import Scorer
+from linewatch.models.bundle import Bundle, Calibration, write_variant
+from linewatch.models.engine import OpenVinoEngine
+from linewatch.models.loader import build_scorer
+from linewatch.models.recipe_file import follow_model, load_recipe
+from linewatch.models.registry import make_active
+from linewatch.models.self_test import self_test
 from linewatch.settings import Settings
 from linewatch.training.calibrate import calibrate
 from linewatch.training.images import GOOD, TRUTH, find_pictures
 from linewatch.training.progress import Report, silent
+from linewatch.training.reviewed_parts import ReviewedParts, read_reviews
+from linewatch.vision.image_io import read_image
+from linewatch.vision.recipe import Recipe
 
 THRESHOLDS = 5  # Shown beside the chosen one, when defects are given.
 
@@ -42,7 +43,7 @@ class Proposal:
     calibration: Calibration
     before: Recipe
     after: Recipe
-    marks: Marks
+    marks: ReviewedParts
     points: tuple[Point, ...]  # The chosen threshold first; empty without defects.
 
 
@@ -68,7 +69,7 @@ def recalibrate(
     move them. Raises UsageError, RecipeError, ImageError and StorageFull.
     """
     recipe, bundle = load_recipe(recipes, product, models)
-    scorer = Scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
+    scorer = build_scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
     everything = replace(recipe, min_defect_px=0)  # The old threshold must not hide a score.
 
     def scores(paths: Sequence[Path], doing: str) -> tuple[float, ...]:
@@ -84,7 +85,7 @@ def recalibrate(
     spoilt = None if bad is None else _defects(bad)
     unseen = bundle.calibration.scores if good is None else scores(find_pictures(good), "scoring good")
     registered = tuple(score for score in unseen if score != float("inf"))
-    marks = Marks() if journal is None else read_marks(journal, models, bundle, last)
+    marks = ReviewedParts() if journal is None else read_reviews(journal, models, bundle, last)
     marked = tuple(verdict.raw for verdict in marks.good)
     calibration = replace(calibrate((*registered, *marked), false_reject), scores=registered)
     points: tuple[Point, ...] = ()
@@ -138,7 +139,7 @@ def adopt(settings: Settings, proposal: Proposal) -> tuple[Bundle, list[str]]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     fresh = write_variant(place.path, bundle, created=now, training=facts, calibration=proposal.calibration)
     # Before the recipe is touched: a threshold that lets a challenge sample pass is refused.
-    self_test(Scorer(fresh, OpenVinoEngine(fresh.graph, threads=place.threads)), proposal.after, fresh)
+    self_test(build_scorer(fresh, OpenVinoEngine(fresh.graph, threads=place.threads)), proposal.after, fresh)
     pins = follow_model(place.recipes, bundle.product)
     why = f"calibrate to {proposal.calibration.false_reject:g} with {len(proposal.marks.good)} marked good"
     make_active(settings, bundle.product, fresh.version, why)

@@ -14,11 +14,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from linewatch.bundle import Calibration
 from linewatch.domain import AnomalyMap, Image, Scored
-from linewatch.learnt import is_learnt, lead
-from linewatch.scoring import heatmap, map_placement
+from linewatch.models.bundle import Calibration
+from linewatch.models.training_quality import is_learnt, lead
 from linewatch.training.calibrate import images_to_state
+from linewatch.vision.heatmap import heatmap
+from linewatch.vision.scoring import map_placement
 
 mpl.use("Agg")
 SHOWN = 6  # Pictures in each row.

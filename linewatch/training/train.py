@@ -8,20 +8,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from linewatch.bundle import Bundle, activate, active_version, versions, write_bundle
-from linewatch.disk import scratch, try_writing
-from linewatch.engine import OpenVinoEngine
 from linewatch.errors import LinewatchError, RecipeError, UsageError
-from linewatch.learnt import is_learnt, lead, unchallenged
-from linewatch.recipe import index_for, load_recipe, looked_at, write_recipe
+from linewatch.models.bundle import Bundle, activate, active_version, versions, write_bundle
+from linewatch.models.engine import OpenVinoEngine
+from linewatch.models.recipe_file import index_for, inspected_area, load_recipe, write_recipe
+from linewatch.models.training_quality import is_learnt, lead, unchallenged
+from linewatch.runtime.atomic_files import scratch, try_writing
 from linewatch.training.calibrate import calibrate
-from linewatch.training.graph import export, prove
+from linewatch.training.golden_samples import Bench, golden_samples, made_up_recall
 from linewatch.training.images import open_folder
-from linewatch.training.model import ARCHITECTURES, Design, learn
+from linewatch.training.network.graph import export, prove
+from linewatch.training.network.model import ARCHITECTURES, Design, learn
 from linewatch.training.prepare import ALIGN, measure, prepare
 from linewatch.training.progress import Report, silent
 from linewatch.training.report import Shown, training_report
-from linewatch.training.samples import Bench, golden_samples, made_up_recall
 
 PIXELS_MIN, PIXELS_MAX = 64 * 64, 1024 * 1024
 PIXEL = Design("pixel", whitening="none", noise=0.0, iterations=900)
@@ -52,7 +52,7 @@ def train(
     if design is None:
         design = PIXEL if architecture == "pixel" else Design()
     index_for(recipes, product)  # The line, too, needs all recipes to be sound.
-    roi, mask = looked_at(recipes, product)
+    roi, mask = inspected_area(recipes, product)
     progress("reading pictures", 0.0)
     folder = open_folder(images, roi=roi, mask=mask)
     for place in (models / product, recipes):

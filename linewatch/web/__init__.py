@@ -1,9 +1,9 @@
 """The operator's page, the HTTP API, the metrics and the health checks: Flask on waitress."""
 
 from linewatch.web.app import create_app
-from linewatch.web.desk import (
+from linewatch.web.backend import (
     Actual,
-    Desk,
+    Backend,
     Hour,
     InspectResult,
     LivePicture,
@@ -17,7 +17,7 @@ from linewatch.web.server import WebServer
 
 __all__ = [
     "Actual",
-    "Desk",
+    "Backend",
     "Hour",
     "InspectResult",
     "LivePicture",

@@ -8,10 +8,10 @@ from flask import Blueprint, Response, abort, jsonify, request
 
 from linewatch.domain import Verdict
 from linewatch.errors import LinewatchError
-from linewatch.messages import verdict_json
-from linewatch.web.access import Gate
-from linewatch.web.desk import Desk, Row
-from linewatch.web.query import read_query, read_review
+from linewatch.mqtt.messages import verdict_json
+from linewatch.web.auth import AccessControl
+from linewatch.web.backend import Backend, Row
+from linewatch.web.params import read_query, read_review
 from linewatch.web.uploads import Uploads
 
 LIMIT = 50
@@ -20,7 +20,9 @@ LIMIT = 50
 class Api:
     """`/api/...`: reading needs nothing, changing needs the token."""
 
-    def __init__(self, desk: Desk, gate: Gate, uploads: Uploads, texts: Mapping[str, str]) -> None:
+    def __init__(
+        self, desk: Backend, gate: AccessControl, uploads: Uploads, texts: Mapping[str, str]
+    ) -> None:
         self._desk = desk
         self._gate = gate
         self._uploads = uploads

@@ -10,12 +10,12 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import Reason, Result, State
 from linewatch.errors import LinewatchError
-from linewatch.web.access import Gate, guard
 from linewatch.web.api import Api
-from linewatch.web.desk import Desk
+from linewatch.web.auth import AccessControl, guard
+from linewatch.web.backend import Backend
+from linewatch.web.formatting import Formatter
 from linewatch.web.pages import Pages, way_back
-from linewatch.web.query import Ordinal
-from linewatch.web.show import Show
+from linewatch.web.params import Ordinal
 from linewatch.web.texts import ENGLISH, Language
 from linewatch.web.uploads import Uploads
 
@@ -27,7 +27,7 @@ MetricsText = Callable[[], tuple[bytes, str]]
 
 
 def create_app(
-    desk: Desk, metrics_text: MetricsText, token: str, evidence: Path, language: Language = ENGLISH
+    desk: Backend, metrics_text: MetricsText, token: str, evidence: Path, language: Language = ENGLISH
 ) -> Flask:
     """Build the app. `token` may be empty: then nothing can be changed through it."""
     app = Flask(__name__)
@@ -38,11 +38,11 @@ def create_app(
     app.jinja_env.globals.update(results=list(Result), reasons=list(Reason))
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
-    gate = Gate(token, language.texts)
+    gate = AccessControl(token, language.texts)
     uploads = Uploads(desk, language.texts)
     station = str(desk.state().get("station", ""))
     guard(app, station, language.texts["error_cross_site"])
-    Show(language).register(app)
+    Formatter(language).register(app)
     app.register_blueprint(Api(desk, gate, uploads, language.texts).blueprint())
     app.register_blueprint(Pages(desk, gate, uploads, language).blueprint())
     _add_machine_addresses(app, desk, metrics_text)
@@ -63,7 +63,7 @@ def create_app(
     return app
 
 
-def _add_machine_addresses(app: Flask, desk: Desk, metrics_text: MetricsText) -> None:
+def _add_machine_addresses(app: Flask, desk: Backend, metrics_text: MetricsText) -> None:
     @app.get("/metrics")
     def metrics() -> Response:
         body, content_type = metrics_text()

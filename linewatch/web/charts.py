@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from linewatch.domain import Result, Verdict
-from linewatch.web.desk import Hour
+from linewatch.web.backend import Hour
 
 WIDTH, HEIGHT = 360, 150
 LEFT, RIGHT, TOP, BOTTOM = 30, 352, 10, 128

@@ -10,12 +10,12 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError
-from linewatch.web.access import Gate
+from linewatch.web.auth import AccessControl
+from linewatch.web.backend import Backend, Hour, LivePicture, Query, Row
+from linewatch.web.cache import ImageCache, Shared
 from linewatch.web.charts import defect_rate, hour_chart, parts_of, score_chart
-from linewatch.web.desk import Desk, Hour, LivePicture, Query, Row
-from linewatch.web.query import read_query, read_review
-from linewatch.web.show import clock_hour, is_scored, midnight_ms
-from linewatch.web.store import PictureStore, Shared
+from linewatch.web.formatting import clock_hour, is_scored, midnight_ms
+from linewatch.web.params import read_query, read_review
 from linewatch.web.texts import Language
 from linewatch.web.uploads import Uploads
 
@@ -44,13 +44,13 @@ _OWN_ADDRESS = re.compile(r"/(?!/)[A-Za-z0-9/?=&-]*")
 class Pages:
     """Every address that answers with HTML, and the pictures on it that are not evidence."""
 
-    def __init__(self, desk: Desk, gate: Gate, uploads: Uploads, language: Language) -> None:
+    def __init__(self, desk: Backend, gate: AccessControl, uploads: Uploads, language: Language) -> None:
         self._desk = desk
         self._gate = gate
         self._uploads = uploads
         self._texts = language.texts
         self._live = Shared(self._render_live, LIVE_FRESH_S)
-        self._live_pictures = PictureStore(LIVE_PICTURES_MAX)
+        self._live_pictures = ImageCache(LIVE_PICTURES_MAX)
 
     def blueprint(self) -> Blueprint:
         """Return the routes."""

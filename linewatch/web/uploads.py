@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from flask import abort, request
 
 from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeError
-from linewatch.web.desk import Desk, InspectResult
-from linewatch.web.store import PictureStore
+from linewatch.web.backend import Backend, InspectResult
+from linewatch.web.cache import ImageCache
 
 UPLOAD_BYTES_MAX = 20_000_000
 FORM_BYTES_MAX = 100_000  # What the multipart form may add around the picture.
@@ -19,10 +19,10 @@ PICTURES_MAX = 32
 class Uploads:
     """Turns an uploaded picture into a verdict; nothing is kept but what the page shows, in memory."""
 
-    def __init__(self, desk: Desk, texts: Mapping[str, str]) -> None:
+    def __init__(self, desk: Backend, texts: Mapping[str, str]) -> None:
         self._desk = desk
         self._texts = texts
-        self._pictures = PictureStore(PICTURES_MAX)
+        self._pictures = ImageCache(PICTURES_MAX)
         self._waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._judging = threading.Lock()
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from linewatch.acquisition.sources.folder import find_pictures
 from linewatch.domain import Image
-from linewatch.pictures import read_image
-from linewatch.sources.folder import find_pictures
+from linewatch.vision.image_io import read_image
 from tests.belts import Outcome, film, filmed, simulated
 
 BELTS = (

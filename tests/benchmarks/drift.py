@@ -15,20 +15,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from linewatch.changeover import prepare
+from linewatch.acquisition.sources.folder import find_pictures
+from linewatch.acquisition.sources.simulator.source import DEFECTS, render
 from linewatch.domain import Image, Reason, Result
-from linewatch.drift import Drift, Signal
 from linewatch.errors import NotRegistered
-from linewatch.health import Health
-from linewatch.inspector import Prepared
-from linewatch.pictures import read_image
-from linewatch.recipe import judge
+from linewatch.models.loader import Prepared, prepare
 from linewatch.settings import ModelsSettings
-from linewatch.sources.folder import find_pictures
-from linewatch.sources.simulator import DEFECTS, render
+from linewatch.vision.drift import Drift, Signal
+from linewatch.vision.image_io import read_image
+from linewatch.vision.image_quality import ImageQuality
+from linewatch.vision.recipe import judge
 
 PARTS, SOON = 1000, 50
-Measured = tuple[Health, Result, float | None]
+Measured = tuple[ImageQuality, Result, float | None]
 CHANGES: dict[Signal, Callable[[Image], Image]] = {
     Signal.BRIGHTNESS: lambda image: np.asarray(cv2.convertScaleAbs(image, alpha=0.85), np.uint8),
     Signal.SHARPNESS: lambda image: np.asarray(cv2.GaussianBlur(image, (0, 0), 2.0), np.uint8),

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import cv2
 
-from linewatch.sources.simulator import render
+from linewatch.acquisition.sources.simulator.source import render
 from tests.daemon import Daemon
 from tests.mosquitto import Mosquitto
 from tests.multipart import upload

@@ -22,10 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from linewatch.sources.simulator import DEFECTS, render
+from linewatch.acquisition.sources.simulator.source import DEFECTS, render
 from linewatch.training.calibrate import CONFIDENCE, at_most, calibrate
 from linewatch.training.evaluate import evaluate
-from linewatch.training.model import Design
+from linewatch.training.network.model import Design
 from linewatch.training.train import PIXEL, train
 
 WHOLE = "linewatch"

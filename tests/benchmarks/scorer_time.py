@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from linewatch.training.backbone import build_backbone
-from linewatch.training.compiling import convert
+from linewatch.training.network.backbone import build_backbone
+from linewatch.training.network.export import convert
 
 TURN = 5  # Pictures.
 OURS, BARE = "linewatch scorer", "bare backbone"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from linewatch.bundle import put_on_trial
-from linewatch.comparison import report, table
-from linewatch.offline import inspect_files
+from linewatch.cli.inspect_files import inspect_files
+from linewatch.cli.trial_report import report, table
+from linewatch.models.bundle import put_on_trial
 from linewatch.settings import JournalSettings, ModelsSettings, Settings
 from tests.daemon import Daemon
 from tests.mosquitto import Mosquitto

@@ -19,17 +19,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from linewatch.bundle import Bundle
-from linewatch.changeover import prepare
+from linewatch.acquisition.sources.folder import find_pictures
+from linewatch.acquisition.sources.simulator.source import DEFECTS, render
 from linewatch.domain import Image, Reason, Result
-from linewatch.engine import OpenVinoEngine
-from linewatch.inspector import Prepared
-from linewatch.offline import judge_picture
-from linewatch.pictures import read_image
+from linewatch.models.bundle import Bundle
+from linewatch.models.engine import OpenVinoEngine
+from linewatch.models.judge_file import judge_picture
+from linewatch.models.loader import Prepared, prepare
+from linewatch.models.reference_embeddings import ReferenceEmbeddings
 from linewatch.settings import ModelsSettings
-from linewatch.sources.folder import find_pictures
-from linewatch.sources.simulator import DEFECTS, render
-from linewatch.strangers import Strangers
+from linewatch.vision.image_io import read_image
 
 DEMO = "demo"
 Pictures = dict[str, list[Image]]  # By label: "good" or a defect.
@@ -60,9 +59,9 @@ def main() -> None:
     print("|---|---|---|---|---|")
     times = []
     for product in options.products:
-        prepared, bundle = prepare(product, place, strangers=Strangers(place.path, place.recipes))
+        prepared, bundle = prepare(product, place, strangers=ReferenceEmbeddings(place.path, place.recipes))
         engine = OpenVinoEngine(bundle.graph)
-        fresh = Strangers(place.path, place.recipes)
+        fresh = ReferenceEmbeddings(place.path, place.recipes)
         times.append((_met_s(fresh, bundle, engine), _met_s(fresh, bundle, engine)))
         mine = pictures[product]
         good = mine["good"]
@@ -113,7 +112,7 @@ def told(prepared: Prepared, images: Iterable[Image]) -> str:
     return f"{seen[Reason.WRONG_PRODUCT]} of {seen.total()} ({', '.join(rest) or 'no other'})"
 
 
-def _met_s(strangers: Strangers, bundle: Bundle, engine: OpenVinoEngine) -> float:
+def _met_s(strangers: ReferenceEmbeddings, bundle: Bundle, engine: OpenVinoEngine) -> float:
     started = time.perf_counter()
     strangers.of(bundle, engine)
     return time.perf_counter() - started

@@ -13,14 +13,14 @@ from typing import Any
 
 import cv2
 
+from linewatch.acquisition.sources.folder import find_pictures
 from linewatch.domain import Result
-from linewatch.engine import OpenVinoEngine
 from linewatch.errors import NotRegistered
-from linewatch.pictures import read_image
-from linewatch.recipe import load_recipe, products
-from linewatch.scoring import Scorer
+from linewatch.models.engine import OpenVinoEngine
+from linewatch.models.loader import build_scorer
+from linewatch.models.recipe_file import load_recipe, products
 from linewatch.settings import ModelsSettings
-from linewatch.sources.folder import find_pictures
+from linewatch.vision.image_io import read_image
 from tests.bundles import models_in, part, teach
 from tests.chaos.findings import Finding
 from tests.daemon import Daemon
@@ -184,7 +184,7 @@ def strangers(models: ModelsSettings, parts: Path, rows: list[dict[str, Any]]) -
     scorers = {}
     for product in products(models.recipes):
         recipe, bundle = load_recipe(models.recipes, product, models.path)
-        scorers[product, bundle.version] = Scorer(bundle, OpenVinoEngine(bundle.graph)), recipe
+        scorers[product, bundle.version] = build_scorer(bundle, OpenVinoEngine(bundle.graph)), recipe
     known: dict[tuple[str, str, str], float] = {}
     compared = wrong = 0
     for row in rows:

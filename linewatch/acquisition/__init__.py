@@ -1,0 +1,1 @@
+"""From a camera, a file or a trigger to numbered exposures."""

@@ -1,0 +1,1 @@
+"""A simulated line: rendered parts with and without defects on a moving belt."""

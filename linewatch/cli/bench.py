@@ -1,0 +1,340 @@
+"""The whole daemon against the bare engine: the same model on the same pictures, in one run."""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.progress import Progress
+
+from linewatch.acquisition.sources import open_source
+from linewatch.cli.demo_broker import EmbeddedBroker, free_port
+from linewatch.domain import Image
+from linewatch.errors import BrokerLost, LinewatchError, UsageError
+from linewatch.models.bundle import Bundle
+from linewatch.models.engine import OpenVinoEngine
+from linewatch.models.loader import Prepared, prepare
+from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.messages import Incoming, Topics
+from linewatch.settings import MqttSettings, Settings
+from linewatch.vision.scoring import cut_roi, standard_crop
+
+WARM_UP_S = 2.0
+MEASURE_S = 10.0
+ENGINE_S = 4.0
+PICTURES = 64
+RATES = (5, 10, 20, 40)  # Parts a second.
+LOAD = 0.5  # Share of the engine's rate at which latency is measured: a line with room to spare.
+READY_S = 60.0
+BROKER_S = 5.0
+
+Figures = Mapping[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A daemon that runs for the benchmark."""
+
+    process: subprocess.Popen[bytes]
+    start_s: float  # From exec to READY=1.
+    port: int
+    journal: Path
+
+
+def measure(settings: Settings, config: Path) -> Figures:
+    """Run the benchmark, about 45 s. Raises UsageError, RecipeError and LinewatchError.
+
+    Throughput: the engine alone (one crop after the other, no picture work) before and after the
+    daemon as fast as it can, broker and journal included. Latency: the daemon at half the engine's
+    rate, seen by a subscriber: arrival minus capture.
+    """
+    _refuse_cameras(settings)
+    prepared, bundle = prepare(settings.station.product, settings.models)
+    pictures = _pictures(settings)
+    engine = OpenVinoEngine(bundle.graph, threads=settings.models.threads)
+    with (
+        Progress(console=Console(stderr=True), transient=True) as progress,
+        tempfile.TemporaryDirectory(prefix="linewatch-bench-", dir=".") as folder,
+        _broker(Path(folder)) as (broker_name, broker_port),
+    ):
+        task = progress.add_task("Engine alone", total=5)
+
+        def step(name: str) -> None:
+            progress.update(task, advance=1, description=name)
+
+        before = _engine_times(engine, bundle, prepared, pictures)
+        step("Daemon at full speed")
+        with _daemon(settings, config, Path(folder) / "full", broker_port, fps=0) as daemon:
+            start_s = daemon.start_s
+            rate, memory_mb = _throughput(daemon)
+        step("Engine alone again")
+        after = _engine_times(engine, bundle, prepared, pictures)
+        step("Daemon at half the rate")
+        engine_ms = 1000 * statistics.median(before + after)
+        engine_fps = 2 / (statistics.mean(before) + statistics.mean(after))
+        paced_fps = round(LOAD * engine_fps, 1)
+        with _daemon(settings, config, Path(folder) / "paced", broker_port, fps=paced_fps) as daemon:
+            latencies_ms = [one.latency_ms for one in _listen(settings, broker_port)]
+        step("Done")
+    quantiles = statistics.quantiles(latencies_ms, n=100)
+    return {
+        "machine": machine(),
+        "product": f"{prepared.recipe.product} {bundle.version}",
+        "broker": broker_name,
+        "engine_ms_p50": round(engine_ms, 2),
+        "engine_fps": round(engine_fps, 1),
+        "daemon_fps": round(rate, 1),
+        "daemon_to_engine": round(rate / engine_fps, 3),
+        "latency_at_fps": paced_fps,
+        "latency_ms_p50": round(quantiles[49], 1),
+        "latency_ms_p95": round(quantiles[94], 1),
+        "latency_ms_p99": round(quantiles[98], 1),
+        "latency_over_engine_ms_p50": round(quantiles[49] - engine_ms, 1),
+        "verdicts_seen": len(latencies_ms),
+        "start_to_ready_s": round(start_s, 2),
+        "memory_mb_max": round(memory_mb),
+    }
+
+
+def pace(settings: Settings, config: Path) -> list[Figures]:
+    """Let parts come at each of RATES a second, about 15 s each. Raises UsageError and LinewatchError.
+
+    A part counts as judged when it got PASS, FAIL or UNSURE, so in time; latency is exposure to a
+    subscriber, as in `measure`.
+    """
+    _refuse_cameras(settings)
+    figures: list[Figures] = []
+    with (
+        Progress(console=Console(stderr=True), transient=True) as progress,
+        tempfile.TemporaryDirectory(prefix="linewatch-bench-", dir=".") as folder,
+        _broker(Path(folder)) as (_, broker_port),
+    ):
+        for rate in progress.track(RATES, description="Parts at a pace"):
+            with _daemon(settings, config, Path(folder) / str(rate), broker_port, fps=rate):
+                heard = _listen(settings, broker_port)
+            latencies_ms = sorted(one.latency_ms for one in heard)
+            judged = sum(one.judged for one in heard)
+            quantiles = statistics.quantiles(latencies_ms, n=100)
+            figures.append(
+                {
+                    "parts/s": float(rate),
+                    "judged/s": round(judged / MEASURE_S, 1),
+                    "late": float(sum(one.late for one in heard)),
+                    "not judged": float(len(heard) - judged),
+                    "p50 ms": round(quantiles[49], 1),
+                    "p95 ms": round(quantiles[94], 1),
+                    "p99 ms": round(quantiles[98], 1),
+                    "max ms": round(latencies_ms[-1], 1),
+                }
+            )
+    return figures
+
+
+def pace_table(figures: list[Figures], deadline_ms: int) -> str:
+    """Return the figures for people, one line for each pace."""
+    lines = ["".join(f"{name:>12}" for name in figures[0])]
+    lines += ["".join(f"{value:>12g}" for value in row.values()) for row in figures]
+    return "\n".join([*lines, f"late: told after the deadline of {deadline_ms} ms; on {machine()}"])
+
+
+def table(figures: Figures) -> str:
+    """Return the figures for people, one a line."""
+    return "\n".join(f"{name:28}{value}" for name, value in figures.items())
+
+
+def machine() -> str:
+    """Return what this was measured on."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{model}, {os.cpu_count()} cores, {system}"
+
+
+def _refuse_cameras(settings: Settings) -> None:
+    if settings.source.kind not in ("simulator", "folder"):
+        raise UsageError("bench needs source.kind simulator or folder: a camera sets its own pace")
+
+
+def _pictures(settings: Settings) -> list[Image]:
+    with open_source(settings.source) as source:
+        frames = [source.read() for _ in range(PICTURES)]
+    pictures = [frame.image for frame in frames if frame is not None and frame.image is not None]
+    if not pictures:
+        raise LinewatchError(f"source {source.name!r} gives no picture; check source.uri")
+    return pictures
+
+
+def _engine_times(
+    engine: OpenVinoEngine, bundle: Bundle, prepared: Prepared, pictures: list[Image]
+) -> list[float]:
+    """Return the seconds of each run of the graph alone, on crops that are ready."""
+    crops = [
+        standard_crop(cut_roi(picture, prepared.recipe.roi)[0], bundle.registration, engine.input_shape)[0]
+        for picture in pictures
+    ]
+    times: list[float] = []
+    ends_s = time.perf_counter() + ENGINE_S
+    while time.perf_counter() < ends_s:
+        started = time.perf_counter()
+        engine.run(crops[len(times) % len(crops)])
+        times.append(time.perf_counter() - started)
+    return times[10:]
+
+
+@contextmanager
+def _broker(folder: Path) -> Iterator[tuple[str, int]]:
+    """Run mosquitto, or the embedded broker where there is none."""
+    binary = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if binary is None:
+        with EmbeddedBroker() as broker:
+            yield "embedded", broker.port
+        return
+    port = free_port()
+    config = folder / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n", encoding="utf-8")
+    process = subprocess.Popen([binary, "-c", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port, process)
+        yield "mosquitto", port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def _daemon(
+    settings: Settings, config: Path, folder: Path, broker_port: int, *, fps: float
+) -> Iterator[Daemon]:
+    """Run `linewatch run` as its user would, with its state in `folder`; wait until it is ready."""
+    folder.mkdir()
+    port = free_port()
+    uri = settings.source.uri
+    if settings.source.kind == "simulator":
+        uri = "&".join(part for part in (uri, f"pool={PICTURES}") if part)
+    environment = os.environ | {
+        "LINEWATCH_SOURCE__FPS": str(fps),
+        "LINEWATCH_SOURCE__URI": uri,
+        "LINEWATCH_SOURCE__LOOP": "true",
+        "LINEWATCH_MQTT__PORT": str(broker_port),
+        "LINEWATCH_MQTT__HOST": "127.0.0.1",
+        "LINEWATCH_JOURNAL__PATH": str(folder / "journal.db"),
+        "LINEWATCH_EVIDENCE__PATH": str(folder / "evidence"),
+        "LINEWATCH_HTTP__PORT": str(port),
+        "NOTIFY_SOCKET": str(folder / "notify"),
+    }
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, (folder / "log").open("wb") as log:
+        notify.bind(environment["NOTIFY_SOCKET"])
+        notify.settimeout(READY_S)
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "linewatch", "run", "--config", str(config)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            while b"READY=1" not in notify.recv(4096):
+                pass
+            start_s = time.monotonic() - started
+            threading.Thread(target=_swallow, args=(notify,), daemon=True).start()
+            yield Daemon(process, start_s, port, folder / "journal.db")
+        except TimeoutError as error:
+            raise LinewatchError(f"the daemon was not ready after {READY_S:.0f} s; see {log.name}") from error
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def _wait_for(port: int, broker: subprocess.Popen[bytes]) -> None:
+    """Return once the broker listens: a daemon that has to try again would look slow."""
+    until = time.monotonic() + BROKER_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=BROKER_S).close()
+        except OSError as error:
+            if broker.poll() is not None or time.monotonic() > until:
+                raise LinewatchError(f"mosquitto does not start ({error}); try: mosquitto -v") from error
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _swallow(notify: socket.socket) -> None:
+    """Read watchdog messages, so that the daemon never finds the socket full."""
+    try:
+        while notify.recv(4096):
+            pass
+    except OSError:
+        pass  # Closed: the daemon has ended.
+
+
+def _throughput(daemon: Daemon) -> tuple[float, float]:
+    """Return verdicts per second, counted by the daemon, and its largest memory in MB."""
+    time.sleep(WARM_UP_S)
+    first, started = _verdicts(daemon), time.monotonic()
+    time.sleep(MEASURE_S)
+    rate = (_verdicts(daemon) - first) / (time.monotonic() - started)
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="utf-8")
+    memory_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    return rate, memory_kb / 1024
+
+
+def _verdicts(daemon: Daemon) -> float:
+    """Return how many parts got PASS or FAIL: an ERROR is quick and would flatter."""
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=10) as link:
+        link.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = b"".join(iter(lambda: link.recv(65536), b"")).decode()
+    body = text.partition("\r\n\r\n")[2]
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(body)
+        for sample in family.samples
+        if sample.name == "linewatch_inspections_total" and sample.labels["result"] in ("PASS", "FAIL")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One verdict as a subscriber got it."""
+
+    latency_ms: float  # From capture to arrival.
+    late: bool
+    judged: bool
+
+
+def _listen(settings: Settings, broker_port: int) -> list[Heard]:
+    """Return the verdicts that a subscriber gets within MEASURE_S."""
+    seen: list[Heard] = []
+
+    def arrived(incoming: Incoming) -> None:
+        verdict = json.loads(incoming.payload)
+        # The label is in whole milliseconds, cut off: on average half a millisecond early.
+        latency_ms = time.time() * 1000 - verdict["captured_ms"] - 0.5
+        seen.append(Heard(latency_ms, bool(verdict["late"]), verdict["result"] != "ERROR"))
+
+    mqtt = MqttSettings(port=broker_port)
+    try:
+        with Broker(mqtt, "linewatch-bench").connect(arrived) as session:
+            session.subscribe(Topics(settings.mqtt.base_topic).verdict)
+            session.rest(WARM_UP_S)
+            seen.clear()
+            session.rest(MEASURE_S)
+    except BrokerLost as trouble:
+        raise LinewatchError(f"the benchmark's own broker: {trouble}") from trouble
+    if len(seen) < 10:
+        raise LinewatchError(f"only {len(seen)} verdicts arrived; is the model fit? try: linewatch check")
+    return seen

@@ -1,0 +1,1 @@
+"""The station while it runs: stages from capture to record, and what it says about itself."""

@@ -1,0 +1,82 @@
+"""Source to frames: the stage that exposes, numbers every exposure and rides out a lost camera."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from linewatch.acquisition.frame_reader import FrameReader
+from linewatch.acquisition.sources import Source
+from linewatch.acquisition.triggers import TriggerMode
+from linewatch.domain import Frame
+from linewatch.errors import CameraLost
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Station
+from linewatch.runtime.backoff import Backoff
+from linewatch.runtime.lane import Lane
+from linewatch.runtime.stages import Stage
+
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 10.0
+
+
+class Capture:
+    """Opens the source for as long as the line runs, and puts every exposure on the belt."""
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        occasions: TriggerMode,
+        frames: Lane[Frame],
+        station: Station,
+        metrics: Metrics,
+        stop: threading.Event,
+        *,
+        silent_s: float,
+    ) -> None:
+        self._open_source = open_source
+        self._occasions = occasions
+        self._frames = frames
+        self._station = station
+        self._metrics = metrics
+        self._stop = stop
+        self._silent_s = silent_s  # The station says so when no frame came for longer.
+        self._seq = 0
+        self._backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_MAX_S)
+        self._silent_since = time.monotonic()
+
+    def run(self, stage: Stage) -> None:
+        """Capture until the recording ends or the daemon stops; a lost camera is opened again for ever."""
+        with self._frames:
+            while not self._stop.is_set():
+                try:
+                    with self._reader(stage) as reader:
+                        for frame in self._occasions.frames(reader, stage, self._stop):
+                            self._expose(frame)
+                    break
+                except CameraLost:
+                    pass  # The station has heard it from the reader.
+                stage.beat()
+                for frame in self._occasions.lost(self._stop, self._backoff.next_s()):
+                    self._expose(frame)
+            for frame in self._occasions.end():
+                self._expose(frame)
+
+    def _reader(self, stage: Stage) -> FrameReader:
+        return FrameReader(
+            self._open_source(),
+            stage,
+            seen=self._seen,
+            lost=lambda trouble: self._station.camera_lost(str(trouble)),
+            silent_s=self._silent_s,
+        )
+
+    def _seen(self) -> None:
+        if self._station.snapshot().camera_trouble:
+            self._station.camera_back(time.monotonic() - self._silent_since)
+        self._silent_since = time.monotonic()
+        self._backoff.reset()
+
+    def _expose(self, frame: Frame) -> None:
+        self._seq += frame.view == 1
+        self._metrics.frames_captured.inc()
+        self._frames.put(replace(frame, seq=self._seq))

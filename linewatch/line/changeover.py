@@ -1,0 +1,190 @@
+"""Prepare a product beside the running one, test it, and swap it in between two frames."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from linewatch.domain import State
+from linewatch.errors import RecipeError, StorageFull
+from linewatch.line.inspector import Inspector
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Snapshot, Station
+from linewatch.models.bundle import Bundle, read_bundle
+from linewatch.models.engine_cache import EngineCache
+from linewatch.models.loader import prepare
+from linewatch.models.recipe_file import index_of
+from linewatch.models.reference_embeddings import ReferenceEmbeddings
+from linewatch.models.self_test import self_test
+from linewatch.settings import ModelsSettings
+from linewatch.vision.drift import Drift, Rejects
+from linewatch.vision.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+Audit = Callable[[str, str, Mapping[str, object]], None]
+"""Keeps who did what, with its facts; the journal's `audit`. Raises StorageFull."""
+
+
+class Changeover:
+    """Brings products into use; one thing at a time, whoever calls."""
+
+    def __init__(
+        self,
+        models: ModelsSettings,
+        inspector: Inspector,
+        station: Station,
+        metrics: Metrics,
+        audit: Audit,
+        *,
+        live: bool,
+    ) -> None:
+        self._models = models
+        self._live = live
+        self._inspector = inspector
+        self._station = station
+        self._metrics = metrics
+        self._audit = audit
+        self._engines = EngineCache(models.resident_bytes_max)
+        self._strangers = ReferenceEmbeddings(models.path, models.recipes)
+        self._usual: dict[str, tuple[Recipe, Rejects]] = {}  # What rate each product's parts taught.
+        self._busy = threading.Lock()
+
+    def begin(self, product: str) -> None:
+        """Take up the first product. Raises RecipeError and leaves the station in FAULT if it is unfit."""
+        with self._busy:
+            self._station.intend(State.SELFTEST, "self-test before the first part")
+            self._take_up(product, "linewatch", "start")
+            self._station.intend(State.READY)
+
+    def change(self, product: str, who: str, claim: Callable[[], None] = lambda: None) -> None:
+        """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
+
+        `claim` is called when it is ready; it raises TookTooLong if nobody waits for it any more.
+
+        From the first line to the last no part is judged: a failed changeover must never go on
+        silently with the product before it.
+        """
+        with self._busy:
+            started = time.monotonic()
+            self._station.intend(State.CHANGEOVER, f"changing to product {product}")
+            self._take_up(product, who, "changeover", brief=True, claim=claim)
+            took_s = time.monotonic() - started
+            self._metrics.changeover.set(took_s)
+            self._station.intend(State.READY)
+            self._station.event("product_changed", product=product, ms=round(1000 * took_s))
+            log.info("product_changed product=%s took_s=%.3f", product, took_s)
+
+    def test(self, who: str) -> None:
+        """Prove the product in use again, from disk. Raises RecipeError and leaves FAULT if it failed."""
+        with self._busy:
+            self._station.intend(State.SELFTEST, "self-test")
+            self._take_up(self._station.snapshot().product, who, "self-test")
+            self._station.intend(State.READY)  # Also out of FAULT; a paused station stays paused.
+
+    def reload(self, who: str) -> None:
+        """Read and prove the product in use again beside the line, which goes on; then swap.
+
+        Raises RecipeError and leaves the station in FAULT if it is unfit now.
+        """
+        with self._busy:
+            self._take_up(self._station.snapshot().product, who, "reload")
+            self._station.intend(State.READY)
+
+    def probe(self) -> None:
+        """Prove the model in use beside the line, which goes on; leaves FAULT if it failed.
+
+        Does nothing while no part is judged, or while a changeover or another test runs.
+        """
+        if not self._busy.acquire(blocking=False):
+            return
+        try:
+            prepared = self._inspector.prepared
+            if prepared is None or self._station.snapshot().mode is not State.READY:
+                return
+            recipe = prepared.recipe
+            try:
+                bundle = read_bundle(self._models.path, recipe.product, recipe.model)
+                self_test(prepared.scorer, recipe, bundle)
+            except RecipeError as trouble:
+                self._refuse(recipe.product, str(trouble), "linewatch", "scheduled self-test")
+            else:
+                log.info("selftest_passed product=%s model=%s", recipe.product, recipe.model)
+        finally:
+            self._busy.release()
+
+    def _take_up(
+        self,
+        product: str,
+        who: str,
+        why: str,
+        *,
+        brief: bool = False,
+        claim: Callable[[], None] = lambda: None,
+    ) -> None:
+        started = time.monotonic()
+        before = self._station.snapshot()
+        station = before.station
+        for known in (before.product, product):  # What drifted on a product that leaves is told no more.
+            self._metrics.know_product(known)
+        try:
+            prepared, bundle = prepare(
+                product,
+                self._models,
+                live=self._live,
+                engines=self._engines,
+                brief=brief,
+                strangers=self._strangers,
+            )
+            claim()
+        except RecipeError as trouble:
+            self._refuse(product, str(trouble), who, why)
+            raise
+        prepared = replace(prepared, drift=self._drift(prepared.recipe, bundle))
+        self._metrics.drift_psi.labels(station, product).set_function(lambda: prepared.drift.psi)
+        self._inspector.use(prepared)
+        self._station.use(product, prepared.recipe.index, bundle.version)
+        self._station.tested(passed=True)
+        if before.product == product and before.model not in ("", bundle.version):
+            self._station.event("model_activated", product=product, model=bundle.version, before=before.model)
+        self._metrics.selftest_success.clear()  # What failed before is not what judges now.
+        self._metrics.selftest_success.labels(station, product).set(1)
+        self._metrics.use_model(product, bundle.version, bundle.checksum[:16])
+        self._metrics.model_load.set(time.monotonic() - started)
+        if (before.product, before.model) != (product, bundle.version):
+            self._remember(who, "in_use", before, f"{product}/{bundle.version}", why)
+
+    def _drift(self, recipe: Recipe, bundle: Bundle) -> Drift:
+        """Return fresh charts; with the same thresholds as before, the usual rate of rejects is known."""
+        judged_by, rejects = self._usual.get(recipe.product, (recipe, Rejects()))
+        if judged_by != recipe:
+            rejects = Rejects()
+        rejects.restart()
+        self._usual[recipe.product] = recipe, rejects
+        pictures = bundle.pictures
+        return Drift(
+            bundle.calibration.scores, recipe.threshold, pictures.brightness, pictures.sharpness, rejects
+        )
+
+    def _refuse(self, product: str, trouble: str, who: str, why: str) -> None:
+        """Judge nothing until a product passes its self-test."""
+        before = self._station.snapshot()
+        self._inspector.use(None)
+        index = index_of(self._models.recipes, product)
+        self._station.use(product, index, "")  # Not the old one: a verdict must not name what did not judge.
+        self._station.tested(passed=False)
+        self._metrics.selftest_success.clear()
+        self._metrics.selftest_success.labels(before.station, product).set(0)
+        self._station.event("selftest_failed", product=product, reason=trouble)
+        self._station.intend(State.FAULT, trouble)
+        log.error("selftest_failed product=%s reason=%r", product, trouble)
+        self._remember(who, "refused", before, product, f"{why}: {trouble}")
+
+    def _remember(self, who: str, action: str, before: Snapshot, to: str, why: str) -> None:
+        """Write into the audit what judges from now on, or what was not let."""
+        came_from = f"{before.product}/{before.model}" if before.model else ""
+        try:
+            self._audit(who, action, {"from": came_from, "to": to, "why": why})
+        except StorageFull as trouble:
+            self._station.storage_failed("journal", trouble)

@@ -1,0 +1,302 @@
+"""What a PLC or a person may ask of the station, done in order and answered once it is true."""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from threading import Lock, Timer
+from types import TracebackType
+from typing import Protocol, Self
+
+from linewatch.acquisition.triggers import TriggerRequest
+from linewatch.domain import State
+from linewatch.errors import PrepareTimeout, RecipeError
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Station
+from linewatch.mqtt.messages import Command, Incoming, Refused, parse_command, reply_json
+from linewatch.runtime.lane import Lane
+from linewatch.runtime.stages import Stage, consume
+
+log = logging.getLogger(__name__)
+
+REPLIES_S = 60.0  # A repeated rid within this time gets the stored reply.
+REPLIES_MAX = 10_000  # A flood: from about 160 a second on the oldest go sooner.
+CHANGE_S = 20.0  # Then whoever asked for a product is told that it failed, and it stays failed.
+SPAN_MS_MAX = 10**11  # Below this `exp_ms` is a span from arrival, above it a point in UTC.
+
+
+class Code(IntEnum):
+    """The `code` of a reply; the numbers are part of the wire contract."""
+
+    DONE = 0
+    NOT_READY = 1
+    BUSY = 2
+    EXPIRED = 3
+    BAD_ARGUMENT = 4
+    UNKNOWN = 5
+    SELFTEST_FAILED = 6
+    TIMEOUT = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a request ended."""
+
+    code: Code
+    reason: str = ""
+
+
+class Changing(Protocol):
+    """What brings products into use; the changeover."""
+
+    def change(self, product: str, who: str, claim: Callable[[], None]) -> None:
+        """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
+
+        `claim` is called once, before it comes into use, and raises TookTooLong when nobody waits any more.
+        """
+
+    def test(self, who: str) -> None:
+        """Prove the product in use again. Raises RecipeError and leaves the station in FAULT if it failed."""
+
+    def reload(self, who: str) -> None:
+        """Do the same beside the line, which goes on meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCommand:
+    """A request that takes time, and who wants to know how it ended."""
+
+    command: Command
+    done: Callable[[Answer], None]
+
+
+class Commands:
+    """Takes requests from the network and from the page; `serve` runs them one after the other.
+
+    `products` gives the products that have a recipe, by name, with their index.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        changeover: Changing,
+        products: Callable[[], Mapping[str, int]],
+        triggers: Lane[TriggerRequest] | None,
+        metrics: Metrics,
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._station = station
+        self._changeover = changeover
+        self._products = products
+        self._triggers = triggers  # None: something else decides when to expose.
+        self._metrics = metrics
+        self._clock_s = clock_s
+        self._errands = Lane[PendingCommand]("commands", 4)
+        self._replies: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
+        self._astray = ""  # Why nobody knows which product is wanted; only another `product` ends it.
+        self._lock = Lock()
+
+    def receive(self, incoming: Incoming, reply: Callable[[str], None]) -> None:
+        """Take one message below `B/cmd/`; never waits. `reply` gets the answer's JSON, perhaps later."""
+        arrived_ns = time.monotonic_ns()
+        command = parse_command(incoming)
+        if not incoming.answerable:
+            log.warning("command_refused name=%r reason='its name is too long to answer'", command.name[:32])
+            return
+        key = (command.name, command.rid)
+        understood = not isinstance(command, Refused)  # Else nothing was done, and it may come again mended.
+        with self._lock:
+            stored = self._replies.get(key)
+            if command.rid and stored and self._clock_s() - stored[0] < REPLIES_S:
+                if stored[1]:  # "" while it is still being done: its answer comes once.
+                    reply(stored[1])
+                return
+            if understood:
+                self._store(key, "")
+
+        def answer(result: Answer) -> None:
+            ms = (time.monotonic_ns() - arrived_ns) // 1_000_000
+            text = reply_json(command.rid, code=result.code, reason=result.reason, ms=ms)
+            if understood:
+                with self._lock:
+                    self._store(key, text)
+            if result.code is not Code.DONE:
+                log.warning(
+                    "command_refused name=%r rid=%d code=%d reason=%r",
+                    command.name, command.rid, result.code, result.reason,
+                )  # fmt: skip
+                self._station.event(
+                    "command_refused", command=command.name, rid=command.rid, code=int(result.code)
+                )
+            reply(text)
+
+        if isinstance(command, Refused):
+            answer(self._missed(command, Answer(Code.BAD_ARGUMENT, command.reason)))
+        elif command.name == "trigger":
+            answer(self._trigger(command, arrived_ns))
+        else:
+            self.request(command, answer)
+
+    def request(self, command: Command, done: Callable[[Answer], None]) -> None:
+        """Queue what takes time; `done` is called once, with the truth."""
+        if not self._queue(PendingCommand(command, done)):
+            done(Answer(Code.BUSY, "too many commands at once; wait for the replies"))
+
+    def _queue(self, errand: PendingCommand) -> bool:
+        """Let an errand wait its turn if there is room; while a new product waits, no part passes."""
+        with self._lock:  # Only here errands are added, so the room that is seen stays.
+            if len(self._errands) == self._errands.capacity:
+                return False
+            if errand.command.name == "product":  # Said first: once queued, it may be over at any time.
+                self._station.await_change(errand.command.product or f"number {errand.command.index}")
+            return self._errands.offer(errand)
+
+    def reload(self) -> None:
+        """Read the recipe and the model of the product in use again, and prove them."""
+
+        def done(answer: Answer) -> None:
+            if answer.code is not Code.DONE:
+                log.warning("reload_refused code=%d reason=%r", answer.code, answer.reason)
+
+        self.request(Command("reload", 0, who="reload"), done)
+
+    def serve(self, stage: Stage) -> None:
+        """Run errands until closed."""
+        consume(stage, self._errands, self._run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take no more requests; `serve` ends after those that wait."""
+        self._errands.close()
+
+    def _run(self, errand: PendingCommand) -> None:
+        # Whoever takes it says how it ended: the product before it is used, or the clock that it was late.
+        word = Lock()
+        wanted = errand.command.product or str(errand.command.index)
+        late = PrepareTimeout(wanted, CHANGE_S)
+
+        def claim() -> None:
+            if not word.acquire(blocking=False):
+                raise late
+
+        def give_up() -> None:  # Should it hang, the PLC hears of it before the watchdog does.
+            if word.acquire(blocking=False):
+                errand.done(Answer(Code.TIMEOUT, str(late)))
+
+        timer = Timer(CHANGE_S, give_up)
+        timer.daemon = True
+        if errand.command.name == "product":
+            timer.start()
+        try:
+            answer = self._do(errand, claim)
+        except RecipeError as trouble:
+            answer = Answer(Code.SELFTEST_FAILED, str(trouble))
+        finally:
+            timer.cancel()
+        if answer.code is Code.DONE or word.acquire(blocking=False):
+            errand.done(answer)
+
+    def _do(self, errand: PendingCommand, claim: Callable[[], None]) -> Answer:
+        mode = self._station.snapshot().mode
+        proves = errand.command.name in ("selftest", "reload", "reset")
+        if proves and self._astray:  # The product before is not what somebody asked for last.
+            return Answer(Code.UNKNOWN, f"{self._astray}; name one that is known")
+        match errand.command.name:
+            case "product":
+                self._station.change_begins()
+                return self._change(errand.command, claim)
+            case "selftest":
+                self._changeover.test(errand.command.who)
+            case "reload":
+                self._changeover.reload(errand.command.who)
+            case "pause":
+                if mode not in (State.READY, State.CHANGEOVER):
+                    return Answer(Code.NOT_READY, f"only a ready station can be paused; it is {mode}")
+                self._station.pause()
+            case "resume":
+                if mode is not State.PAUSED:
+                    return Answer(Code.NOT_READY, f"only a paused station can resume; it is {mode}")
+                self._station.resume()
+            case "reset":
+                self._station.forgive_pictures()
+                if mode is State.FAULT:
+                    self._changeover.test(errand.command.who)
+            case "rebirth":
+                self._station.reborn()
+            case other:
+                raise AssertionError(other)
+        return Answer(Code.DONE)
+
+    def _change(self, command: Command, claim: Callable[[], None]) -> Answer:
+        """Change to a product that has a recipe; else FAULT: somebody wants another one than would judge."""
+        try:
+            products = self._products()
+        except RecipeError as trouble:  # A broken recipe file: nobody can be sure which product is which.
+            return self._unknown(str(trouble))
+        names = {index: name for name, index in products.items()}
+        product = command.product or names.get(command.index, "")
+        if product not in products:
+            known = ", ".join(f"{name} ({index})" for name, index in sorted(products.items()))
+            wanted = command.product or command.index
+            return self._unknown(f"product {wanted!r} has no recipe; known are {known or 'none'}")
+        self._astray = ""
+        self._changeover.change(product, command.who, claim)
+        return Answer(Code.DONE)
+
+    def _unknown(self, why: str) -> Answer:
+        self._astray = why
+        self._station.intend(State.FAULT, why)
+        return Answer(Code.UNKNOWN, why)
+
+    def _trigger(self, command: Command, arrived_ns: int) -> Answer:
+        answer = self._exposure(command, arrived_ns)
+        if answer.code is Code.DONE:
+            self._metrics.triggers.inc()
+            return answer
+        return self._missed(command, answer)
+
+    def _missed(self, command: Command | Refused, answer: Answer) -> Answer:
+        """Count a trigger that exposes nothing: a part goes by without a verdict."""
+        if command.name == "trigger":
+            self._metrics.triggers.inc()
+            self._metrics.triggers_missed.inc()
+            part = command.part if isinstance(command, Command) else ""
+            self._station.event("trigger_missed", rid=command.rid, part=part, code=int(answer.code))
+        return answer
+
+    def _exposure(self, command: Command, arrived_ns: int) -> Answer:
+        if self._triggers is None:
+            return Answer(Code.NOT_READY, 'nobody triggers here; set trigger.mode = "mqtt"')
+        expires_ns = _expiry(command.exp_ms, arrived_ns)
+        if expires_ns is not None and expires_ns < arrived_ns:
+            return Answer(Code.EXPIRED, "exp_ms lies in the past; compare the clocks")
+        station = self._station.snapshot()
+        if station.mode is not State.READY:  # A lost camera does not refuse: the part gets its ERROR 40.
+            return Answer(Code.NOT_READY, f"the station is {station.state}")
+        if self._triggers.offer(TriggerRequest(command.rid, command.part, arrived_ns, expires_ns)):
+            return Answer(Code.DONE)
+        if self._triggers.closed:
+            return Answer(Code.NOT_READY, "the line has stopped")
+        return Answer(Code.BUSY, "the exposure before this one is not finished")
+
+    def _store(self, key: tuple[str, int], text: str) -> None:
+        now_s = self._clock_s()
+        self._replies[key] = (now_s, text)
+        self._replies.move_to_end(key)
+        while len(self._replies) > REPLIES_MAX or now_s - next(iter(self._replies.values()))[0] > REPLIES_S:
+            self._replies.popitem(last=False)
+
+
+def _expiry(exp_ms: int, arrived_ns: int) -> int | None:
+    """Return the monotonic time after which an exposure comes too late for its part; None for never."""
+    if exp_ms == 0:
+        return None
+    span_ms = exp_ms if exp_ms < SPAN_MS_MAX else exp_ms - time.time_ns() // 1_000_000
+    return arrived_ns + span_ms * 1_000_000

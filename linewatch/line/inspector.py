@@ -1,0 +1,158 @@
+"""Frame to inspection: the stage that judges. Whatever a frame is, it leaves with one result."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from linewatch.domain import Frame, Image, Inspection, Reason, Result, Scored
+from linewatch.errors import ImageError, NotRegistered
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Station
+from linewatch.models.loader import Prepared
+from linewatch.vision.drift import DriftChange
+from linewatch.vision.image_quality import QualityGate
+from linewatch.vision.recipe import judge
+from linewatch.vision.scoring import Crop
+
+log = logging.getLogger(__name__)
+
+_PART_UNSEEN = (Reason.BAD_PICTURE, Reason.NOT_REGISTERED)
+"""Reasons of parts that were there and could not be scored: they fill the reject bin like a FAIL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """An exposure on its way to the graph, with the product that will judge it."""
+
+    frame: Frame
+    prepared: Prepared | None
+    view: Crop | None  # None when there is nothing to judge; `reason` then says why.
+    reason: Reason
+
+
+class Inspector:
+    """Judges frames with the product in use; `use` swaps the product between two frames.
+
+    `examine` and `inspect` may run in a thread each: one looks at the next frame while the graph
+    works on the last.
+    """
+
+    def __init__(
+        self,
+        station: Station,
+        metrics: Metrics,
+        *,
+        frame_age_ms_max: int,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._station = station
+        self._metrics = metrics
+        self._frame_age_ms_max = frame_age_ms_max
+        self._clock_ns = clock_ns
+        self._prepared: Prepared | None = None
+        self._gate: QualityGate | None = None  # The last one, also while no product is fit.
+
+    @property
+    def prepared(self) -> Prepared | None:
+        """The product in use, None before the first one passed its self-test."""
+        return self._prepared
+
+    def use(self, prepared: Prepared | None) -> None:
+        """Judge with this from the next frame on; one assignment is the whole changeover."""
+        if prepared is not None:
+            if self._gate is not None:
+                prepared.gate.follow(self._gate)
+            self._gate = prepared.gate
+        self._prepared = prepared
+
+    def examine(self, frame: Frame) -> Iterator[Examined]:
+        """Yield one exposure with what the graph shall look at, or why it cannot; frames in order."""
+        prepared = self._prepared  # Read once: a changeover may replace it at any time.
+        view, reason = None, Reason.NONE
+        if frame.image is None:
+            reason = frame.fault
+        elif prepared is None or not self._station.snapshot().judges(frame.captured_ns):
+            reason = Reason.NOT_READY
+        elif self._age_ms(frame) > self._frame_age_ms_max:
+            reason = Reason.STALE
+        elif (reason := self._health(prepared, frame.image)) is Reason.NONE:
+            try:
+                view = prepared.scorer.crop(frame.image, prepared.recipe)
+            except NotRegistered:
+                reason = Reason.NOT_REGISTERED
+            except ImageError as trouble:  # Its roi or mask does not fit this picture.
+                reason = Reason.BAD_PICTURE
+                self._station.impaired("recipe", str(trouble))
+        yield Examined(frame, prepared, view, reason)
+
+    def inspect(self, examined: Examined) -> Iterator[Inspection]:
+        """Yield exactly one inspection for one exposure."""
+        frame, prepared, view, reason = examined.frame, examined.prepared, examined.view, examined.reason
+        age_ms = self._age_ms(frame)
+        self._metrics.frame_age.observe(age_ms / 1000)
+
+        scored: Scored | None = None
+        result = Result.UNSURE if reason is Reason.NOT_REGISTERED else Result.ERROR
+        if prepared is not None and view is not None:
+            if age_ms > self._frame_age_ms_max:
+                reason = Reason.STALE
+            else:
+                try:
+                    scored = prepared.scorer.score_crop(view, prepared.recipe)
+                    result, reason = judge(scored.raw, prepared.recipe, scored.looks_like)
+                    self._station.restored("recipe")
+                except ImageError as trouble:  # Its mask hides all of this part.
+                    reason = Reason.BAD_PICTURE
+                    self._station.impaired("recipe", str(trouble))
+
+        station = self._station.snapshot()
+        if result is Result.ERROR:
+            self._metrics.frames_dropped.labels(station.station, reason.name.lower()).inc()
+        if prepared is not None and (scored is not None or reason in _PART_UNSEEN):
+            # What another product scores says nothing of how this one drifts.
+            raw = scored.raw if scored and not scored.looks_like else None
+            self._tell(prepared, prepared.drift.part(result, raw))
+        if prepared is not None and scored is not None and prepared.sightings.part(scored.looks_like):
+            self._tell_stranger(prepared.recipe.product, scored.looks_like)
+        yield Inspection(
+            frame=frame,
+            product=prepared.recipe.product if prepared else station.product,
+            product_index=prepared.recipe.index if prepared else station.product_index,
+            model=prepared.recipe.model if prepared else "",
+            threshold=prepared.recipe.threshold if prepared else 0.0,
+            result=result,
+            reason=reason,
+            age_ms=age_ms,
+            scored=scored,
+        )
+
+    def _age_ms(self, frame: Frame) -> int:
+        return (self._clock_ns() - frame.captured_ns) // 1_000_000
+
+    def _health(self, prepared: Prepared, image: Image) -> Reason:
+        """Return why a picture cannot be judged, and show how it compares with training."""
+        health = prepared.gate.examine(image)
+        labels = (self._metrics.station, prepared.recipe.product)
+        self._metrics.brightness_ratio.labels(*labels).set(health.brightness_ratio)
+        self._metrics.sharpness_ratio.labels(*labels).set(health.sharpness_ratio)
+        self._station.picture(health.fault)
+        self._tell(prepared, prepared.drift.picture(health.brightness_ratio, health.sharpness_ratio))
+        return health.reason
+
+    def _tell_stranger(self, product: str, looks_like: str) -> None:
+        """Let somebody look what comes down the belt; the part itself is UNSURE."""
+        self._station.event("wrong_product", product=product, looks_like=looks_like)
+        log.warning("wrong_product product=%s looks_like=%s", product, looks_like)
+
+    def _tell(self, prepared: Prepared, edges: Iterable[DriftChange]) -> None:
+        """Let metrics and events know what began or ceased to drift."""
+        product = prepared.recipe.product
+        for edge in edges:
+            signal, on = edge.signal.value, int(edge.on)
+            value, limit = round(edge.value, 3), round(edge.limit, 3)
+            self._metrics.drift.labels(self._metrics.station, product, signal).set(on)
+            self._station.event("drift", product=product, signal=signal, on=on, value=value, limit=limit)
+            log.warning(
+                "drift product=%s signal=%s on=%d value=%g limit=%g", product, signal, on, value, limit
+            )

@@ -1,0 +1,78 @@
+"""The chores: retention of journal and evidence, and the figures that cost a look at the disk."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from linewatch.errors import StorageFull
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Station
+from linewatch.runtime import malloc as heap
+from linewatch.runtime.stages import Stage
+from linewatch.storage.evidence import Evidence
+from linewatch.storage.journal import Journal
+
+STEP_S = 1.0
+TRIM_EVERY_S = 60.0  # Else the heap creeps with the largest jumble of blocks that ever was.
+
+
+class Maintenance:
+    """Does one small step of everything each second, off the verdict's way."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        evidence: Evidence,
+        station: Station,
+        metrics: Metrics,
+        *,
+        retention_days: float,
+        trial: Callable[[str], None] = lambda _product: None,
+        selftest: Callable[[], None] = lambda: None,
+        selftest_every_s: float = 0.0,
+        utc_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._reader = journal.reader()
+        self._evidence = evidence
+        self._station = station
+        self._metrics = metrics
+        self._retention_s = retention_days * 86_400
+        self._utc_s = utc_s
+        self._trial = trial
+        self._selftest = selftest
+        self._selftest_every_s = selftest_every_s  # 0: never.
+
+    def run(self, stage: Stage, stop: threading.Event) -> None:
+        """Keep house until `stop`."""
+        tested_s = trimmed_s = time.monotonic()
+        while not stop.wait(STEP_S):
+            with stage.working():
+                self.step()
+                if 0 < self._selftest_every_s < time.monotonic() - tested_s:
+                    self._selftest()
+                    tested_s = time.monotonic()
+                if time.monotonic() - trimmed_s > TRIM_EVERY_S:
+                    heap.trim()
+                    trimmed_s = time.monotonic()
+
+    def step(self) -> None:
+        """Do what is due; a disk that refuses is reported and tried again."""
+        try:
+            self._trial(self._station.snapshot().product)
+            self._journal.tidy(round(1000 * (self._utc_s() - self._retention_s)))
+            self._metrics.outbox_messages.set(self._journal.undelivered_count())
+            self._metrics.outbox_oldest_age.set(self._reader.oldest_undelivered_s())
+            if not self._journal.owed:
+                self._station.restored("journal")
+        except StorageFull as trouble:
+            self._station.storage_failed("journal", trouble)
+        try:
+            self._metrics.evidence_files_deleted.inc(self._evidence.sweep())
+            self._metrics.evidence_bytes.set(self._evidence.bytes_kept)
+            self._metrics.disk_free.set(self._evidence.free_bytes())
+            if "evidence" in self._station.snapshot().impairments:
+                self._evidence.prove()
+                self._station.restored("evidence")
+        except StorageFull as trouble:
+            self._station.storage_failed("evidence", trouble)

@@ -1,0 +1,155 @@
+"""Every metric of the contract, in one class with its own registry."""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from linewatch import __version__
+from linewatch.domain import Reason, Result, State
+from linewatch.vision.drift import Signal
+
+STAGES = ("capture", "examine", "inspect", "record", "deliver", "announce", "prepare", "shadow", "tidy")
+
+_LATENCY_S = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
+_SCORE_RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+
+class Metrics:
+    """The station's numbers for Prometheus; every series that can exist does so from the start.
+
+    Updates are thread-safe. Times are seconds, sizes bytes, as Prometheus' naming guide asks.
+    """
+
+    def __init__(self, station: str) -> None:
+        # They would double every counter, and nobody asks for them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the client left its annotations out
+        self.registry = CollectorRegistry()
+        self._beats: dict[str, int] = {}
+        self.station = station
+        ProcessCollector(registry=self.registry)
+
+        self.inspections = self._counter("inspections", "Verdicts by product and result", "product", "result")
+        self.capture_to_verdict = self._histogram(
+            "capture_to_verdict_seconds", "Exposure to published verdict"
+        ).labels(station)
+        self.stage_duration = self._histogram("stage_duration_seconds", "Work on one item", "stage")
+        self.score_ratio = self._histogram(
+            "score_ratio", "Raw score divided by the threshold", "product", buckets=_SCORE_RATIO
+        )
+        self.frames_captured = self._counter("frames_captured", "Exposures").labels(station)
+        self.frames_dropped = self._counter("frames_dropped", "Exposures that got ERROR unjudged", "reason")
+        self.frame_age = self._histogram("frame_age_seconds", "Age of a frame when scoring begins").labels(
+            station
+        )
+        self.camera_up = self._gauge("camera_up", "1 while the source delivers frames").labels(station)
+        self.camera_reconnects = self._counter("camera_reconnects", "Times the source came back").labels(
+            station
+        )
+        self.deadline_misses = self._counter("deadline_misses", "Verdicts later than the deadline").labels(
+            station
+        )
+        self.queue_depth = self._gauge("queue_depth", "Items waiting", "queue")
+        self.queue_capacity = self._gauge("queue_capacity", "Items that may wait", "queue")
+        self.mqtt_connected = self._gauge("mqtt_connected", "1 while the live connection is up").labels(
+            station
+        )
+        self.mqtt_messages = self._counter(
+            "mqtt_messages", "Messages by topic and outcome", "topic", "outcome"
+        )
+        self.outbox_messages = self._gauge("outbox_messages", "Verdicts not yet in the history").labels(
+            station
+        )
+        self.outbox_oldest_age = self._gauge("outbox_oldest_age_seconds", "Age of the oldest of them").labels(
+            station
+        )
+        self.journal_errors = self._counter("journal_errors", "Verdicts the journal refused").labels(station)
+        self.evidence_bytes = self._gauge("evidence_bytes", "Pictures kept").labels(station)
+        self.evidence_write_errors = self._counter("evidence_write_errors", "Pictures not kept").labels(
+            station
+        )
+        self.evidence_files_deleted = self._counter("evidence_files_deleted", "By retention").labels(station)
+        self.disk_free = self._gauge("disk_free_bytes", "Free room beside the evidence").labels(station)
+        self.state = self._gauge("state", "1 for the state the station is in", "state")
+        self.heartbeat = self._gauge("heartbeat_timestamp_seconds", "Last progress of a stage", "stage")
+        self.model_info = self._gauge("model_info", "The model in use", "product", "version", "checksum")
+        self.model_load = self._gauge("model_load_seconds", "Time to load and check the model").labels(
+            station
+        )
+        self.changeover = self._gauge("changeover_seconds", "Time of the last changeover").labels(station)
+        self.selftest_success = self._gauge("selftest_success", "1 if the last self-test passed", "product")
+        self.drift_psi = self._gauge("drift_psi", "Population stability index of the scores", "product")
+        self.drift = self._gauge("drift", "1 while this has left its usual range", "product", "signal")
+        self.brightness_ratio = self._gauge("brightness_ratio", "Against the training pictures", "product")
+        self.sharpness_ratio = self._gauge("sharpness_ratio", "Against the training pictures", "product")
+        self.shadow_disagreements = self._counter("shadow_disagreements", "Shadow against live", "product")
+        self.triggers = self._counter("triggers", "Triggers received").labels(station)
+        self.triggers_missed = self._counter("triggers_missed", "Triggers refused").labels(station)
+        self._gauge("build_info", "The version that runs", "version").labels(station, __version__).set(1)
+
+        for reason in Reason:
+            if reason.value >= Reason.STALE:
+                self.frames_dropped.labels(station, reason.name.lower())
+        for stage in STAGES:
+            self.stage_duration.labels(station, stage)
+            self.heartbeat.labels(station, stage)
+        for topic in ("verdict", "plc_verdict", "history", "event"):
+            for outcome in ("sent", "failed"):
+                self.mqtt_messages.labels(station, topic, outcome)
+        self.set_state(State.STARTING)
+
+    def know_product(self, product: str) -> None:
+        """Make every series of a product exist at 0, so that the first FAIL is an increase."""
+        for result in Result:
+            self.inspections.labels(self.station, product, result)
+        self.score_ratio.labels(self.station, product)
+        self.shadow_disagreements.labels(self.station, product)
+        for signal in Signal:
+            self.drift.labels(self.station, product, signal).set(0)
+
+    def set_state(self, state: State) -> None:
+        """Show the state one-hot."""
+        for other in State:
+            self.state.labels(self.station, other).set(other is state)
+
+    def use_model(self, product: str, version: str, checksum: str) -> None:
+        """Show which model judges now, and only that one."""
+        self.model_info.clear()
+        self.model_info.labels(self.station, product, version, checksum).set(1)
+
+    def watch_queue(self, name: str, capacity: int, depth: Callable[[], float]) -> None:
+        """Read a lane's depth at every scrape."""
+        self.queue_capacity.labels(self.station, name).set(capacity)
+        self.queue_depth.labels(self.station, name).set_function(depth)
+
+    def show_beats(self, beats: Mapping[str, int]) -> None:
+        """Stamp every stage whose count of signs of life moved since the last call."""
+        for stage, count in beats.items():
+            if self._beats.get(stage) != count:
+                self._beats[stage] = count
+                self.heartbeat.labels(self.station, stage).set_to_current_time()
+
+    def render(self) -> tuple[bytes, str]:
+        """Return the exposition text and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, ("station", *labels), namespace="linewatch", registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, ("station", *labels), namespace="linewatch", registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = _LATENCY_S
+    ) -> Histogram:
+        return Histogram(
+            name, text, ("station", *labels), namespace="linewatch", registry=self.registry, buckets=buckets
+        )

@@ -1,0 +1,234 @@
+"""Inspection to verdict: the stage whose order makes a verdict durable and then public.
+
+A FAIL's heatmap, then the journal row, then the wire, then the other evidence. So a picture that
+a verdict names is there when the verdict arrives, and what the PLC read is in the journal.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from linewatch.domain import NO_BOX, Image, Inspection, Reason, Result, Verdict
+from linewatch.errors import StorageFull
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Station
+from linewatch.vision.heatmap import heatmap
+
+log = logging.getLogger(__name__)
+
+HEATMAP_SIDE_PX = 640  # For the eye, and drawn while the PLC waits.
+
+
+class VerdictLog(Protocol):
+    """Where verdicts become durable; the journal."""
+
+    def append(self, verdict: Verdict) -> None:
+        """Commit one row. Raises StorageFull."""
+
+    def amend(self, verdict: Verdict) -> None:
+        """Replace a row that nobody has been told of yet. Raises StorageFull."""
+
+    def release(self, boot: int, seq: int) -> None:
+        """Let history have everything up to this row."""
+
+
+class VerdictPublisher(Protocol):
+    """Where verdicts become public; the live MQTT link."""
+
+    def publish_verdict(self, verdict: Verdict) -> bool:
+        """Send it now or not at all; return whether it went out."""
+
+
+class Pictures(Protocol):
+    """Where pictures are kept; the evidence folder."""
+
+    def names(self, verdict: Verdict) -> tuple[str, str]:
+        """Return the paths for frame and heatmap, "" for what will not be kept."""
+
+    def write(self, name: str, image: Image) -> None:
+        """Keep one picture, whole or not at all. Raises StorageFull."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The last part, for whoever wants to look at it."""
+
+    verdict: Verdict
+    inspection: Inspection
+
+
+class Recorder:
+    """Turns inspections into verdicts, one at a time, in order."""
+
+    def __init__(
+        self,
+        station: Station,
+        journal: VerdictLog,
+        wire: VerdictPublisher,
+        pictures: Pictures,
+        metrics: Metrics,
+        *,
+        deadline_ms: int,
+        afterwards: Callable[[Verdict, Inspection], None] = lambda _verdict, _inspection: None,
+        places: threading.Semaphore | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._station = station
+        self._journal = journal
+        self._wire = wire
+        self._pictures = pictures
+        self._metrics = metrics
+        self._deadline_ns = deadline_ms * 1_000_000
+        self._afterwards = afterwards  # Must not wait.
+        self._places = places  # In the line, if they are limited: given back part by part.
+        self._clock_ns = clock_ns
+        self.latest: Latest | None = None
+
+    def record(self, inspection: Inspection) -> None:
+        """Make one inspection's verdict durable, then public."""
+        verdict = self._with_paths(self._in_time(self._verdict(inspection), inspection), inspection)
+        if verdict.heatmap and not self._keep_heatmap(verdict.heatmap, inspection):
+            verdict = replace(verdict, heatmap="")
+        verdict = self._in_time(verdict, inspection)
+
+        self._commit(self._journal.append, verdict)
+        with self._station.unchanged():  # No changeover begins between the last look and the wire.
+            checked = self._in_time(verdict, inspection)
+            in_time = checked.result is verdict.result
+            if in_time:
+                self._wire.publish_verdict(verdict)
+        if not in_time:  # The disk was slow, or a changeover began: the PLC must not read this PASS.
+            verdict = checked
+            self._commit(self._journal.amend, verdict)  # Also if refused: what is owed must be true too.
+            self._wire.publish_verdict(verdict)
+        self._journal.release(verdict.boot, verdict.seq)
+
+        self.latest = Latest(verdict, inspection)
+        self._station.delivered(verdict)
+        self._count(verdict, inspection)
+        _log_line(verdict)
+        if verdict.image and inspection.frame.image is not None:
+            self._keep(verdict.image, inspection.frame.image)
+            for other in inspection.others:
+                if other.image is not None:
+                    self._keep(view_name(verdict.image, other.view), other.image)
+        self._afterwards(verdict, inspection)
+        if self._places:
+            self._places.release()
+
+    def _verdict(self, inspection: Inspection) -> Verdict:
+        station = self._station.snapshot()
+        frame, scored = inspection.frame, inspection.scored
+        return Verdict(
+            station=station.station,
+            boot=station.boot,
+            seq=frame.seq,
+            trigger=frame.trigger,
+            part=frame.part,
+            product=inspection.product,
+            product_index=inspection.product_index,
+            model=inspection.model,
+            result=inspection.result,
+            reason=inspection.reason,
+            raw=scored.raw if scored else 0.0,
+            threshold=inspection.threshold,
+            captured_ms=frame.captured_ms,
+            age_ms=inspection.age_ms,
+            latency_ms=self._latency_ns(inspection) // 1_000_000,
+            simulated=frame.simulated,
+            defects=len(scored.defects) if scored else 0,
+            box=scored.defects[0].box if scored and scored.defects else NO_BOX,
+        )
+
+    def _with_paths(self, verdict: Verdict, inspection: Inspection) -> Verdict:
+        """Return the verdict with the paths of what will be kept."""
+        if inspection.frame.image is None:
+            return verdict
+        image, heatmap_name = self._pictures.names(verdict)
+        return replace(verdict, image=image, heatmap=heatmap_name if inspection.scored else "")
+
+    def _in_time(self, verdict: Verdict, inspection: Inspection) -> Verdict:
+        """Return the verdict as it may be told now: what was judged too late is an ERROR."""
+        latency_ns = self._latency_ns(inspection)
+        late = latency_ns > self._deadline_ns
+        told = replace(verdict, late=late, latency_ms=latency_ns // 1_000_000)
+        if verdict.result is Result.PASS and not self._asked_for(verdict, inspection):
+            error = replace(told, result=Result.ERROR, reason=Reason.NOT_READY)
+        elif late and verdict.result is not Result.ERROR:
+            error = replace(told, result=Result.ERROR, reason=Reason.LATE)
+        else:
+            return told
+        # The picture of an ERROR is always kept, also of what was to be a PASS until now.
+        return error if error.image else self._with_paths(error, inspection)
+
+    def _asked_for(self, verdict: Verdict, inspection: Inspection) -> bool:
+        """Whether the station has judged since the exposure, and with this verdict's product and model."""
+        station = self._station.snapshot()
+        judged_by = (verdict.product, verdict.model)
+        return station.judges(inspection.frame.captured_ns) and (station.product, station.model) == judged_by
+
+    def _latency_ns(self, inspection: Inspection) -> int:
+        return self._clock_ns() - inspection.frame.captured_ns
+
+    def _commit(self, write: Callable[[Verdict], None], verdict: Verdict) -> bool:
+        try:
+            write(verdict)
+        except StorageFull as trouble:
+            self._metrics.journal_errors.inc()
+            self._station.storage_failed("journal", trouble)
+            return False
+        self._station.restored("journal")
+        return True
+
+    def _keep_heatmap(self, name: str, inspection: Inspection) -> bool:
+        assert inspection.frame.image is not None and inspection.scored is not None
+        drawn = heatmap(inspection.frame.image, inspection.scored, inspection.threshold, HEATMAP_SIDE_PX)
+        return self._keep(name, drawn)
+
+    def _keep(self, name: str, image: Image) -> bool:
+        try:
+            self._pictures.write(name, image)
+        except StorageFull as trouble:
+            self._metrics.evidence_write_errors.inc()
+            self._station.storage_failed("evidence", trouble)
+            return False
+        self._station.restored("evidence")
+        return True
+
+    def _count(self, verdict: Verdict, inspection: Inspection) -> None:
+        self._metrics.inspections.labels(verdict.station, verdict.product, verdict.result).inc()
+        self._metrics.capture_to_verdict.observe(self._latency_ns(inspection) / 1e9)
+        if inspection.scored is not None:
+            ratio = verdict.raw / verdict.threshold
+            self._metrics.score_ratio.labels(verdict.station, verdict.product).observe(ratio)
+        if verdict.late:
+            self._metrics.deadline_misses.inc()
+
+
+def view_name(name: str, view: int) -> str:
+    """Return the path of another view of the part whose picture is called `name`: 41-1023.view2.png."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.view{view}{dot}{suffix}"
+
+
+def _log_line(verdict: Verdict) -> None:
+    """One line per inspection: the whole story of one part, greppable by part or sequence."""
+    log.info(
+        "verdict seq=%d result=%s reason=%d score=%d product=%s model=%s part=%s trigger=%d "
+        "age_ms=%d latency_ms=%d box=%s heatmap=%s",
+        verdict.seq,
+        verdict.result,
+        verdict.reason,
+        verdict.score,
+        verdict.product,
+        verdict.model,
+        repr(verdict.part) if verdict.part else "-",  # It may hold blanks and anybody's words.
+        verdict.trigger,
+        verdict.age_ms,
+        verdict.latency_ms,
+        ",".join(map(str, verdict.box)),
+        verdict.heatmap or "-",
+    )

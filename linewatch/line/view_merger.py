@@ -1,0 +1,47 @@
+"""Several inspections of one part become one; the worst view decides."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from linewatch.domain import Inspection, Reason, Result
+
+T = TypeVar("T")
+
+
+_WORST_FIRST = (Result.FAIL, Result.ERROR, Result.UNSURE, Result.PASS)
+
+
+class ViewMerger(Generic[T]):
+    """Makes one inspection of a part from those of its views, as `inspect` gives them; the worst counts."""
+
+    def __init__(self, inspect: Callable[[T], Iterable[Inspection]]) -> None:
+        self._inspect = inspect
+        self._seen: list[Inspection] = []
+
+    def inspect(self, view: T) -> Iterator[Inspection]:
+        """Yield the part's inspection with its last view; views come in order."""
+        for inspection in self._inspect(view):
+            self._seen.append(inspection)
+            assert len({seen.frame.seq for seen in self._seen}) == 1, "views of two parts"
+            if len(self._seen) == inspection.frame.views:
+                yield _joined(self._seen)
+                self._seen = []
+
+
+def _joined(seen: list[Inspection]) -> Inspection:
+    if len(seen) == 1:
+        return seen[0]
+    first = seen[0].frame
+    worst = min(
+        seen, key=lambda view: (_WORST_FIRST.index(view.result), -(view.scored.raw if view.scored else 0.0))
+    )
+    if len({(view.product, view.model) for view in seen}) > 1:  # A changeover came between two of them.
+        worst = replace(worst, result=Result.ERROR, reason=Reason.NOT_READY, scored=None)
+    return replace(
+        worst,
+        # The part's time runs from its first exposure.
+        frame=replace(worst.frame, captured_ns=first.captured_ns, captured_ms=first.captured_ms),
+        age_ms=max(view.age_ms for view in seen),
+        others=tuple(view.frame for view in seen if view.frame.view != worst.frame.view),
+    )

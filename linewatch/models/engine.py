@@ -1,0 +1,89 @@
+"""What runs a compiled model. The only importer of the runtime outside training."""
+
+import functools
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from linewatch.domain import NO_EMBEDDING, EngineOutput, Image
+from linewatch.errors import RecipeError
+
+
+class OpenVinoEngine:
+    """One scorer graph compiled for this CPU; may be shared between threads, one runs at a time.
+
+    `threads` is the number of inference threads; 0 leaves one core to the rest of the line. `cache` is
+    a folder where compiled graphs are kept, None compiles anew. Raises RecipeError if the graph is unfit.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 0, cache: Path | None = None) -> None:
+        options: dict[str, str | int] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            # Some CPUs would quietly compute in bfloat16: the same picture must score the same everywhere.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads or max(1, len(os.sched_getaffinity(0)) - 1),
+        }
+        if cache is not None:
+            options["CACHE_DIR"] = str(cache)
+        try:
+            compiled = _core().compile_model(path, "CPU", options)
+            inlet = compiled.input(0)
+            self._shape = _picture_shape(inlet)
+            self._request = compiled.create_infer_request()
+            # Bound once: handing pictures and results over by name costs a tenth of the graph's own time.
+            self._crop = np.zeros((1, *self._shape, 3), np.uint8)
+            self._request.set_input_tensor(ov.Tensor(self._crop, shared_memory=True))
+            self._score, self._map = (self._request.get_tensor(name) for name in ("score", "map"))
+            # Models of earlier versions have none.
+            told = any("embedding" in outlet.names for outlet in compiled.outputs)
+            self._embedding = self._request.get_tensor("embedding") if told else None
+        except RuntimeError as error:
+            raise RecipeError(
+                f"model graph {str(path)!r} does not load: {_first_line(error)}; train the product again"
+            ) from error
+        self._running = threading.Lock()
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Height and width, in pixels, of the crops that `run` takes."""
+        return self._shape
+
+    def run(self, crop: Image) -> EngineOutput:
+        """Read one crop of exactly `input_shape`."""
+        assert crop.shape == (*self._shape, 3), f"crop {crop.shape} for a graph of {self._shape}"
+        with self._running:
+            self._crop[0] = crop
+            self._request.infer(share_outputs=True)
+            anomaly_map = self._map.data
+            return EngineOutput(
+                float(self._score.data.item()),
+                anomaly_map.reshape(anomaly_map.shape[-2:]).copy(),
+                NO_EMBEDDING if self._embedding is None else self._embedding.data.flatten(),
+            )
+
+
+@functools.cache
+def _core() -> ov.Core:
+    """Return the one runtime of this process, which is never let go.
+
+    The CPU plugin gives the thread that loads it an alternate signal stack, and frees that when it is
+    let go, in whichever thread that happens: after a changeover the next SIGTERM would then crash.
+    """
+    return ov.Core()
+
+
+def _picture_shape(inlet: "ov.Output") -> tuple[int, int]:
+    shape = tuple(inlet.shape)
+    if len(shape) != 4 or shape[0] != 1 or shape[3] != 3 or inlet.element_type != ov.Type.u8:
+        raise RuntimeError(f"its input is {inlet.element_type} {shape}, not one uint8 picture")
+    return int(shape[1]), int(shape[2])
+
+
+def _first_line(error: Exception) -> str:
+    """Runtime messages carry C++ source positions; keep the last line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

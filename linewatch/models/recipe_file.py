@@ -1,0 +1,209 @@
+"""Recipe files, `config/recipes/PRODUCT.toml`: read, checked, written."""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from linewatch.domain import Box
+from linewatch.errors import RecipeError
+from linewatch.identifiers import VERSION
+from linewatch.models.bundle import ACTIVE, Bundle, read_bundle
+from linewatch.runtime.atomic_files import write_text
+from linewatch.vision.recipe import Recipe
+
+INDEX_MAX = 999
+
+
+def load_recipe(recipes: Path, product: str, models: Path, version: str = "") -> tuple[Recipe, Bundle]:
+    """Read `recipes/PRODUCT.toml` and the model it asks for, or `version`; every file of it is proven.
+
+    Raises RecipeError: one sentence that names the file, the key and what to write instead.
+    """
+    path = recipes / f"{product}.toml"
+    found = _read_toml(path, product)
+    bundle = read_bundle(models, product, version or found.model)
+    calibration = bundle.calibration
+    threshold = calibration.threshold if found.threshold is None else found.threshold
+    unsure = found.unsure_threshold
+    if unsure is None:
+        # The calibrated band keeps its width when only the threshold was moved by hand.
+        unsure = threshold * calibration.unsure_threshold / calibration.threshold
+    if unsure > threshold:
+        raise RecipeError(
+            f"{str(path)!r}: unsure_threshold {unsure:g} is above threshold {threshold:g}; "
+            "parts are unsure between the two, so make it the smaller one"
+        )
+    mask = None if found.mask is None else Path(found.mask)
+    if mask is not None and not mask.is_file():
+        raise RecipeError(f"{str(path)!r}: mask {str(mask)!r} does not exist; draw it or remove the key")
+    recipe = Recipe(
+        product=product,
+        index=found.index,
+        model=bundle.version,
+        threshold=threshold,
+        unsure_threshold=unsure,
+        roi=found.box,
+        mask=mask,
+        min_defect_px=found.min_defect_px,
+    )
+    return recipe, bundle
+
+
+def names(recipes: Path) -> list[str]:
+    """Return every product that has a recipe, whether that can be read or not."""
+    return sorted(path.stem for path in recipes.glob("*.toml"))
+
+
+def products(recipes: Path) -> dict[str, int]:
+    """Return every product that has a recipe and its index, in order of the index. Raises RecipeError."""
+    found = {product: _read_toml(recipes / f"{product}.toml", product).index for product in names(recipes)}
+    owners: dict[int, str] = {}
+    for product, index in found.items():
+        if index in owners:
+            raise RecipeError(
+                f"recipes {owners[index]!r} and {product!r} in {str(recipes)!r} both have index {index}; "
+                "the PLC needs one number per product"
+            )
+        owners[index] = product
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def index_of(recipes: Path, product: str) -> int:
+    """Return a product's number, 0 if its recipe does not tell."""
+    try:
+        return _read_toml(recipes / f"{product}.toml", product).index
+    except RecipeError:
+        return 0
+
+
+def inspected_area(recipes: Path, product: str) -> tuple[Box | None, Path | None]:
+    """Return `roi` and `mask` of a product that may have no recipe yet. Raises RecipeError."""
+    path = recipes / f"{product}.toml"
+    if not path.exists():
+        return None, None
+    found = _read_toml(path, product)
+    return found.box, None if found.mask is None else Path(found.mask)
+
+
+def index_for(recipes: Path, product: str) -> int:
+    """Return a product's index, the next free one if it has no recipe yet. Raises RecipeError."""
+    known = products(recipes)
+    if product in known:
+        return known[product]
+    taken = set(known.values())
+    index = next(number for number in range(1, INDEX_MAX + 2) if number not in taken)
+    if index > INDEX_MAX:
+        raise RecipeError(f"all {INDEX_MAX} product numbers in {str(recipes)!r} are taken; remove a recipe")
+    return index
+
+
+def pinned_version(recipes: Path, product: str) -> str:
+    """Return the version that a recipe pins, "" if it follows the active one. Raises RecipeError."""
+    path = recipes / f"{product}.toml"
+    model = _read_toml(path, product).model if path.exists() else ACTIVE
+    return "" if model == ACTIVE else model
+
+
+def write_recipe(recipes: Path, product: str) -> Path:
+    """Write a first recipe with the next free index; leave an existing one alone.
+
+    Raises RecipeError and StorageFull.
+    """
+    path = recipes / f"{product}.toml"
+    if not path.exists():
+        write_text(path, _TEMPLATE.format(product=product, index=index_for(recipes, product)))
+    return path
+
+
+def follow_model(recipes: Path, product: str) -> list[str]:
+    """Let a recipe follow the active model: what it pins becomes a comment; return those lines.
+
+    Raises RecipeError and StorageFull.
+    """
+    path = write_recipe(recipes, product)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if re.match(r"\s*((unsure_)?threshold\s*=|model\s*=(?!\s*.active))", line)]
+    if pins:
+        lines = [f"# {line}  # Until calibrated." if line in pins else line for line in lines]
+        write_text(path, "\n".join(lines) + "\n")
+        _read_toml(path, product)
+    return pins
+
+
+_TEMPLATE = """\
+# How {product} is inspected. Unset keys follow the model; docs/settings.md explains each.
+index = {index}  # The PLC's product number.
+model = "active"  # Or a version: 8 hex digits.
+# roi = [x, y, width, height]  # Where to look, in frame pixels.
+# mask = "config/recipes/{product}.png"  # The frame's size; black is not looked at.
+# min_defect_px = 0  # Smaller regions, in frame pixels, do not make a part fail.
+# threshold = 1.5  # Raw score; default: the model's calibration.
+# unsure_threshold = 1.4
+"""
+
+
+class _RecipeFile(BaseModel):
+    """The keys of a recipe file, as an engineer may write them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    index: Annotated[int, Field(ge=1, le=INDEX_MAX)]
+    model: Annotated[str, Field(pattern=f"^({ACTIVE}|{VERSION.pattern})$")] = "active"
+    roi: Annotated[list[int], Field(min_length=4, max_length=4)] | None = None
+    mask: str | None = None
+    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    unsure_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    min_defect_px: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("roi")
+    @classmethod
+    def _is_an_area(cls, roi: list[int] | None) -> list[int] | None:
+        if roi is not None and (min(roi[:2]) < 0 or min(roi[2:]) < 1):
+            raise ValueError("must be [x, y, width, height] with a corner from 0 and sides from 1")
+        return roi
+
+    @property
+    def box(self) -> Box | None:
+        """`roi` in the form that the rest of linewatch uses."""
+        if self.roi is None:
+            return None
+        x, y, width, height = self.roi
+        return x, y, width, height
+
+
+def _read_toml(path: Path, product: str) -> _RecipeFile:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecipeError(
+            f"product {product!r} has no recipe {str(path)!r}; "
+            f"write one or train it: linewatch train {product} --images DIR"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {str(path)!r} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {str(path)!r} is not valid TOML: {error}") from error
+    try:
+        return _RecipeFile.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(_sentence(error, path)) from error
+
+
+def _sentence(error: ValidationError, path: Path) -> str:
+    errors = error.errors()
+    # A misspelt `index` is also a missing one; the spelling is what to mend.
+    first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        known = list(_RecipeFile.model_fields)
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        return f"recipe {str(path)!r}: {key} is not a recipe key; {advice}"
+    if first["type"] == "missing":
+        return f"recipe {str(path)!r}: {key} is missing; give the PLC's product number, 1 to {INDEX_MAX}"
+    what = first["msg"].removeprefix("Value error, ").replace("String should match pattern", "must match")
+    return f"recipe {str(path)!r}: {key}: {what[0].lower()}{what[1:]}"

@@ -1,0 +1,69 @@
+"""The golden self-test: this machine must score stored pictures as training did."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linewatch.domain import Image, Result, Scored
+from linewatch.errors import ImageError, NotRegistered, RecipeError, SelfTestFailed
+from linewatch.models.bundle import Bundle, GoldenSample
+from linewatch.vision.image_io import read_mask, read_sample
+from linewatch.vision.recipe import Recipe, judge
+
+SCORE_TOLERANCE = 1e-3
+
+
+class Scores(Protocol):
+    """What is tested: the scorer, with its engine."""
+
+    def score(self, image: Image, recipe: Recipe, mask: NDArray[np.bool_] | None = None) -> Scored:
+        """Score one frame where `mask`, else the recipe's, lets look."""
+
+
+def self_test(scorer: Scores, recipe: Recipe, bundle: Bundle, *, brief: bool = False) -> None:
+    """Prove that this machine scores the golden samples as training did. Raises SelfTestFailed.
+
+    Good samples must not fail and challenge samples must, at the recipe's thresholds; every score
+    must equal the recorded one within `SCORE_TOLERANCE`. The samples are cut out already and bring the
+    mask they were made with, so the recipe's `roi`, `mask` and `min_defect_px` do not apply. `brief`
+    tests the first of each kind: enough for an engine that has passed the whole test in this process.
+    """
+    plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
+    name = f"model {bundle.product}/{bundle.version}"
+    for sample in _first_of_each(bundle.golden) if brief else bundle.golden:
+        try:
+            image, mask = read_sample(bundle.folder / sample.file)
+            raw = scorer.score(image, plain, mask).raw
+        except NotRegistered as trouble:
+            raise SelfTestFailed(f"{name}: golden sample {sample.file}: {trouble}") from trouble
+        if not abs(raw - sample.raw) <= SCORE_TOLERANCE * max(1.0, sample.raw):
+            raise SelfTestFailed(
+                f"{name} scores golden sample {sample.file} {raw:.4f} instead of {sample.raw:.4f}; "
+                "this machine computes differently, train the product on it"
+            )
+        failed = judge(raw, plain)[0] is Result.FAIL
+        if failed != (sample.expected is Result.FAIL):
+            wanted = "fail" if sample.expected is Result.FAIL else "pass"
+            raise SelfTestFailed(
+                f"{name}: sample {sample.file} must {wanted} but scores {raw:.3f} "
+                f"at threshold {plain.threshold:.3f}; correct the recipe's threshold"
+            )
+
+
+def mask_test(scorer: Scores, recipe: Recipe) -> None:
+    """Prove that the recipe's mask can be used and leaves something to look at. Raises RecipeError."""
+    if recipe.mask is None:
+        return
+    try:
+        scorer.score(np.zeros((*read_mask(recipe.mask).shape, 3), np.uint8), recipe)
+    except NotRegistered:
+        pass  # Where a part lies, and so what the mask hides of it, only its picture tells.
+    except ImageError as trouble:
+        raise RecipeError(f"recipe of {recipe.product!r}: {trouble}") from trouble
+
+
+def _first_of_each(golden: Iterable[GoldenSample]) -> Iterable[GoldenSample]:
+    return {sample.expected: sample for sample in reversed(tuple(golden))}.values()

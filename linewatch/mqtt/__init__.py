@@ -1,0 +1,1 @@
+"""The wire contract and its MQTT clients; the only importers of paho."""

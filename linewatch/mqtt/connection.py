@@ -1,0 +1,390 @@
+"""MQTT by paho, one fresh client per connection, driven by the thread that connected.
+
+Paho's own threads, queues and reconnects are not used: after a loss it would send old verdicts
+again, and an exception in a callback would kill its thread unseen. Here a bug in a callback
+surfaces in `pump`, and what was in flight goes down with the connection.
+"""
+
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from paho.mqtt import MQTTException
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from linewatch.errors import BrokerLost, ConfigError
+from linewatch.mqtt.messages import Incoming, Message
+from linewatch.mqtt.tls import connect_problem, resolve, tls_context, unfit
+from linewatch.runtime.wakeup import Wakeup
+from linewatch.settings import MqttSettings
+
+CONNECT_S = 3.0  # For each of: name, connection with TLS, the broker's answer.
+GOODBYE_S = 1.0
+INFLIGHT_MAX = 20
+WINDOW_S = 10.0  # For one window of history to be acknowledged.
+PACKET_BYTES_MAX = 64 * 1024  # More than any command.
+UNSUPPORTED_VERSION, TAKEN_OVER = 0x84, 0x8E
+
+
+class Session:
+    """One connection from CONNECT to its end; get it from `Broker.connect`, use it as `with`.
+
+    `pump` and `publish_all` belong to the thread that connected; `publish` may be called from any.
+    Leaving without an exception says goodbye, so that no will is sent; with one, the connection
+    is cut at once, and whatever the network had not taken yet is never sent.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        client: Client,
+        *,
+        on_message: Callable[[Incoming], None],
+        ack_s: float,
+        connect_s: float,
+    ) -> None:
+        self._address = address
+        self._client = client
+        self._on_message = on_message
+        self._ack_s = ack_s
+        self._connect_s = connect_s
+        self._wake = Wakeup()
+        self._sock: socket.socket | None = None
+        self._connected = False
+        self._connack: Properties | None = None
+        self._subscribed = False
+        self._trouble = ""  # Why this connection is over or unfit.
+        self.version_refused = False
+        self._inflight: deque[tuple[float, MQTTMessageInfo]] = deque()
+        self._lock = threading.Lock()  # Never held while paho is called: it has locks of its own.
+        client.on_connect = self._connected_or_refused
+        client.on_disconnect = self._disconnected
+        client.on_subscribe = self._subscription_answered
+        client.on_message = self._received
+        client.on_publish = self._acknowledged
+        client.on_socket_open = self._opened
+        client.on_socket_register_write = _leave_writing_to_pump
+
+    @property
+    def mqtt5(self) -> bool:
+        """Whether the broker speaks MQTT 5 with us."""
+        return self._client.protocol == MQTTProtocolVersion.MQTTv5
+
+    @property
+    def receive_max(self) -> int:
+        """How many unacknowledged messages the broker takes."""
+        return int(getattr(self._connack, "ReceiveMaximum", 65_535))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and not self._trouble:
+            self._say_goodbye()
+        self.cut()
+
+    def open(self, host: str, port: int, keepalive_s: int) -> None:
+        """Connect and wait for the broker's answer. Raises BrokerLost."""
+        resolve(host, port, self._address, self._connect_s)
+        v5 = _properties(PacketTypes.CONNECT, MaximumPacketSize=PACKET_BYTES_MAX) if self.mqtt5 else None
+        try:
+            self._client.connect(
+                host, port, keepalive_s, clean_start=True if self.mqtt5 else 3, properties=v5
+            )
+        except OSError as error:
+            raise BrokerLost(self._address, connect_problem(error, self._connect_s)) from error
+        self._pump_until(lambda: self._connected, self._connect_s, "does not answer; is it an MQTT broker?")
+        self._trouble = unfit(self._connack)
+        self._raise_trouble()
+
+    def inflight(self) -> tuple[int, float]:
+        """Return how many messages wait for their acknowledgement, and the oldest one's age in seconds."""
+        with self._lock:
+            while self._inflight and self._inflight[0][1].is_published():
+                self._inflight.popleft()
+            if not self._inflight:
+                return 0, 0.0
+            return len(self._inflight), time.monotonic() - self._inflight[0][0]
+
+    def publish(
+        self,
+        *letters: Message,
+        qos: int = 1,
+        retain: bool = False,
+        expiry_s: int = 0,
+        correlation: bytes = b"",
+    ) -> None:
+        """Hand messages to the connection; never waits. Expiry and correlation need MQTT 5.
+
+        Whether they arrived shows in `inflight`; a refusal ends the session.
+        """
+        extras = self._extras(expiry_s, correlation)
+        for letter in letters:
+            info = self._client.publish(letter.topic, letter.payload.encode(), qos, retain, extras)
+            if qos and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                with self._lock:
+                    self._inflight.append((time.monotonic(), info))
+        self._wake.set()  # Once: the network's thread would compete with this one.
+
+    def publish_all(self, letters: Sequence[Message]) -> None:
+        """Send one window and wait until the broker has acknowledged all of it. Raises BrokerLost."""
+        self.publish(*letters)
+        self.flush(WINDOW_S)
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until nothing is in flight. Raises BrokerLost."""
+        self._pump_until(lambda: not self.inflight()[0], timeout_s, "does not acknowledge messages")
+
+    def rest(self, timeout_s: float) -> None:
+        """Keep the connection alive while there is nothing to say. Raises BrokerLost."""
+        until = time.monotonic() + timeout_s
+        while (left := until - time.monotonic()) > 0:
+            self.pump(left)
+
+    def subscribe(self, topic_filter: str) -> None:
+        """Subscribe at QoS 1 and wait for the answer. Raises BrokerLost."""
+        if self.mqtt5:  # Retained copies stay recognizable, so that they can be refused.
+            self._client.subscribe(topic_filter, options=SubscribeOptions(qos=1, retainAsPublished=True))
+        else:
+            self._client.subscribe(topic_filter, qos=1)
+        self._pump_until(
+            lambda: self._subscribed, self._connect_s, f"does not answer the subscription {topic_filter}"
+        )
+
+    def pump(self, timeout_s: float, *others: Wakeup) -> None:
+        """Do the network's work: wait up to `timeout_s` for traffic, a publish or one of `others`.
+
+        Raises BrokerLost when the connection is over, and whatever a message callback raised.
+        """
+        self._raise_trouble()
+        sock = self._sock
+        assert sock is not None, "pump before open"
+        # TLS may hold bytes that select cannot see.
+        buffered = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        writers = [sock] if self._client.want_write() else []
+        sources: list[socket.socket | Wakeup] = [sock, self._wake, *others]
+        readable, _, _ = select.select(sources, writers, [], 0 if buffered else max(timeout_s, 0))
+        self._wake.clear()
+        try:
+            if buffered or sock in readable:
+                self._client.loop_read()
+            if self._client.want_write():
+                self._client.loop_write()
+            self._client.loop_misc()
+        except MQTTException as error:
+            raise BrokerLost(self._address, f"sends what is not MQTT ({error}); check mqtt.port") from error
+        _, oldest_s = self.inflight()
+        if oldest_s > self._ack_s and not self._trouble:
+            self._trouble = f"no acknowledgement for {oldest_s:.1f} s; is it or the network overloaded?"
+        self._raise_trouble()
+
+    def cut(self) -> None:
+        """End the connection now: unsent bytes are thrown away, and the broker sends the will."""
+        if self._sock is not None and self._sock.fileno() >= 0:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._sock.close()
+        self._trouble = self._trouble or "connection closed"
+        # Paho's client and this object hold each other; without the callbacks both go at once.
+        for name in ("connect", "disconnect", "subscribe", "message", "publish"):
+            setattr(self._client, f"on_{name}", None)
+
+    def _say_goodbye(self) -> None:
+        try:
+            self.flush(GOODBYE_S)
+            self._client.disconnect()
+            self._wake.set()
+            self._pump_until(lambda: False, GOODBYE_S, "does not take our goodbye")
+        except BrokerLost:
+            pass  # It is over either way.
+
+    def _pump_until(self, done: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise BrokerLost(self._address, f"{otherwise} within {timeout_s:.1f} s")
+            self.pump(left_s)
+
+    def _raise_trouble(self) -> None:
+        if self._trouble:
+            raise BrokerLost(self._address, self._trouble)
+
+    def _extras(self, expiry_s: int, correlation: bytes) -> Properties | None:
+        if not self.mqtt5 or not (expiry_s or correlation):
+            return None
+        wanted = {"MessageExpiryInterval": expiry_s, "CorrelationData": correlation}
+        return _properties(PacketTypes.PUBLISH, **{name: value for name, value in wanted.items() if value})
+
+    def _opened(self, _c: Client, _u: object, sock: object) -> None:
+        assert isinstance(sock, socket.socket)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # A verdict does not wait for company.
+        self._sock = sock
+
+    def _connected_or_refused(
+        self, _c: Client, _u: object, _f: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self.version_refused = reason.value == UNSUPPORTED_VERSION
+            self._trouble = (
+                f"refuses us ({_words(reason)}); check mqtt.username, its password and the broker's log"
+            )
+        else:
+            self._connack = properties
+            self._connected = True
+
+    def _disconnected(
+        self, _c: Client, _u: object, flags: DisconnectFlags, reason: ReasonCode, _p: Properties | None
+    ) -> None:
+        if self._trouble:
+            return
+        if flags.is_disconnect_packet_from_server and reason.value == TAKEN_OVER:
+            self._trouble = (
+                "another client took over our client id; "
+                "is a second station with the same station.name running?"
+            )
+        elif flags.is_disconnect_packet_from_server:
+            self._trouble = f"disconnected us ({_words(reason)}); see the broker's log"
+        elif self._connected:
+            self._trouble = (
+                f"connection lost ({_words(reason)}); "
+                "if this repeats, look for a second station with the same station.name"
+            )
+        else:
+            self.version_refused = True  # Some brokers only hang up on a version they do not know.
+            self._trouble = (
+                "closed the connection without an answer; check mqtt.port, credentials and TLS settings"
+            )
+
+    def _subscription_answered(
+        self, _c: Client, _u: object, _m: int, reasons: list[ReasonCode], _p: Properties | None
+    ) -> None:
+        refusal = next((reason for reason in reasons if reason.is_failure), None)
+        if refusal is not None:
+            self._trouble = (
+                f"refuses our subscription ({_words(refusal)}); allow it in the broker's access list"
+            )
+        self._subscribed = True
+
+    def _acknowledged(
+        self, _c: Client, _u: object, _m: int, reason: ReasonCode, _p: Properties | None
+    ) -> None:
+        if reason.is_failure:  # Paho counts it as published.
+            self._trouble = f"refuses our messages ({_words(reason)}); allow them in the broker's access list"
+
+    def _received(self, _c: Client, _u: object, message: MQTTMessage) -> None:
+        self._on_message(
+            Incoming(
+                message.topic,
+                bytes(message.payload),
+                bool(message.retain),
+                getattr(message.properties, "ResponseTopic", ""),
+                getattr(message.properties, "CorrelationData", b""),
+            )
+        )
+
+
+class Broker:
+    """Where the broker is, who we are there, and what it was found to understand.
+
+    Raises ConfigError at once when a certificate or password file cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        client_id: str,
+        *,
+        will: Message | None = None,
+        ack_s: float = WINDOW_S,
+        connect_s: float = CONNECT_S,
+    ) -> None:
+        self.address = f"{settings.host}:{settings.port}"
+        self._settings = settings
+        self._client_id = client_id
+        self._will = will
+        self._ack_s = ack_s
+        self._connect_s = connect_s
+        self._versions: list[MQTTProtocolVersion] = [
+            MQTTProtocolVersion.MQTTv5,
+            MQTTProtocolVersion.MQTTv311,
+        ]  # What worked last comes first.
+        self._inflight_max = INFLIGHT_MAX
+        tls_context(settings)
+        settings.secret()
+
+    def connect(self, on_message: Callable[[Incoming], None] = lambda _: None) -> Session:
+        """Open a fresh connection; takes a few seconds at most. Raises BrokerLost.
+
+        `on_message` is called by `Session.pump`, once something is subscribed.
+        """
+        for version in list(self._versions):
+            session = self._session(version, on_message)
+            try:
+                session.open(self._settings.host, self._settings.port, self._settings.keepalive_s)
+            except BrokerLost as trouble:
+                session.cut()
+                refusal = trouble
+                if not session.version_refused:
+                    raise
+                continue
+            self._versions.sort(key=lambda other: other != version)
+            if session.receive_max >= self._inflight_max:
+                return session
+            with session:  # Only now do we know: paho must be told before it connects.
+                self._inflight_max = session.receive_max
+            return self.connect(on_message)
+        raise refusal
+
+    def _session(self, version: MQTTProtocolVersion, on_message: Callable[[Incoming], None]) -> Session:
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            self._client_id,
+            clean_session=None if version == MQTTProtocolVersion.MQTTv5 else True,
+            protocol=version,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = self._connect_s
+        client.max_inflight_messages_set(self._inflight_max)
+        try:
+            password, context = self._settings.secret(), tls_context(self._settings)
+        except ConfigError as error:  # The files were there at start; perhaps they are being renewed.
+            raise BrokerLost(self.address, str(error)) from error
+        if self._settings.username:
+            client.username_pw_set(self._settings.username, password or None)
+        if context is not None:
+            client.tls_set_context(context)
+        if self._will is not None:
+            client.will_set(self._will.topic, self._will.payload.encode(), qos=1, retain=True)
+        return Session(
+            self.address, client, on_message=on_message, ack_s=self._ack_s, connect_s=self._connect_s
+        )
+
+
+def _words(reason: ReasonCode) -> str:
+    words = str(reason).lower()
+    return "no reason given" if words == "unspecified error" else words
+
+
+def _properties(packet: int, **values: object) -> Properties:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]  # Paho left its annotations out.
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
+
+
+def _leave_writing_to_pump(_client: Client, _userdata: object, _sock: object) -> None:
+    """Keep paho from writing in the publishing thread, where two writers could mix their bytes."""

@@ -1,0 +1,186 @@
+"""Stages: the daemon's named threads, started together and ended together.
+
+The first failure ends all; a stage that holds one item for too long ends the process.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from linewatch.runtime.lane import Lane, LaneClosed
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+IDLE_S = 0.25
+"""How often a stage with nothing to do shows that it is alive."""
+
+
+class StageStalled(RuntimeError):
+    """A stage held one item for longer than its limit, or did not end when asked."""
+
+
+class Stage:
+    """One named thread's work and its signs of life.
+
+    `run` gets this stage, so that it can say `working()` around each item and `beat()` when idle.
+    `observe` hears how many seconds each item took. `stall_s` is how long one may take, if that is
+    not what the group allows.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[["Stage"], None],
+        observe: Callable[[float], None] = lambda _: None,
+        *,
+        stall_s: float | None = None,
+    ) -> None:
+        self.name = name
+        self.run = run
+        self.stall_s = stall_s
+        self._observe = observe
+        self.beats = 0
+        self._since: float | None = None  # Monotonic start of the item in hand.
+
+    def beat(self) -> None:
+        """Show progress."""
+        self.beats += 1
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold one item; the watchdog asks for how long."""
+        self._since = started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+            self.beats += 1
+            self._observe(time.monotonic() - started)
+
+    def busy_s(self) -> float:
+        """Return for how many seconds the item in hand has been held; 0.0 when idle."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
+
+
+def transform(stage: Stage, inlet: Lane[A], work: Callable[[A], Iterable[B]], outlet: Lane[B]) -> None:
+    """Run `work` on everything that arrives and pass on what it yields, until the stream ends."""
+    try:
+        with outlet:
+            for item in inlet.items(stage.beat, IDLE_S):
+                with stage.working():
+                    results = list(work(item))
+                for result in results:
+                    outlet.put(result)
+    finally:
+        inlet.abandon()
+
+
+def consume(stage: Stage, inlet: Lane[A], work: Callable[[A], None]) -> None:
+    """Run `work` on everything that arrives, until the stream ends."""
+    try:
+        for item in inlet.items(stage.beat, IDLE_S):
+            with stage.working():
+                work(item)
+    finally:
+        inlet.abandon()
+
+
+class StageAborted(Exception):
+    """Another stage failed: this one leaves without a word, so that the broker sends the will."""
+
+
+class StageGroup:
+    """Runs the line's stages and the services around them, until the line ends or one of them fails.
+
+    The line (capture to record) ends by draining; the services (deliver, announce, ...) go on until
+    it has, because they carry its last verdicts.
+    """
+
+    def __init__(
+        self, line: Sequence[Stage], services: Sequence[Stage], *, stall_s: float, grace_s: float
+    ) -> None:
+        self.stages = (*line, *services)
+        self._threads = {stage.name: self._thread(stage) for stage in self.stages}
+        self._line = [self._threads[stage.name] for stage in line]
+        self._services = [self._threads[stage.name] for stage in services]
+        self._stall_s = stall_s
+        self._grace_s = grace_s
+        self._failures: list[BaseException] = []
+        self._ended = threading.Event()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a stage ended by an exception."""
+        return bool(self._failures)
+
+    def stalled(self) -> Stage | None:
+        """Return a stage that has held one item for longer than the limit."""
+        limits = ((stage, stage.stall_s or self._stall_s) for stage in self.stages)
+        return next((stage for stage, limit_s in limits if stage.busy_s() > limit_s), None)
+
+    def run(
+        self,
+        stop: threading.Event,
+        drained: threading.Event,
+        *,
+        hurry: threading.Event | None = None,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start every stage, watch over them and join them.
+
+        `alive` is called every 0.2 s while no stage is stalled. Once `stop` is set, or a stage has
+        ended, the line drains; then `drained` is set and the services end. Each of the two has
+        `grace_s` for it; once `hurry` is set, the services have no time at all. Raises the first
+        failure, or StageStalled.
+        """
+        hurry = hurry or threading.Event()
+        for thread in self._threads.values():
+            thread.start()
+        while not self._ended.wait(0.2) and not stop.is_set():
+            self._watch(alive)
+        stop.set()
+        never = threading.Event()  # The line is not hurried: what was captured gets its verdict.
+        late = self._join(self._line, never, alive)
+        drained.set()
+        busy = self._join(self._services, hurry, alive)
+        if self._failures:
+            raise self._failures[0]
+        if not hurry.is_set():
+            late += busy
+        if late:
+            raise StageStalled(f"still running {self._grace_s:.0f} s after the stop: {', '.join(late)}")
+
+    def _join(
+        self, threads: Sequence[threading.Thread], hurry: threading.Event, alive: Callable[[], None]
+    ) -> list[str]:
+        """Wait for threads to end; return the names of those that did not in time."""
+        deadline = time.monotonic() + self._grace_s
+        while running := [thread for thread in threads if thread.is_alive()]:
+            self._watch(alive)
+            if hurry.is_set() or time.monotonic() > deadline:
+                return [thread.name for thread in running]
+            running[0].join(0.05)
+        return []
+
+    def _watch(self, alive: Callable[[], None]) -> None:
+        stuck = self.stalled()
+        if stuck is not None:
+            raise StageStalled(f"stage {stuck.name!r} holds one item for {stuck.busy_s():.1f} s")
+        alive()
+
+    def _thread(self, stage: Stage) -> threading.Thread:
+        return threading.Thread(target=self._guard, args=(stage,), name=stage.name, daemon=True)
+
+    def _guard(self, stage: Stage) -> None:
+        try:
+            stage.run(stage)
+        except (LaneClosed, StageAborted):
+            pass  # A neighbour has gone; whatever ended it is the failure to report.
+        except BaseException as error:  # noqa: BLE001 - the boundary: kept, and raised by run()
+            self._failures.append(error)
+        finally:
+            self._ended.set()

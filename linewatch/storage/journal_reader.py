@@ -1,0 +1,259 @@
+"""Reading the journal beside its writer: for the courier, the page and the metrics."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from linewatch.domain import Batch, Comparison, Reason, Result, Verdict
+from linewatch.errors import StorageFull
+from linewatch.storage.journal_schema import (
+    COLUMNS,
+    COMPARED,
+    FIELDS,
+    Damaged,
+    comparison_of,
+    connect,
+    translating,
+    utc_ms,
+    verdict_of,
+)
+
+LOOK_BACK_ROWS = 500_000  # How far a filtered page searches.
+HOUR_MS = 3_600_000
+HOURS_MAX = 24 * 31  # Counts of past hours that are remembered.
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a person said about one part."""
+
+    at_ms: int
+    boot: int
+    seq: int
+    actual: str  # "good" or "defect".
+    note: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what, and when (UTC milliseconds)."""
+
+    at_ms: int
+    who: str
+    action: str
+    facts: dict[str, object]
+
+
+class Journaling(Protocol):
+    """What a reader asks the writer."""
+
+    path: Path
+    generation: int
+    clock_ms: Callable[[], int]
+
+    def window(self) -> tuple[int, int]:
+        """Return the rows that the history misses: after the first number, up to the second."""
+
+
+class AnotherJournal:
+    """A journal that another process may be writing, or nobody."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.generation = 0
+        self.clock_ms = utc_ms
+
+    def window(self) -> tuple[int, int]:
+        """Return that the history misses nothing: only the writer knows."""
+        return 0, 0
+
+
+class JournalReader:
+    """Reads beside the writer; any thread may call, one at a time. Raises StorageFull when the disk fails."""
+
+    def __init__(self, journal: Journaling) -> None:
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._generation = -1
+        self._db: sqlite3.Connection | None = None
+        self._hours: dict[int, dict[Result, int]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+            self._db = None
+
+    def undelivered(self, limit: int) -> Batch | None:
+        """Return the oldest released verdicts that the history misses; None if it has them all."""
+        generation = self._journal.generation
+        position, released = self._journal.window()
+        if position >= released:
+            return None
+        rows = self._rows(
+            f"SELECT id, {COLUMNS} FROM verdicts WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            (position, released, limit),
+        )
+        return Batch([verdict_of(row[1:]) for row in rows], rows[-1][0], generation) if rows else None
+
+    def oldest_undelivered_s(self) -> float:
+        """Return the age of the oldest verdict that the history misses, 0.0 if it has them all."""
+        position, released = self._journal.window()
+        if position >= released:
+            return 0.0
+        rows = self._rows("SELECT journaled_ms FROM verdicts WHERE id > ? ORDER BY id LIMIT 1", (position,))
+        return max(0, self._journal.clock_ms() - rows[0][0]) / 1000 if rows else 0.0
+
+    def verdict(self, boot: int, seq: int) -> Verdict | None:
+        """Return one verdict."""
+        rows = self._rows(f"SELECT {COLUMNS} FROM verdicts WHERE boot = ? AND seq = ?", (boot, seq))
+        return verdict_of(rows[0]) if rows else None
+
+    def verdicts(
+        self,
+        limit: int,
+        *,
+        before: tuple[int, int] | None = None,
+        results: frozenset[Result] = frozenset(),
+        product: str = "",
+        reason: Reason | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        reviewed: bool | None = None,
+        pictured: bool = False,
+    ) -> list[Verdict]:
+        """Return verdicts that meet all conditions, newest first; an empty set means every result.
+
+        `before` is the (boot, seq) that the last page ended with, `since_ms` (included) and `until_ms`
+        bound the time of journaling, `pictured` asks for a kept frame. Searches the newest 500,000 rows
+        of those.
+        """
+        last = self._rows(
+            "SELECT id FROM verdicts WHERE (boot, seq) < (?, ?) ORDER BY boot DESC, seq DESC LIMIT 1",
+            before or (2**62, 0),
+        )
+        upper = last[0][0] if last else 0
+        if until_ms is not None:
+            upper = min(upper, self._first_since(until_ms) - 1)
+        lower = upper - LOOK_BACK_ROWS if since_ms is None else self._first_since(since_ms) - 1
+        conditions = ["id <= ?", "id > ?"]
+        values: list[object] = [upper, lower]
+        if results:
+            conditions.append(f"result IN ({', '.join('?' * len(results))})")
+            values += sorted(result.value for result in results)
+            if Result.PASS not in results:  # So that SQLite may use the small index of these.
+                conditions.append("result <> 'PASS'")
+        for column, wanted in (("product", product or None), ("reason", reason)):
+            if wanted is not None:
+                conditions.append(f"{column} = ?")
+                values.append(wanted)
+        if reviewed is not None:
+            found = "EXISTS (SELECT 1 FROM reviews r WHERE (r.boot, r.seq) = (verdicts.boot, verdicts.seq))"
+            conditions.append(found if reviewed else f"NOT {found}")
+        if pictured:
+            conditions.append("image <> ''")
+        query = f"SELECT {COLUMNS} FROM verdicts WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"
+        return [verdict_of(row) for row in self._rows(query, (*values, limit))]
+
+    def hours(self, since_ms: int) -> list[tuple[int, dict[Result, int]]]:
+        """Return the start (UTC ms) and the counts by result of every hour since, oldest first.
+
+        Hours that are over are counted once and remembered.
+        """
+        now_ms = self._journal.clock_ms()
+        found = []
+        for start_ms in range(since_ms, now_ms, HOUR_MS):
+            counts = self._hours.get(start_ms)
+            if counts is None:
+                rows = self._rows(
+                    "SELECT result, count(*) FROM verdicts WHERE id >= ? AND id < ? GROUP BY result",
+                    (self._first_since(start_ms), self._first_since(start_ms + HOUR_MS)),
+                )
+                counts = {Result(result): count for result, count in rows}
+                if start_ms + 2 * HOUR_MS < now_ms:
+                    self._hours[start_ms] = counts
+                    while len(self._hours) > HOURS_MAX:
+                        del self._hours[min(self._hours)]
+            found.append((start_ms, counts))
+        return found
+
+    def review(self, boot: int, seq: int) -> Review | None:
+        """Return what was said last about one part."""
+        query = "SELECT at_ms, boot, seq, actual, note, who FROM reviews WHERE (boot, seq) = (?, ?)"
+        rows = self._rows(f"{query} ORDER BY id DESC LIMIT 1", (boot, seq))
+        return Review(*rows[0]) if rows else None
+
+    def reviews(self, limit: int) -> list[Review]:
+        """Return reviews, newest first; of several for one part the newest counts."""
+        query = "SELECT at_ms, boot, seq, actual, note, who FROM reviews ORDER BY id DESC LIMIT ?"
+        return [Review(*row) for row in self._rows(query, (limit,))]
+
+    def marked(self, product: str) -> list[tuple[Verdict, Review]]:
+        """Return a product's parts that somebody marked, with what was said last, newest first."""
+        columns = ", ".join(f"v.{name}" for name in COLUMNS.split(", "))
+        rows = self._rows(
+            f"SELECT {columns}, r.at_ms, r.boot, r.seq, r.actual, r.note, r.who "
+            "FROM reviews r JOIN verdicts v ON (v.boot, v.seq) = (r.boot, r.seq) "
+            "WHERE v.product = ? AND r.id IN (SELECT max(id) FROM reviews GROUP BY boot, seq) "
+            "ORDER BY r.id DESC",
+            (product,),
+        )
+        return [(verdict_of(row[: len(FIELDS)]), Review(*row[len(FIELDS) :])) for row in rows]
+
+    def comparisons(self, product: str, trial_model: str, limit: int) -> list[Comparison]:
+        """Return what a model on trial said beside the line, newest first."""
+        if not self._rows("SELECT 1 FROM sqlite_schema WHERE name = 'comparisons'"):
+            return []  # Written by an older linewatch, and not opened by this one yet.
+        query = f"SELECT {', '.join(COMPARED)} FROM comparisons WHERE (product, trial_model) = (?, ?)"
+        rows = self._rows(f"{query} ORDER BY id DESC LIMIT ?", (product, trial_model, limit))
+        return [comparison_of(row) for row in rows]
+
+    def audit(self, limit: int) -> list[AuditEntry]:
+        """Return audit entries, newest first."""
+        rows = self._rows("SELECT at_ms, who, action, facts FROM audit ORDER BY id DESC LIMIT ?", (limit,))
+        return [AuditEntry(at_ms, who, action, json.loads(facts)) for at_ms, who, action, facts in rows]
+
+    def _first_since(self, utc_ms: int) -> int:
+        """Return the id of the first row journaled at or after a time: ids grow with it, so bisect."""
+        bounds = self._rows("SELECT coalesce(min(id), 1), coalesce(max(id), 0) + 1 FROM verdicts")
+        low, high = bounds[0]
+        while low < high:
+            middle = (low + high) // 2
+            row = self._rows(
+                "SELECT id, journaled_ms FROM verdicts WHERE id >= ? ORDER BY id LIMIT 1", (middle,)
+            )
+            if row and row[0][1] < utc_ms:
+                low = row[0][0] + 1
+            else:
+                high = middle
+        return int(low)
+
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        path = self._journal.path
+        with self._lock:
+            try:
+                with translating(path):
+                    if self._db is None or self._generation != self._journal.generation:
+                        if self._db is not None:
+                            self._db.close()
+                        self._generation = self._journal.generation
+                        self._db = connect(path, "NORMAL")
+                        self._db.execute("PRAGMA query_only = ON")
+                    return self._db.execute(query, values).fetchall()
+            except Damaged as damage:
+                raise StorageFull(path, f"it is damaged ({damage})") from damage

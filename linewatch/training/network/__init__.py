@@ -1,0 +1,1 @@
+"""The networks and statistics behind a scorer: backbone, autoencoder, whitening and the compiled graph."""

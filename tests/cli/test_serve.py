@@ -1,0 +1,116 @@
+"""The page without a line: `linewatch serve`."""
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from linewatch.cli import serve
+from linewatch.domain import Result
+from linewatch.errors import ConfigError
+from linewatch.settings import EvidenceSettings, HttpSettings, JournalSettings, Settings, StationSettings
+from linewatch.storage.journal import Journal
+from linewatch.web import WebServer
+from tests.bundles import models_in, part, png, teach
+from tests.fakes import verdict
+from tests.multipart import upload
+
+TOKEN = "a-long-random-token"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return the settings of a station that has judged one part."""
+    (tmp_path / "token").write_text(TOKEN)
+    models = models_in(tmp_path)
+    teach(models)
+    with Journal.open(tmp_path / "journal.db") as journal:
+        journal.append(verdict(1, Result.FAIL, boot=journal.boot, product="demo"))
+        journal.release(journal.boot, 1)
+    return Settings(
+        station=StationSettings(name="station1", product="demo"),
+        models=models,
+        journal=JournalSettings(path=tmp_path / "journal.db"),
+        evidence=EvidenceSettings(path=tmp_path / "evidence"),
+        http=HttpSettings(port=0, token_file=tmp_path / "token"),
+    )
+
+
+def ask(page: WebServer, path: str, body: object = None) -> tuple[int, str]:
+    """Get, or post JSON or an upload with the token; return the status and what came."""
+    request = urllib.request.Request(page.address + path, headers={"Authorization": f"Bearer {TOKEN}"})
+    if isinstance(body, tuple):
+        request.data, content_type = body
+        request.add_header("Content-Type", content_type)
+    elif body is not None:
+        request.data = json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_uploads_and_review_work_without_camera_and_broker(settings: Settings) -> None:
+    """Judge a picture, mark a part of yesterday, look at the products; there is no line to change over."""
+
+    def visit(page: WebServer) -> None:
+        status, home = ask(page, "")
+        assert status == 200 and "Inspect a picture" in home, "the live view leads to the uploads"
+        assert "No line here" in home and ">Live<" not in home
+
+        status, text = ask(page, "api/inspect", upload(png(part(30)), "demo"))
+        assert (status, json.loads(text)["result"]) == (200, "FAIL")
+
+        assert "Part #1" in ask(page, "review")[1]
+        status, _ = ask(page, "api/verdicts/1/1/review", {"actual": "good", "note": "dust"})
+        assert status == 200
+        assert [row["actual"] for row in json.loads(ask(page, "api/verdicts")[1])] == ["good"]
+
+        assert "demo" in ask(page, "products")[1]
+        status, text = ask(page, "api/product", {"product": "demo"})
+        assert status == 409 and "no line runs here" in text
+        assert ask(page, "live.jpg")[0] == 404
+        assert ask(page, "healthz")[0] == 200
+        assert ask(page, "readyz")[0] == 503
+
+    serve.run(settings, duration_s=0, started=visit)
+
+
+def test_a_part_without_a_kept_good_one_is_compared_with_a_golden_sample(settings: Settings) -> None:
+    """The model's own sample is better than nothing to compare with."""
+    with Journal.open(settings.journal.path) as journal:
+        boot = journal.boot
+        version = next(path.name for path in (settings.models.path / "demo").iterdir() if path.is_dir())
+        journal.append(verdict(1, Result.FAIL, boot=boot, product="demo", model=version))
+        journal.release(boot, 1)
+
+    def visit(page: WebServer) -> None:
+        address = f"products/demo/{version}/good.png"
+        assert f'src="/{address}"' in ask(page, f"history/{boot}/1")[1]
+        with urllib.request.urlopen(page.address + address) as answer:
+            assert answer.read() == png(part())
+
+    serve.run(settings, duration_s=0, started=visit)
+
+
+def test_a_picture_that_does_not_fit_the_roi_is_a_conflict(settings: Settings) -> None:
+    """409 and one sentence: the recipe or the picture is to be changed, not the moment."""
+    (settings.models.recipes / "demo.toml").write_text("index = 1\nroi = [0, 0, 640, 480]\n")
+
+    def visit(page: WebServer) -> None:
+        status, text = ask(page, "api/inspect", upload(png(part()), "demo"))
+        assert status == 409 and "do not contain roi" in json.loads(text)["error"]
+
+    serve.run(settings, duration_s=0, started=visit)
+
+
+def test_beside_a_running_daemon_it_refuses(settings: Settings) -> None:
+    """Two writers would spoil the journal; the daemon has its own page."""
+    with (
+        Journal.open(settings.journal.path),
+        pytest.raises(ConfigError, match="in use by another linewatch"),
+    ):
+        serve.run(settings, duration_s=0)

@@ -1,0 +1,262 @@
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from linewatch.domain import Image, Inspection, Reason, Result, Scored, State, Verdict
+from linewatch.line.metrics import Metrics
+from linewatch.line.recorder import Recorder
+from linewatch.line.station import Station
+from tests.fakes import FakeLedger, FakePictures, FakeWire, frame
+
+
+class Backend:
+    """A recorder with everything around it in memory, and a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_ns = 10**9
+        self.journal, self.wire, self.pictures = FakeLedger(), FakeWire(), FakePictures()
+        self.metrics = Metrics("test")
+        self.ready_s = 0.0  # When it became READY.
+        self.station = Station("test", 7, "demo", self.metrics, clock_s=lambda: self.ready_s)
+        self.station.camera_back(0)
+        self.station.use("demo", 1, "7f3a91c2")
+        self.station.intend(State.READY)
+        self.recorder = Recorder(
+            self.station,
+            self.journal,
+            self.wire,
+            self.pictures,
+            self.metrics,
+            deadline_ms=200,
+            clock_ns=lambda: self.now_ns,
+        )
+
+    def record(
+        self,
+        result: Result = Result.PASS,
+        *,
+        after_ms: int = 20,
+        seq: int = 1,
+        picture: Image | None = None,
+    ) -> None:
+        """Record a part that was exposed `after_ms` ago."""
+        raw = 2.0 if result is Result.FAIL else 0.5
+        shown = frame(captured_ns=self.now_ns - after_ms * 1_000_000, seq=seq)
+        scored = Scored(raw, np.full((4, 4), raw, np.float32), np.eye(2, 3) * 8)
+        self.recorder.record(
+            Inspection(
+                frame=shown if picture is None else replace(shown, image=picture),
+                product="demo",
+                product_index=1,
+                model="7f3a91c2",
+                threshold=1.0,
+                result=result,
+                reason=Reason.ABOVE_THRESHOLD if result is Result.FAIL else Reason.NONE,
+                age_ms=3,
+                scored=scored,
+            )
+        )
+
+    def count(self, name: str, **labels: str) -> float:
+        """Return a metric's value."""
+        return self.metrics.registry.get_sample_value(f"linewatch_{name}", {"station": "test", **labels}) or 0
+
+
+def test_a_part_exposed_before_the_station_was_ready_again_does_not_pass() -> None:
+    """Also when the same product judges after as before: to another one and back takes little time."""
+    desk = Backend()
+    desk.station.intend(State.CHANGEOVER)
+    desk.ready_s = desk.now_ns / 1e9 - 0.05
+    desk.station.intend(State.READY)
+    desk.record(after_ms=100, seq=1)
+    desk.record(after_ms=20, seq=2)
+
+    assert [(told.result, told.reason) for told in desk.wire.sent] == [
+        (Result.ERROR, Reason.NOT_READY),
+        (Result.PASS, Reason.NONE),
+    ]
+    assert list(desk.journal.rows.values()) == desk.wire.sent
+
+
+def test_the_row_is_committed_before_the_wire_hears() -> None:
+    """What the PLC reads is in the journal already, and is the same."""
+    desk = Backend()
+    desk.journal.on_append = lambda: assert_empty(desk.wire.sent)
+
+    desk.record()
+
+    assert desk.wire.sent == [desk.journal.rows[1]]
+    assert desk.journal.released == 1
+
+
+def assert_empty(sent: Sequence[object]) -> None:
+    """Fail if anything was sent."""
+    assert not sent
+
+
+def test_a_fail_names_a_heatmap_that_is_already_there() -> None:
+    """The heatmap is written before the verdict goes out, the frame after it."""
+    desk = Backend()
+    kept_before: list[list[str]] = []
+    desk.journal.on_append = lambda: kept_before.append(list(desk.pictures.kept))
+
+    desk.record(Result.FAIL)
+
+    assert kept_before == [["1.jpg"]]
+    assert desk.pictures.kept == ["1.jpg", "1.png"]
+    assert (desk.wire.sent[0].image, desk.wire.sent[0].heatmap) == ("1.png", "1.jpg")
+
+
+def test_a_large_camera_does_not_make_the_plc_wait_for_its_heatmap() -> None:
+    """The heatmap is drawn small, the frame is kept as it is."""
+    desk = Backend()
+
+    desk.record(Result.FAIL, picture=np.full((1000, 1600, 3), 90, np.uint8))
+
+    assert desk.pictures.shapes == {"1.jpg": (400, 640, 3), "1.png": (1000, 1600, 3)}
+
+
+def test_a_full_evidence_disk_costs_the_picture_and_not_the_verdict() -> None:
+    """The verdict goes out without a heatmap's path, the station is DEGRADED until it works again."""
+    desk = Backend()
+    desk.pictures.full = True
+    desk.record(Result.FAIL)
+
+    assert [(v.result, v.heatmap) for v in desk.wire.sent] == [(Result.FAIL, "")]
+    assert desk.station.snapshot().state is State.DEGRADED
+
+    desk.pictures.full = False
+    desk.record(Result.FAIL, seq=2)
+    assert desk.station.snapshot().state is State.READY
+
+
+def test_a_full_journal_disk_costs_the_row_and_not_the_verdict() -> None:
+    """If the disk refuses, the verdict still goes out and the state says so."""
+    desk = Backend()
+    desk.journal.full = True
+
+    desk.record()
+
+    assert [v.result for v in desk.wire.sent] == [Result.PASS]
+    assert desk.station.snapshot().state is State.DEGRADED
+    assert desk.count("journal_errors_total") == 1
+
+
+@pytest.mark.parametrize("result", [Result.PASS, Result.FAIL, Result.UNSURE])
+def test_a_part_judged_too_late_is_an_error(result: Result) -> None:
+    """Past the deadline no PASS exists any more, in the journal or on the wire."""
+    desk = Backend()
+
+    desk.record(result, after_ms=201)
+
+    for verdict in (desk.wire.sent[0], desk.journal.rows[1]):
+        assert (verdict.result, verdict.reason, verdict.late) == (Result.ERROR, Reason.LATE, True)
+    assert desk.count("deadline_misses_total") == 1
+    assert desk.count("inspections_total", product="demo", result="ERROR") == 1
+
+
+def test_a_slow_disk_turns_a_pass_into_an_error_on_both_sides() -> None:
+    """When the deadline passes while the row is written, the row is amended before anyone sees it."""
+    desk = Backend()
+
+    def slow() -> None:
+        desk.now_ns += 500 * 1_000_000
+
+    desk.journal.on_append = slow
+    desk.record()
+
+    assert desk.wire.sent[0].result is Result.ERROR
+    assert desk.journal.rows[1] == desk.wire.sent[0]
+    assert desk.wire.sent[0].latency_ms == 520
+
+
+@pytest.mark.parametrize("mode", [State.CHANGEOVER, State.PAUSED, State.FAULT, State.SELFTEST])
+def test_no_pass_leaves_a_station_that_is_not_ready(mode: State) -> None:
+    """A PASS in hand when a changeover begins is taken back, even between commit and wire."""
+    desk = Backend()
+    desk.journal.on_append = lambda: desk.station.intend(mode)
+
+    desk.record()
+
+    assert (desk.wire.sent[0].result, desk.wire.sent[0].reason) == (Result.ERROR, Reason.NOT_READY)
+    assert desk.journal.rows[1] == desk.wire.sent[0]
+
+
+def test_no_pass_outlives_the_product_that_it_was_earned_for() -> None:
+    """After a whole changeover, a PASS of the product before is an ERROR: the PLC asked for another."""
+    desk = Backend()
+    desk.journal.on_append = lambda: desk.station.use("cup", 2, "0badcafe")
+
+    desk.record()
+
+    assert (desk.wire.sent[0].result, desk.wire.sent[0].reason) == (Result.ERROR, Reason.NOT_READY)
+
+
+def test_a_changeover_waits_for_a_verdict_that_is_going_out() -> None:
+    """Between the last look at the station and the wire nothing can change: no PASS slips through."""
+    desk = Backend()
+    changed = threading.Thread(target=lambda: desk.station.intend(State.CHANGEOVER))
+
+    def publish(verdict: Verdict) -> bool:
+        changed.start()
+        changed.join(0.05)
+        seen.append((desk.station.snapshot().mode, verdict.result))
+        return True
+
+    seen: list[tuple[State, Result]] = []
+    desk.wire.publish_verdict = publish  # type: ignore[method-assign]  # looks around while sending
+    desk.record()
+    changed.join(5)
+
+    assert seen == [(State.READY, Result.PASS)]
+    assert desk.station.snapshot().mode is State.CHANGEOVER
+
+
+def test_a_verdict_that_could_not_go_out_is_not_kept_for_later() -> None:
+    """Without a broker the row waits in the journal; the live wire never hears of it again."""
+    desk = Backend()
+    desk.wire.gone = True
+    desk.record()
+    desk.wire.gone = False
+    desk.record(seq=2)
+
+    assert [v.seq for v in desk.wire.sent] == [2]
+    assert sorted(desk.journal.rows) == [1, 2]
+
+
+def test_an_exposure_without_a_picture_gets_its_error() -> None:
+    """A dropped frame is one ERROR verdict with its reason, and no evidence is claimed."""
+    desk = Backend()
+    dropped = frame(seq=1, captured_ns=desk.now_ns).without_image(Reason.QUEUE_FULL)
+    desk.recorder.record(
+        Inspection(dropped, "demo", 1, "7f3a91c2", 1.0, Result.ERROR, Reason.QUEUE_FULL, age_ms=0)
+    )
+
+    verdict = desk.wire.sent[0]
+    assert (verdict.result, verdict.reason, verdict.image, verdict.heatmap) == (
+        Result.ERROR,
+        Reason.QUEUE_FULL,
+        "",
+        "",
+    )
+    assert desk.pictures.kept == []
+
+
+def test_every_verdict_is_counted_once() -> None:
+    """Counters by product and result add up to what was recorded."""
+    desk = Backend()
+    desk.metrics.know_product("demo")
+    for seq, result in enumerate([Result.PASS, Result.FAIL, Result.PASS, Result.UNSURE], 1):
+        desk.record(result, seq=seq)
+
+    assert {r: desk.count("inspections_total", product="demo", result=r) for r in Result} == {
+        Result.PASS: 2,
+        Result.FAIL: 1,
+        Result.UNSURE: 1,
+        Result.ERROR: 0,
+    }
+    assert desk.station.snapshot().last_seq == 4
+    assert replace(desk.wire.sent[0], latency_ms=0).boot == 7

@@ -1,0 +1,180 @@
+"""A model version on disk: proven file by file, or refused with one sentence."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from linewatch.errors import RecipeError
+from linewatch.models.bundle import (
+    MANIFEST,
+    WEIGHTS,
+    Bundle,
+    activate,
+    active_version,
+    read_bundle,
+    trial_version,
+    versions,
+    write_variant,
+)
+from linewatch.settings import ModelsSettings
+from tests.bundles import GREY, models_in, teach
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsSettings:
+    """Return settings of a fresh folder."""
+    return models_in(tmp_path)
+
+
+def test_what_was_written_is_read(models: ModelsSettings) -> None:
+    """A bundle read back equals the one that was written, found by its version or as the active one."""
+    bundle = teach(models)
+
+    assert read_bundle(models.path, "demo", bundle.version) == bundle
+    assert read_bundle(models.path, "demo") == bundle
+    assert len(bundle.version) == 8
+
+
+def test_equal_content_is_the_same_version(models: ModelsSettings) -> None:
+    """When it was made does not matter, what is in it does."""
+    first = teach(models, created="2026-01-01T00:00:00+00:00")
+    again = teach(models, created="2026-01-02T00:00:00+00:00")
+    other = teach(models, level=120)
+
+    assert first.version == again.version != other.version
+
+
+def test_a_likeness_is_kept(models: ModelsSettings) -> None:
+    """By whoever writes a variant of the version, too."""
+    bundle = teach(models, likeness=GREY)
+
+    variant = write_variant(models.path, bundle, created="", training={"calibrated_from": bundle.version})
+
+    assert bundle.likeness == read_bundle(models.path, "demo", variant.version).likeness == GREY
+
+
+def test_a_version_without_likeness_is_what_it_was(models: ModelsSettings) -> None:
+    """Models that were learnt before it was known keep their name, and are read."""
+    bundle = teach(models)
+
+    assert "likeness" not in json.loads((bundle.folder / MANIFEST).read_text())
+    assert bundle.likeness is None
+
+
+def test_versions_are_listed_oldest_first(models: ModelsSettings) -> None:
+    """The list goes by when a version was made, not by its name."""
+    young = teach(models, level=90, created="2026-02-01T00:00:00+00:00")
+    old = teach(models, level=110, created="2026-01-01T00:00:00+00:00")
+
+    assert versions(models.path, "demo") == [old.version, young.version]
+    assert versions(models.path, "other") == []
+
+
+def test_the_umask_says_who_may_read_a_version(models: ModelsSettings) -> None:
+    """A line that runs as another user than whoever taught it reads every folder and file."""
+    before = os.umask(0o027)
+    try:
+        folder = teach(models).folder
+    finally:
+        os.umask(before)
+
+    for path in (folder.parent, folder, folder / "golden"):
+        assert path.stat().st_mode & 0o777 == 0o750
+    for path in (folder / MANIFEST, folder / WEIGHTS, folder / "golden/0.png"):
+        assert path.stat().st_mode & 0o777 == 0o640
+
+
+def _change(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def _edit(bundle: Bundle, **changes: object) -> None:
+    path = bundle.folder / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda bundle: _change(bundle.folder / WEIGHTS), "scorer.bin' was changed after training"),
+        (lambda bundle: _change(bundle.folder / "golden/0.png"), "golden/0.png' was changed"),
+        (lambda bundle: (bundle.folder / "golden/1.png").unlink(), "golden/1.png' is missing"),
+        (lambda bundle: _edit(bundle, format=2), "has format 2, this linewatch reads 1; update"),
+        (lambda bundle: _edit(bundle, product="cup"), "holds a model of product 'cup', not 'demo'"),
+        (lambda bundle: _edit(bundle, calibration={}), "manifest.json' was changed after training"),
+        (lambda bundle: (bundle.folder / MANIFEST).write_text("{"), "cannot be read"),
+        (lambda bundle: (bundle.folder / MANIFEST).write_text("[]"), "is not a model manifest"),
+        (lambda bundle: (bundle.folder / MANIFEST).unlink(), "list what is there: linewatch models list"),
+        (lambda bundle: (bundle.folder.parent / "active").unlink(), "no active model"),
+        (lambda bundle: (bundle.folder.parent / "active").write_text("../x"), "names no version"),
+    ],
+)
+def test_a_damaged_bundle_is_refused(
+    models: ModelsSettings, damage: Callable[[Bundle], object], says: str
+) -> None:
+    """Whatever is wrong, one sentence names the file and the next step."""
+    damage(teach(models))
+
+    with pytest.raises(RecipeError, match=says.replace(".", r"\.")) as caught:
+        read_bundle(models.path, "demo")
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe43bb", b"nothing\n", b""])
+def test_a_pointer_that_names_no_version_is_mended_by_activating_one(
+    models: ModelsSettings, garbage: bytes
+) -> None:
+    """Reading it is one sentence; the command that the sentence names works."""
+    bundle = teach(models)
+    (models.path / "demo" / "active").write_bytes(garbage)
+
+    with pytest.raises(RecipeError, match="names no version"):
+        active_version(models.path, "demo")
+    activate(models.path, "demo", bundle.version)
+    assert active_version(models.path, "demo") == bundle.version
+
+
+@pytest.mark.parametrize("kind", ["folder", "bytes", "product is a file"])
+def test_a_trial_pointer_that_names_no_version_is_no_trial(models: ModelsSettings, kind: str) -> None:
+    """The line asks every second: whatever lies there must not end it."""
+    pointer = models.path / "demo" / "trial"
+    if kind == "product is a file":
+        models.path.mkdir()
+        pointer.parent.write_text("")
+    elif kind == "folder":
+        pointer.mkdir(parents=True)
+    else:
+        pointer.parent.mkdir(parents=True)
+        pointer.write_bytes(b"\xff\xfe")
+
+    assert trial_version(models.path, "demo") == ""
+
+
+def test_everybody_may_read_which_version_is_active(models: ModelsSettings) -> None:
+    """Whoever activates may be another user than the line's."""
+    before = os.umask(0o077)
+    try:
+        teach(models)
+    finally:
+        os.umask(before)
+
+    assert (models.path / "demo" / "active").stat().st_mode & 0o777 == 0o644
+
+
+def test_only_a_sound_version_becomes_active(models: ModelsSettings) -> None:
+    """A damaged version is refused, and the one in use stays."""
+    good = teach(models)
+    bad = teach(models, level=120)
+    activate(models.path, "demo", good.version)
+    _change(bad.folder / WEIGHTS)
+
+    with pytest.raises(RecipeError):
+        activate(models.path, "demo", bad.version)
+
+    assert active_version(models.path, "demo") == good.version

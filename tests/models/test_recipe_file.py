@@ -1,0 +1,130 @@
+"""Recipes: read with every mistake named, judged without surprises."""
+
+from pathlib import Path
+
+import pytest
+
+from linewatch.domain import Reason, Result
+from linewatch.errors import RecipeError
+from linewatch.models.recipe_file import follow_model, inspected_area, load_recipe, products, write_recipe
+from linewatch.settings import ModelsSettings
+from linewatch.vision.recipe import Recipe, judge
+from tests.bundles import models_in, teach
+
+RECIPE = Recipe("demo", 1, "00000000", threshold=2.0, unsure_threshold=1.5)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelsSettings:
+    """Return settings of a folder with one model."""
+    found = models_in(tmp_path)
+    teach(found)
+    return found
+
+
+def _write(models: ModelsSettings, text: str) -> None:
+    (models.recipes / "demo.toml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [
+        (0.0, (Result.PASS, Reason.NONE)),
+        (1.5, (Result.PASS, Reason.NONE)),
+        (1.6, (Result.UNSURE, Reason.NEAR_THRESHOLD)),
+        (2.0, (Result.UNSURE, Reason.NEAR_THRESHOLD)),
+        (2.1, (Result.FAIL, Reason.ABOVE_THRESHOLD)),
+        (float("inf"), (Result.FAIL, Reason.ABOVE_THRESHOLD)),
+        (float("nan"), (Result.FAIL, Reason.ABOVE_THRESHOLD)),
+    ],
+)
+def test_a_score_on_a_threshold_is_on_its_good_side(raw: float, wanted: tuple[Result, Reason]) -> None:
+    """Only a number that is not above a threshold passes it; what is not a number fails."""
+    assert judge(raw, RECIPE) == wanted
+
+
+@pytest.mark.parametrize("raw", [0.0, 1.9, 9.0, float("nan")])
+def test_what_looks_like_another_product_is_unsure(raw: float) -> None:
+    """Whatever it scores: neither good nor a defect of this product, and a person should look."""
+    assert judge(raw, RECIPE, "lid") == (Result.UNSURE, Reason.WRONG_PRODUCT)
+
+
+def test_a_silent_recipe_follows_the_model(models: ModelsSettings) -> None:
+    """Thresholds come from the model's calibration."""
+    recipe, bundle = load_recipe(models.recipes, "demo", models.path)
+
+    assert (recipe.threshold, recipe.unsure_threshold) == (2.0, 1.5)
+    assert recipe.model == bundle.version
+
+
+def test_a_threshold_moved_by_hand_takes_the_unsure_band_along(models: ModelsSettings) -> None:
+    """The band keeps its proportion when only the threshold is given."""
+    _write(models, "index = 1\nthreshold = 4\n")
+
+    recipe, _ = load_recipe(models.recipes, "demo", models.path)
+
+    assert (recipe.threshold, recipe.unsure_threshold) == (4.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("index = 1\nmodle = 'active'\n", "modle is not a recipe key; did you mean model?"),
+        ("model = 'active'\n", "index is missing"),
+        ("index = 0\n", "index: input should be greater than or equal to 1"),
+        ("index = 1\nmodel = 'newest'\n", "model: must match"),
+        ("index = 1\nroi = [1, 2, 3]\n", "roi: list should have at least 4 items"),
+        ("index = 1\nroi = [0, 0, 0, 9]\n", "roi: must be [x, y, width, height]"),
+        ("index = 1\nthreshold = nan\n", "threshold: input should be"),
+        ("index = 1\nthreshold = 1.0\nunsure_threshold = 1.1\n", "make it the smaller one"),
+        ("index = 1\nmask = 'nowhere.png'\n", "mask 'nowhere.png' does not exist"),
+        ("index = \n", "is not valid TOML"),
+        ("index = 1\nmodel = '01234567'\n", "model demo/01234567 is not in"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_one_sentence(models: ModelsSettings, text: str, says: str) -> None:
+    """It names the file, the key and what to write instead."""
+    _write(models, text)
+
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(models.recipes, "demo", models.path)
+
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_first_recipe_gets_the_next_free_number(tmp_path: Path) -> None:
+    """Numbers that are taken are skipped, and an existing recipe is left alone."""
+    (tmp_path / "cup.toml").write_text("index = 1\n")
+    (tmp_path / "lid.toml").write_text("index = 3\n")
+
+    write_recipe(tmp_path, "pan")
+    write_recipe(tmp_path, "lid")
+
+    assert products(tmp_path) == {"cup": 1, "pan": 2, "lid": 3}
+
+
+def test_two_products_cannot_share_a_number(tmp_path: Path) -> None:
+    """The PLC could not tell them apart."""
+    for name in ("cup", "lid"):
+        (tmp_path / f"{name}.toml").write_text("index = 7\n")
+
+    with pytest.raises(RecipeError, match=r"'cup' and 'lid' .* both have index 7"):
+        products(tmp_path)
+
+
+def test_a_recipe_that_follows_its_model_again_keeps_what_it_pinned_as_comments(
+    models: ModelsSettings,
+) -> None:
+    """Nothing is lost, and everything else stays as it is."""
+    _write(models, '# Ask Ada.\nindex = 5\nthreshold = 9.0\nmodel = "0a1b2c3d"\nroi = [1, 2, 30, 40]\n')
+
+    pins = follow_model(models.recipes, "demo")
+
+    assert pins == ["threshold = 9.0", 'model = "0a1b2c3d"']
+    text = (models.recipes / "demo.toml").read_text()
+    assert text.startswith("# Ask Ada.\nindex = 5\n# threshold = 9.0  # Until calibrated.\n# model")
+    assert inspected_area(models.recipes, "demo") == ((1, 2, 30, 40), None)
+    recipe, bundle = load_recipe(models.recipes, "demo", models.path)
+    assert (recipe.threshold, recipe.model) == (2.0, bundle.version)
+    assert follow_model(models.recipes, "demo") == []

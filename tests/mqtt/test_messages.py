@@ -1,0 +1,270 @@
+"""The wire contract: whatever a verdict holds, PLC and dashboards get it in the agreed shape."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linewatch.domain import Reason, Result, State, Verdict
+from linewatch.mqtt.messages import (
+    COMMANDS,
+    Command,
+    Incoming,
+    Refused,
+    StateFacts,
+    Topics,
+    event_json,
+    parse_command,
+    plc_line,
+    reply_json,
+    state_json,
+    status_word,
+    verdict_json,
+    word_text,
+)
+
+FAIL = Verdict(
+    station="station1",
+    boot=41,
+    seq=1023,
+    trigger=17,
+    part="A12345",
+    product="bottle",
+    product_index=3,
+    model="7f3a91c2",
+    result=Result.FAIL,
+    reason=Reason.ABOVE_THRESHOLD,
+    raw=2.31,
+    threshold=2.0,
+    captured_ms=1790000000123,
+    age_ms=3,
+    latency_ms=24,
+    defects=1,
+    box=(412, 80, 60, 44),
+    image="2026-11-22/41-1023.png",
+    heatmap="2026-11-22/41-1023.jpg",
+)
+
+any_text = st.text(st.characters(), max_size=600)  # Surrogates and control characters too.
+counts = st.integers(min_value=0, max_value=2**40)
+any_verdict = st.builds(
+    Verdict,
+    station=st.from_regex(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z"),
+    boot=st.integers(1, 999_999),
+    seq=st.integers(1, 9_999_999_999),
+    trigger=st.integers(0, 65_535),
+    part=any_text,
+    product=any_text,
+    product_index=counts,
+    model=any_text,
+    result=st.sampled_from(Result),
+    reason=st.sampled_from(Reason),
+    raw=st.floats(),
+    threshold=st.floats(),
+    captured_ms=st.integers(0, 9_999_999_999_999),
+    age_ms=counts,
+    latency_ms=counts,
+    late=st.booleans(),
+    simulated=st.booleans(),
+    defects=counts,
+    box=st.tuples(counts, counts, counts, counts),
+    image=st.sampled_from(["", "2026-11-22/99999-9999999999.png"]),
+    heatmap=st.sampled_from(["", "2026-11-22/99999-9999999999.jpg"]),
+)
+
+
+def test_verdict_json_is_the_contracts_text() -> None:
+    """Keys, order, compactness and 0/1 booleans are exactly the contract's."""
+    assert verdict_json(FAIL, history=False) == (
+        '{"v":1,"station":"station1","boot":41,"seq":1023,"trigger":17,"part":"A12345","product":"bottle",'
+        '"product_index":3,"model":"7f3a91c2","result":"FAIL","code":2,"reason":10,"score":1155,"raw":2.31,'
+        '"threshold":2.0,"captured_ms":1790000000123,"age_ms":3,"latency_ms":24,"late":0,"simulated":0,'
+        '"history":0,"defects":1,"box":[412,80,60,44],"image":"2026-11-22/41-1023.png",'
+        '"heatmap":"2026-11-22/41-1023.jpg"}'
+    )
+
+
+@given(any_verdict, st.booleans())
+def test_every_verdict_fits(verdict: Verdict, history: bool) -> None:
+    """Whatever is in it, the JSON has every key within 500 bytes and the line 33 characters."""
+    text = verdict_json(verdict, history=history)
+    facts = json.loads(text)
+
+    assert len(text.encode()) <= 500
+    assert list(facts) == list(json.loads(verdict_json(FAIL, history=False)))
+    assert (facts["boot"], facts["seq"], facts["code"]) == (verdict.boot, verdict.seq, verdict.result.code)
+    assert facts["history"] == int(history)
+    line = plc_line(verdict)
+    assert len(line) == len(line.encode("ascii")) == 33
+    assert line.endswith(";#")
+    assert line[17] == str(verdict.result.code)
+
+
+def test_a_long_part_is_shortened_first() -> None:
+    """Evidence paths, model and product survive a part name that is too long."""
+    facts = json.loads(verdict_json(replace(FAIL, part="ü" * 400), history=False))
+
+    assert 0 < len(facts["part"]) < 400
+    assert (facts["image"], facts["model"], facts["product"]) == (FAIL.image, FAIL.model, FAIL.product)
+
+
+def test_plc_line_is_the_contracts_line() -> None:
+    """Fixed places, so that a PLC can cut it without searching."""
+    assert plc_line(FAIL) == "00041;0000001023;2;10;003;00024;#"
+
+
+def test_plc_line_wraps_counters_and_saturates_times() -> None:
+    """A counter that outgrew its place keeps its last digits; a slow verdict shows 99999."""
+    verdict = replace(FAIL, boot=123_456, seq=12_345_678_901, latency_ms=1_000_000, product_index=1_000)
+
+    assert plc_line(verdict) == "23456;2345678901;2;10;999;99999;#"
+
+
+@pytest.mark.parametrize(
+    ("raw", "threshold", "score"),
+    [(2.0, 2.0, 1000), (2.0001, 2.0, 1001), (1.9999, 2.0, 1000), (0.0, 0.0, 0), (float("nan"), 2.0, 0)],
+)
+def test_score_above_1000_is_exactly_above_threshold(raw: float, threshold: float, score: int) -> None:
+    """A consumer that compares `score > 1000` decides like the station did."""
+    assert replace(FAIL, raw=raw, threshold=threshold).score == score
+
+
+@pytest.mark.parametrize(
+    ("facts", "bit"),
+    [
+        ({"online": True}, 0),
+        ({"state": State.READY}, 1),
+        ({"busy": True}, 2),
+        ({"state": State.FAULT}, 3),
+        ({"last_result": Result.PASS}, 5),
+        ({"last_result": Result.FAIL}, 6),
+        ({"last_result": Result.UNSURE}, 7),
+        ({"last_result": Result.ERROR}, 7),
+        ({"last_seq": 3}, 8),
+        ({"state": State.CHANGEOVER}, 9),
+        ({"selftest_passed": True}, 10),
+        ({"heartbeat": 1}, 12),
+        ({"heartbeat": 24}, 15),
+    ],
+)
+def test_each_fact_has_its_bit(facts: dict[str, Any], bit: int) -> None:
+    """One fact sets one bit of the status word and no other."""
+    state = facts.pop("state", State.PAUSED)
+    assert status_word(state, **{"online": False, **facts}) == 1 << bit
+
+
+def test_degraded_is_still_ready() -> None:
+    """DEGRADED judges: both bits are set."""
+    assert status_word(State.DEGRADED, online=False) == 0b1_0010
+
+
+def test_word_text_is_unsigned_decimal() -> None:
+    """The largest word is five digits, never negative."""
+    assert word_text(0xFFFF) == "65535"
+
+
+def test_state_json_has_the_contracts_keys() -> None:
+    """Flat, in order, with 0/1 for camera and disk and a bounded reason."""
+    facts = StateFacts(station="s", boot=2, state=State.FAULT, reason="x" * 999, product="b", disk=False)
+
+    assert state_json(facts) == (
+        '{"v":1,"station":"s","boot":2,"state":"FAULT","reason":"' + "x" * 200 + '","product":"b",'
+        '"product_index":0,"model":"","camera":0,"disk":0,"outbox":0,"last_seq":0,"uptime_s":0}'
+    )
+
+
+def test_time_passing_is_no_change_of_state() -> None:
+    """Counters move by themselves; an edge is what a person would call a change."""
+    facts = StateFacts(station="s", boot=2, state=State.READY)
+
+    assert replace(facts, uptime_s=9, last_seq=7, outbox=3).edge == facts.edge
+    assert replace(facts, camera=True).edge != facts.edge
+    assert replace(facts, births=1).edge != facts.edge
+
+
+def test_reply_and_event_are_flat_json() -> None:
+    """A reply is ok exactly when its code is 0; an event carries its facts as they are."""
+    assert reply_json(17, code=0, ms=812) == '{"rid":17,"ok":1,"code":0,"reason":"","ms":812}'
+    assert reply_json(1, code=2, reason="busy") == '{"rid":1,"ok":0,"code":2,"reason":"busy","ms":0}'
+    assert event_json({"event": "x", "ok": True, "n": 2, "t": "\udcff"}) == (
+        '{"event":"x","ok":1,"n":2,"t":"?"}'
+    )
+
+
+def test_no_text_makes_a_message_too_long_for_a_broker() -> None:
+    """Whole characters are cut off: a broker disconnects whoever sends more than it takes."""
+    long = "ü" * 3000
+
+    assert json.loads(event_json({"event": "x", "reason": long}))["reason"] == "ü" * 100
+    assert json.loads(reply_json(1, code=4, reason=long))["reason"] == "ü" * 100
+
+
+def ask(name: str, payload: object, *, retained: bool = False) -> Command | Refused:
+    """Send one command."""
+    text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return parse_command(Incoming(f"linewatch/station1/cmd/{name}", text, retained))
+
+
+def test_commands_are_understood() -> None:
+    """Each command of the contract becomes a value."""
+    assert ask("trigger", {"rid": 1, "part": "A1", "exp_ms": 5}) == Command("trigger", 1, "A1", 5)
+    assert ask("trigger", {"rid": 65535}) == Command("trigger", 65535)
+    assert ask("product", {"rid": 2, "product": "bottle"}) == Command("product", 2, product="bottle")
+    assert ask("product", {"rid": 2, "index": 3}) == Command("product", 2, index=3)
+    for name in COMMANDS[2:]:
+        assert ask(name, {"rid": 9, "note": "more keys do no harm"}) == Command(name, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "rid", "why"),
+    [
+        ("pause", b"", 0, "JSON object"),
+        ("pause", b"\xff\xfe{", 0, "JSON object"),
+        ("pause", b"[1]", 0, "JSON object"),
+        ("pause", b"[" * 4000, 0, "JSON object"),
+        ("pause", b" " * 5000, 0, "longer than"),
+        ("pause", {}, 0, "rid"),
+        ("pause", {"rid": 0}, 0, "rid"),
+        ("pause", {"rid": 65536}, 0, "rid"),
+        ("pause", {"rid": True}, 0, "rid"),
+        ("pause", {"rid": "7"}, 0, "rid"),
+        ("fly", {"rid": 7}, 7, "unknown command 'fly'"),
+        ("trigger", {"rid": 7, "part": 5}, 7, "part"),
+        ("trigger", {"rid": 7, "part": "x" * 65}, 7, "part"),
+        ("trigger", {"rid": 7, "part": "a\nb"}, 7, "part"),
+        ("trigger", {"rid": 7, "part": "\ud800"}, 7, "part"),
+        ("trigger", {"rid": 7, "exp_ms": -1}, 7, "exp_ms"),
+        ("product", {"rid": 7}, 7, "either"),
+        ("product", {"rid": 7, "product": "a", "index": 2}, 7, "either"),
+        ("product", {"rid": 7, "index": 1000}, 7, "index"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused(name: str, payload: object, rid: int, why: str) -> None:
+    """A bad request is a value with its reason, never an exception in the network thread."""
+    answer = ask(name, payload)
+
+    assert isinstance(answer, Refused)
+    assert (answer.rid, answer.code) == (rid, 4)
+    assert why in answer.reason
+
+
+def test_retained_commands_are_refused() -> None:
+    """A retained trigger would fire at every reconnect."""
+    answer = ask("trigger", {"rid": 7}, retained=True)
+
+    assert isinstance(answer, Refused)
+    assert "retain" in answer.reason
+
+
+@given(st.binary(max_size=200), st.sampled_from(COMMANDS))
+def test_no_payload_breaks_the_parser(payload: bytes, name: str) -> None:
+    """Any bytes give a value."""
+    assert isinstance(ask(name, payload), Command | Refused)
+
+
+def test_commands_filter_excludes_replies() -> None:
+    """`cmd/+` does not match `cmd/trigger/res`, so a station never hears its own answers."""
+    assert Topics("linewatch/station1").commands == "linewatch/station1/cmd/+"

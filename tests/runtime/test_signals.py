@@ -1,0 +1,125 @@
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from linewatch.runtime.signals import Signals, disregard_reload
+
+
+class Rig:
+    """Signals with what they act on."""
+
+    def __init__(self, duration_s: float | None = None) -> None:
+        self.stop, self.hurry = threading.Event(), threading.Event()
+        self.reloads = 0
+        self.signals = Signals(self.stop, self.hurry, reload=self._reload, duration_s=duration_s)
+
+    def _reload(self) -> None:
+        self.reloads += 1
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Put back what listened before."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    """Listen to signals for the time of a test."""
+    rig = Rig()
+    with rig.signals:
+        yield rig
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_stops_and_the_second_hurries(rig: Rig, number: signal.Signals) -> None:
+    """Whoever asks twice does not want to wait for the history."""
+    signal.raise_signal(number)
+    assert (rig.stop.is_set(), rig.hurry.is_set()) == (True, False)
+
+    signal.raise_signal(signal.SIGINT)
+    assert rig.hurry.is_set()
+
+
+def test_a_signal_after_another_reason_to_stop_hurries(rig: Rig) -> None:
+    """When the recording has ended already, the first Ctrl+C is impatience."""
+    rig.stop.set()
+
+    signal.raise_signal(signal.SIGINT)
+
+    assert rig.hurry.is_set()
+
+
+def test_reloading_waits_for_a_safe_moment(rig: Rig) -> None:
+    """A handler may interrupt anything, even a lock being taken: the work is done by `act`, once."""
+    signal.raise_signal(signal.SIGHUP)
+    signal.raise_signal(signal.SIGHUP)
+    assert rig.reloads == 0
+
+    rig.signals.act()
+    rig.signals.act()
+
+    assert rig.reloads == 1
+    assert not rig.stop.is_set()
+
+
+def test_the_handlers_before_are_back_after_it() -> None:
+    """A test runner or a shell keeps its own Ctrl+C."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+
+    with Rig().signals:
+        assert [signal.getsignal(number) for number in numbers] != before
+
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_signal_that_comes_after_the_end_does_not_disturb_it() -> None:
+    """Ctrl+C twice: the second may find all done already, and must not turn a good end into a bad one."""
+    rig = Rig()
+    with rig.signals:
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
+
+    assert (rig.stop.is_set(), rig.hurry.is_set()) == (True, False)
+
+
+def test_outside_the_main_thread_signals_are_left_alone() -> None:
+    """Python allows handlers in the main thread only; the daemon in a thread still runs."""
+    before = signal.getsignal(signal.SIGTERM)
+    seen: list[object] = []
+
+    def inside() -> None:
+        with Rig().signals:
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+
+    assert seen == [before]
+
+
+@pytest.mark.parametrize(("duration_s", "stops"), [(0.0, True), (3600.0, False), (None, False)])
+def test_a_given_duration_stops_by_itself(duration_s: float | None, stops: bool) -> None:
+    """`--duration` is one more way to stop, as gentle as the first signal."""
+    rig = Rig(duration_s)
+
+    rig.signals.act()
+
+    assert (rig.stop.is_set(), rig.hurry.is_set()) == (stops, False)
+
+
+def test_a_reload_while_starting_does_not_end_the_process() -> None:
+    """By default SIGHUP kills: a recipe edited during the self-test would have stopped the line."""
+    disregard_reload()
+
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

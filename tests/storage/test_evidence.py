@@ -1,0 +1,273 @@
+"""The evidence folder on a real disk: whole pictures only, within every bound, fails longest."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from linewatch.domain import Image, Reason, Result, Verdict
+from linewatch.errors import StorageFull
+from linewatch.settings import EvidenceSettings
+from linewatch.storage.evidence import RETRY_S, Evidence
+from tests.disks import SmallDisk
+
+DAY_S = 86_400
+TODAY_S = 1_790_000_000  # 2026-09-21
+TODAY = datetime.fromtimestamp(TODAY_S, UTC).date()
+
+
+class Clock:
+    """Time as the test wants it: for dates and for waiting."""
+
+    now_s: float = TODAY_S
+
+    def __call__(self) -> float:
+        """Return the seconds since 1970, which serve as monotonic ones too."""
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock that stands still."""
+    return Clock()
+
+
+def evidence_in(folder: Path, clock: Clock, **settings: object) -> Evidence:
+    """Open a folder with small bounds."""
+    chosen = {"path": folder, "free_bytes_min": 0, "pass_every": 1, **settings}
+    return Evidence(EvidenceSettings.model_validate(chosen), utc_s=clock, clock_s=clock)
+
+
+def verdict(seq: int, result: Result = Result.FAIL, *, days_ago: int = 0, boot: int = 41) -> Verdict:
+    """Return one part's verdict."""
+    return Verdict(
+        station="station1",
+        boot=boot,
+        seq=seq,
+        product="bottle",
+        product_index=3,
+        model="7f3a91c2",
+        result=result,
+        reason=Reason.NONE,
+        captured_ms=(TODAY_S - days_ago * DAY_S) * 1000,
+    )
+
+
+def picture(height: int = 60, width: int = 80) -> Image:
+    """Return noise, which no codec makes small."""
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def keep(evidence: Evidence, each: Verdict) -> str:
+    """Keep a part's frame; return its name."""
+    name, _ = evidence.names(each)
+    evidence.write(name, picture())
+    return name
+
+
+def left(folder: Path) -> list[str]:
+    """Return every file below a folder, hidden ones too."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def sweep_all(evidence: Evidence) -> int:
+    """Sweep until there is nothing left to do; return how many files went."""
+    total = evidence.sweep()
+    while removed := evidence.sweep():
+        total += removed
+    return total
+
+
+def test_names_tell_day_result_and_part(tmp_path: Path, clock: Clock) -> None:
+    """Short paths that a person finds the way in."""
+    evidence = evidence_in(tmp_path, clock)
+
+    assert evidence.names(verdict(1023)) == (f"{TODAY}/fail/41-1023.png", f"{TODAY}/fail/41-1023.jpg")
+    assert evidence.names(verdict(1, Result.UNSURE))[1] == f"{TODAY}/unsure/41-1.jpg"
+    assert evidence.names(verdict(2, Result.ERROR)) == (f"{TODAY}/error/41-2.png", "")
+
+
+def test_the_views_of_a_part_leave_with_it(tmp_path: Path, clock: Clock) -> None:
+    """Whichever pictures a part has, the oldest part's go first."""
+    evidence = evidence_in(tmp_path, clock, bytes_max=4 * 14_000)
+    for seq in (1, 2, 10):
+        name = keep(evidence, verdict(seq))
+        evidence.write(name.replace(".png", ".view2.png"), picture())
+
+    assert sweep_all(evidence) == 3
+    folder = f"{TODAY}/fail"
+    assert left(tmp_path) == [f"{folder}/41-10.png", f"{folder}/41-10.view2.png", f"{folder}/41-2.view2.png"]
+
+
+@pytest.mark.parametrize(("every", "kept"), [(1, [1, 2, 3, 4, 5, 6]), (3, [3, 6]), (0, [])])
+def test_every_nth_pass_is_kept(tmp_path: Path, clock: Clock, every: int, kept: list[int]) -> None:
+    """Passes are sampled, everything else is always kept."""
+    evidence = evidence_in(tmp_path, clock, pass_every=every)
+    named = []
+    for seq in range(1, 7):
+        assert evidence.names(verdict(100 + seq, Result.ERROR))[0]
+        if evidence.names(verdict(seq, Result.PASS))[0]:
+            named.append(seq)
+
+    assert named == kept
+
+
+def test_a_frame_comes_back_as_it_was_and_a_heatmap_as_jpeg(tmp_path: Path, clock: Clock) -> None:
+    """PNG loses nothing; a heatmap is for the eye and may lose a little."""
+    evidence = evidence_in(tmp_path, clock)
+    frame_name, heatmap_name = evidence.names(verdict(1))
+    evidence.write(frame_name, picture())
+    evidence.write(heatmap_name, picture(50, 128))
+
+    back = cv2.imread(str(tmp_path / frame_name))
+    assert back is not None
+    assert (back == picture()).all()
+    drawn = tmp_path / heatmap_name
+    assert drawn.read_bytes().startswith(b"\xff\xd8\xff")
+    assert cv2.imread(str(drawn)).shape == (50, 128, 3)  # type: ignore[union-attr]
+    assert evidence.bytes_kept == sum(path.stat().st_size for path in tmp_path.rglob("*.*") if path.is_file())
+
+
+def test_a_full_disk_keeps_nothing_half(small_disk: SmallDisk, clock: Clock) -> None:
+    """No torn file stays, the refusal is one sentence, and writing resumes when there is room."""
+    folder = small_disk.folder / "evidence"
+    evidence = evidence_in(folder, clock)
+    keep(evidence, verdict(1))
+    small_disk.fill()
+    with pytest.raises(StorageFull, match="No space left on device; free some room"):
+        keep(evidence, verdict(2))
+    assert left(folder) == [f"{TODAY}/fail/41-1.png"]
+    small_disk.empty()
+
+    # For a moment the disk is left alone: no frame is promised, and a heatmap is refused at once.
+    name, heatmap_name = evidence.names(verdict(3))
+    assert name == ""
+    with pytest.raises(StorageFull, match="No space left"):
+        evidence.write(heatmap_name, picture())
+    clock.now_s += RETRY_S
+    assert keep(evidence, verdict(4)) == f"{TODAY}/fail/41-4.png"
+
+
+def test_a_read_only_disk_is_one_sentence(small_disk: SmallDisk, clock: Clock) -> None:
+    """Linux remounts a failing disk read-only."""
+    evidence = evidence_in(small_disk.folder / "evidence", clock)
+    keep(evidence, verdict(1))
+    with small_disk.read_only(), pytest.raises(StorageFull, match="Read-only file system"):
+        keep(evidence, verdict(2))
+
+
+def test_room_for_the_journal_is_left(small_disk: SmallDisk, clock: Clock) -> None:
+    """Evidence stops at `free_bytes_min`, long before the disk is full."""
+    evidence = evidence_in(small_disk.folder, clock, free_bytes_min=500_000)
+    with pytest.raises(StorageFull, match="less than 500000 bytes are free"):
+        for seq in range(1, 1000):
+            keep(evidence, verdict(seq))
+
+    assert evidence.free_bytes() > 450_000
+
+
+def test_room_for_one_picture_does_not_count_as_working_again(tmp_path: Path, clock: Clock) -> None:
+    """Near `free_bytes_min` the state would flap; there must be room for a few, and housekeeping makes it."""
+    evidence = evidence_in(tmp_path, clock, free_bytes_min=1_000_000)
+    evidence.free_bytes = lambda: free  # type: ignore[method-assign]  # a disk that others fill
+    free = 1_000_000
+    keep(evidence, verdict(1))
+    free = 999_999
+    with pytest.raises(StorageFull) as caught:
+        keep(evidence, verdict(2, Result.FAIL))
+    assert caught.value.no_room
+
+    free = 1_000_000
+    with pytest.raises(StorageFull):
+        evidence.prove()
+    assert sweep_all(evidence) == 1
+
+    free = 1_000_000 + max(100_000, 10 * picture().nbytes)
+    evidence.prove()
+    free = 1_000_000  # From here on down it works until the bound is met again.
+    keep(evidence, verdict(3))
+    assert left(tmp_path) == [name for name in left(tmp_path) if name.endswith("-3.png")]
+
+
+def test_too_many_bytes_cost_passes_first_and_fails_last(tmp_path: Path, clock: Clock) -> None:
+    """Within one kind the oldest go first, by day and then by part, not by the alphabet."""
+    evidence = evidence_in(tmp_path, clock)
+    size = len(cv2.imencode(".png", picture(), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+    order = [
+        keep(evidence, verdict(seq, result, days_ago=days))
+        for result in (Result.PASS, Result.ERROR, Result.UNSURE, Result.FAIL)
+        for seq, days in ((9, 1), (8, 0), (10, 0))
+    ]
+    for remaining in range(len(order), 0, -1):
+        smaller = evidence_in(tmp_path, clock, bytes_max=remaining * size)
+        sweep_all(smaller)
+        assert left(tmp_path) == sorted(order[len(order) - remaining :])
+        assert smaller.bytes_kept == remaining * size
+
+
+def test_too_little_free_room_costs_pictures_too(small_disk: SmallDisk, clock: Clock) -> None:
+    """Somebody else fills the disk: we make room until there is enough again."""
+    evidence = evidence_in(small_disk.folder, clock)
+    for seq in range(1, 21):
+        keep(evidence, verdict(seq))
+    tight = evidence_in(small_disk.folder, clock, free_bytes_min=evidence.free_bytes() + 40_000)
+
+    assert 0 < sweep_all(tight) < 20
+    assert keep(tight, verdict(99))
+
+
+def test_old_pictures_go_whatever_they_show(tmp_path: Path, clock: Clock) -> None:
+    """Retention by age takes fails too, and empty folders with them; strangers' files stay."""
+    evidence = evidence_in(tmp_path, clock, retention_days=30)
+    keep(evidence, verdict(1, days_ago=31))
+    kept = keep(evidence, verdict(2, days_ago=30))
+    gone = keep(evidence, verdict(3, Result.UNSURE, days_ago=400))
+    (tmp_path / str(TODAY)).mkdir()
+    (tmp_path / str(TODAY) / "notes.txt").write_text("mine")
+
+    assert sweep_all(evidence) == 2
+    assert left(tmp_path) == sorted([kept, f"{TODAY}/notes.txt"])
+    assert not (tmp_path / gone).parent.parent.exists()
+    assert evidence.bytes_kept == (tmp_path / kept).stat().st_size
+
+
+def test_a_clock_set_back_removes_nothing(tmp_path: Path, clock: Clock) -> None:
+    """Pictures from the future are simply young."""
+    evidence = evidence_in(tmp_path, clock)
+    keep(evidence, verdict(1))
+    clock.now_s -= 400 * DAY_S
+
+    assert sweep_all(evidence) == 0
+    assert len(left(tmp_path)) == 1
+
+
+def test_what_lies_there_from_before_is_counted(tmp_path: Path, clock: Clock) -> None:
+    """A restart knows the folder again, and removes what a killed process left half written."""
+    before = evidence_in(tmp_path, clock)
+    for seq in range(1, 4):
+        keep(before, verdict(seq))
+    half = tmp_path / str(TODAY) / "fail" / ".41-4.png"
+    half.write_bytes(b"half")
+    os.utime(half, (TODAY_S - 100, TODAY_S - 100))
+    fresh = tmp_path / str(TODAY) / "fail" / ".41-5.png"
+    fresh.write_bytes(b"being written now")
+    os.utime(fresh, (TODAY_S, TODAY_S))
+    again = evidence_in(tmp_path, clock)
+    assert again.bytes_kept == 0
+    again.sweep()
+
+    assert again.bytes_kept == before.bytes_kept
+    assert not half.exists()
+    assert fresh.exists()
+
+
+def test_one_step_is_small(tmp_path: Path, clock: Clock) -> None:
+    """A sweep takes 50 files at most, so that nobody waits for it."""
+    evidence = evidence_in(tmp_path, clock, bytes_max=1)
+    for seq in range(1, 121):
+        keep(evidence, verdict(seq))
+
+    assert [evidence.sweep() for _ in range(5)] == [50, 50, 20, 0, 0]

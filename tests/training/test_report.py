@@ -1,0 +1,99 @@
+"""What a training report tells its reader, without training anything."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from linewatch.models.bundle import Calibration
+from linewatch.training.report import Shown, evaluation_report, training_report
+
+FACTS: dict[str, Any] = {
+    "made_up_recall": {"scratch": 0.8, "stain": 1.0, "patch": 0.9},
+    "images": 4,
+    "images_left_out": [],
+    "registered": False,
+    "overlap": None,
+    "architecture": "feature",
+    "seed": 0,
+    "parity": 0.002,
+}
+CALIBRATION = Calibration(2.0, 1.8, 0.01, 0.527, "gumbel", (1.0, 1.2, 1.5, 1.9))
+
+
+def shown(name: str, score: float) -> Shown:
+    """Return one grey picture with one warm cell."""
+    anomaly_map = np.full((8, 8), 0.5, np.float32)
+    anomaly_map[2, 3] = min(score, 9.0)
+    return Shown(name, score, np.full((64, 64, 3), 120, np.uint8), anomaly_map)
+
+
+def report(calibration: Calibration = CALIBRATION, **facts: object) -> str:
+    """Return the report on two pictures."""
+    return training_report(
+        "cup", calibration, FACTS | facts, [shown("usual.png", 1.0), shown("odd.png", 2.31)]
+    )
+
+
+def test_what_is_not_learnt_well_enough_looks_so() -> None:
+    """It has the colour and shape of trouble, not those of a product that can be learnt."""
+    good, bad = report(), report(made_up_recall={"scratch": 0.1, "stain": 0.3})
+
+    assert "This product can be learnt" in good and 'class="lead"' in good and "<svg" not in good
+    assert "is not learnt well enough: only 20%" in bad and 'class="lead bad"' in bad and "<svg" in bad
+
+
+def test_scores_are_those_of_the_page() -> None:
+    """1000 is the limit, in captions and plot alike; the raw score stands once, where the limit is told."""
+    text = report()
+
+    captions = re.findall(r"<figcaption>(.+) · <span class=\"(.*)\">(.+)</span></figcaption>", text)
+    assert captions[:2] == [("odd.png", "failed", "score 1155"), ("usual.png", "", "score 500")]
+    assert "score 1000, which is a raw score of 2.000" in text and "score 900, raw 1.800" in text
+    assert "of the threshold" not in text
+
+
+def test_picture_and_heatmap_are_called_so() -> None:
+    """Each stands over its name, and the colours are explained once."""
+    text = report()
+
+    assert text.count(">picture</div>") == text.count(">heatmap</div>") == 4, "two galleries of two"
+    assert text.count("half the limit") == 1
+
+
+def test_the_reader_is_asked_about_light_and_background_and_spared_the_mathematics() -> None:
+    """How the threshold was computed is folded away."""
+    text = report()
+
+    folded = text[text.index("<details>") : text.index("</details>")]
+    assert "and taken with the usual light and background?" in text
+    assert "gumbel" in folded and "Graph against network" in folded
+    assert text.count("gumbel") == text.count("Graph against network") == 1
+
+
+@pytest.mark.parametrize(
+    ("bound", "says"),
+    [
+        (
+            0.527,
+            "at most 52.7% with 95 % confidence; 299 good pictures are needed to state 1.0%, these are 4",
+        ),
+        (None, "299 good pictures are needed to state 1.0%, these are 4"),
+    ],
+)
+def test_it_says_what_its_pictures_prove(bound: float | None, says: str) -> None:
+    """Beside what was wanted, also where nothing is proven yet."""
+    calibration = Calibration(2.0, 1.8, 0.01, bound, "gumbel", (1.0, 1.2, 1.5, 1.9))
+
+    assert f"<td>{says}</td>" in report(calibration)
+
+
+def test_a_part_that_was_not_found_has_no_score() -> None:
+    """An evaluation shows it among the defects that score highest."""
+    gallery = ("Defects that score highest", [shown("turned.png", float("inf"))])
+    scores = {"good": [1.0, 1.1], "defect": [3.0]}
+
+    text = evaluation_report("cup", CALIBRATION, [("images", "3")], scores, [], [gallery])
+
+    assert "score none, the part was not found" in text and "<details>" not in text

@@ -1,0 +1,454 @@
+"""From a folder of good pictures to a model that judges: the whole way, on a small product."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from linewatch.acquisition.sources.simulator.source import render
+from linewatch.cli.inspect_files import inspect_files
+from linewatch.domain import Embedding, Image, Result, State
+from linewatch.errors import ImageError, LinewatchError, RecipeError, StorageFull, UsageError
+from linewatch.line.inspector import Inspector
+from linewatch.line.metrics import Metrics
+from linewatch.line.station import Station
+from linewatch.models.bundle import GRAPH, WEIGHTS, Bundle, active_version, versions
+from linewatch.models.engine import OpenVinoEngine
+from linewatch.models.loader import Prepared, build_scorer
+from linewatch.models.recipe_file import load_recipe
+from linewatch.models.registry import roll_back
+from linewatch.models.scoring_worker import ScoringWorker
+from linewatch.models.self_test import self_test
+from linewatch.models.training_quality import lead
+from linewatch.settings import JournalSettings, ModelsSettings, Settings
+from linewatch.training.evaluate import evaluate
+from linewatch.training.images import open_folder
+from linewatch.training.network.model import Design
+from linewatch.training.recalibrate import adopt, recalibrate
+from linewatch.training.train import PIXEL, _introduce, describe, train
+from linewatch.vision.image_io import read_image
+from linewatch.vision.image_quality import QualityGate
+from linewatch.vision.product_match import OtherProduct, ProductMatcher
+from linewatch.vision.scoring import Scorer, standard_crop
+from tests.bundles import models_in, teach
+from tests.disks import SmallDisk
+from tests.fakes import frame
+
+PRODUCT = "mini"
+SIDE_PX = 128
+QUICK = Design(iterations=30)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in the usual layout: train/good, test/good, test/missing, ground_truth/missing."""
+    root = tmp_path_factory.mktemp("data")
+
+    def write(folder: str, numbers: range, defect: str | None) -> None:
+        (root / folder).mkdir(parents=True)
+        for number in numbers:
+            cv2.imwrite(str(root / folder / f"{number:03}.png"), render(5, number, defect, SIDE_PX))
+
+    write("train/good", range(1, 25), None)
+    write("test/good", range(100, 108), None)
+    write("test/missing", range(200, 206), "missing")
+    (root / "ground_truth/missing").mkdir(parents=True)
+    for number in range(200, 206):
+        good, bad = (render(5, number, defect, SIDE_PX) for defect in (None, "missing"))
+        changed = (cv2.absdiff(good, bad).max(axis=2) > 20).astype(np.uint8) * 255
+        cv2.imwrite(str(root / f"ground_truth/missing/{number:03}_mask.png"), changed)
+    return root
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that holds models and recipes."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def bundle(data: Path, home: Path) -> Bundle:
+    """Return the product, learnt once for all tests."""
+    told: list[float] = []
+    made = train(
+        PRODUCT,
+        data / "train/good",
+        home / "models",
+        home / "recipes",
+        pixels=96 * 96,
+        design=QUICK,
+        progress=lambda _, done: told.append(done),
+    )
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (0.0, 1.0)
+    return made
+
+
+def _scorer(home: Path, bundle: Bundle) -> Scorer:
+    return build_scorer(bundle, OpenVinoEngine(bundle.graph))
+
+
+def test_training_leaves_a_model_that_may_be_used(home: Path, bundle: Bundle) -> None:
+    """It is active, has a recipe, passes its own self-test and carries good and challenge samples."""
+    recipe, active = load_recipe(home / "recipes", PRODUCT, home / "models")
+
+    assert active == bundle
+    assert recipe.threshold == bundle.calibration.threshold
+    self_test(_scorer(home, bundle), recipe, bundle)
+    assert [sample.expected for sample in bundle.golden] == [Result.PASS] * 2 + [Result.FAIL] * 2
+    assert len(bundle.calibration.scores) == 24
+    assert bundle.training["parity"] < 0.01
+    assert bundle.likeness is not None and 0 < bundle.likeness.limit < 10
+    assert len(bundle.likeness.mean) == len(bundle.likeness.spread) == 176
+    assert sum(path.stat().st_size for path in bundle.folder.rglob("*")) < 25_000_000
+
+
+def test_what_came_of_a_training_is_told(home: Path, bundle: Bundle) -> None:
+    """Where everything is, and how good it is; a product that was not learnt is not hidden."""
+    told = describe(bundle, home / "models", home / "recipes").splitlines()
+    assert told[:3] == [
+        f"{PRODUCT} {bundle.version}",
+        f"report: {bundle.folder / 'report.html'}",
+        f"recipe: {home / 'recipes'}/{PRODUCT}.toml, number 1 for the PLC",
+    ]
+    assert told[3] == lead(bundle.training)
+
+    good = tuple(sample for sample in bundle.golden if sample.expected is Result.PASS)
+    bad = replace(bundle, training={"made_up_recall": {"stain": 0.06}}, golden=good)
+    told = describe(bad, home / "models", home / "recipes").splitlines()
+    assert told[3].startswith("This product is not learnt well enough: only 6%")
+    assert told[4].startswith("No made-up defect is found clearly enough")
+    assert told[5].startswith("It is active all the same: ")
+
+    told = describe(replace(bundle, version="0a1b2c3d"), home / "models", home / "recipes").splitlines()
+    assert told[-1] == (
+        f"It is not active, {bundle.version} is; try it beside the line: linewatch models try mini 0a1b2c3d"
+    )
+
+
+def test_the_report_needs_nothing_but_itself(bundle: Bundle) -> None:
+    """One file with its pictures inside, that loads nothing."""
+    text = (bundle.folder / "report.html").read_text()
+
+    assert "data:image/png;base64" in text
+    assert 'src="http' not in text
+    assert "Wanted false rejects" in text
+
+
+def test_a_second_model_waits_to_be_activated(data: Path, home: Path, bundle: Bundle) -> None:
+    """Training again never swaps what the line uses."""
+    second = train(
+        PRODUCT,
+        data / "train/good",
+        home / "models",
+        home / "recipes",
+        pixels=96 * 96,
+        design=replace(QUICK, autoencoder=False),
+    )
+
+    assert second.version != bundle.version
+    assert active_version(home / "models", PRODUCT) == bundle.version
+    assert versions(home / "models", PRODUCT) == [bundle.version, second.version]
+
+
+@pytest.mark.parametrize(
+    ("shape", "white", "says"),
+    [
+        ((64, 64), 64, "is 64x64 pixels but frames are 128x128; draw the mask on a captured frame"),
+        ((128, 128), 1, "hides the whole part; draw it with more white"),
+    ],
+)
+def test_a_mask_that_the_line_would_refuse_is_refused_before_anything_is_learnt(
+    data: Path, tmp_path: Path, shape: tuple[int, int], white: int, says: str
+) -> None:
+    """Of another size, or over all there is to see."""
+    mask = np.zeros(shape, np.uint8)
+    mask[:white, :white] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "hidden.toml").write_text(f"index = 1\nmask = {str(tmp_path / 'mask.png')!r}\n")
+
+    with pytest.raises(ImageError, match=says):
+        train("hidden", data / "train/good", tmp_path / "models", recipes, align="off")
+
+
+def test_the_pixel_architecture_is_there_to_compare(data: Path, tmp_path: Path) -> None:
+    """The plain autoencoder goes the same way into the same kind of bundle."""
+    made = train(
+        "plain",
+        data / "train/good",
+        tmp_path / "models",
+        tmp_path / "recipes",
+        pixels=64 * 64,
+        architecture="pixel",
+        design=replace(PIXEL, iterations=5),
+    )
+
+    assert made.training["architecture"] == "pixel"
+    assert made.likeness is None  # The mean of its pixels says nothing of a product.
+    assert (
+        _scorer(tmp_path, made)
+        .score(
+            render(5, 1, None, SIDE_PX), load_recipe(tmp_path / "recipes", "plain", tmp_path / "models")[0]
+        )
+        .raw
+        > 0
+    )
+
+
+def test_good_parts_look_like_themselves_and_another_product_does_not(
+    data: Path, home: Path, bundle: Bundle
+) -> None:
+    """By the compiled graph: what was learnt from, what was not, defects; and what has nothing in common."""
+    engine = OpenVinoEngine(bundle.graph)
+
+    def shown(image: Image) -> Embedding:
+        return engine.run(standard_crop(image, bundle.registration, engine.input_shape)[0]).embedding
+
+    def told(folder: str) -> set[str]:
+        areas = open_folder(data / folder, images_min=1)
+        return {lookout.other(shown(area)) for area in areas}
+
+    stripes = np.full((SIDE_PX, SIDE_PX, 3), 60, np.uint8)
+    stripes[:, ::8] = (0, 0, 200)
+    lookout = ProductMatcher(bundle.likeness, [OtherProduct("stripes", (shown(stripes),))])
+    assert told("train/good") == told("test/good") == told("test/missing") == {""}
+    assert lookout.other(shown(np.roll(stripes, 1, axis=1))) == "stripes"
+
+
+def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle) -> None:
+    """The contract's figures, and a report for people."""
+    measured = evaluate(PRODUCT, data, home / "models", home / "recipes")
+    figures = measured.figures
+
+    assert figures["version"] == bundle.version
+    assert figures["images"] == 14
+    assert figures["image_auroc"] > 70  # A tiny product, hardly trained: far above chance is all it can be.
+    assert figures["pixel_auroc"] > 85
+    assert set(figures["per_defect"]) == {"missing"}
+    assert 0 < figures["scorer_ms_p50"] <= figures["scorer_ms_p95"]
+    assert "image auroc" in measured.page()
+
+
+def test_evaluation_takes_the_test_folder_itself(data: Path, home: Path, bundle: Bundle) -> None:
+    """Masks are found beside it."""
+    measured = evaluate(PRODUCT, data / "test", home / "models", home / "recipes")
+
+    assert measured.figures["pixel_auroc"] is not None
+
+
+def test_evaluation_without_good_pictures_is_refused(data: Path, home: Path, bundle: Bundle) -> None:
+    """One sentence says what the folder must hold."""
+    with pytest.raises(UsageError, match="has no folder 'good'"):
+        evaluate(PRODUCT, data / "ground_truth", home / "models", home / "recipes")
+
+
+@pytest.mark.parametrize("kind", [Result.PASS, Result.FAIL])
+def test_the_same_picture_scores_the_same_everywhere(home: Path, bundle: Bundle, kind: Result) -> None:
+    """Training, line, page and command agree to a thousandth."""
+    sample = next(sample for sample in bundle.golden if sample.expected is kind)
+    path = bundle.folder / sample.file
+    models = ModelsSettings(path=home / "models", recipes=home / "recipes")
+    recipe, _ = load_recipe(models.recipes, PRODUCT, models.path)
+
+    metrics = Metrics("test")
+    station = Station("test", 1, PRODUCT, metrics)
+    station.camera_back(0)
+    station.intend(State.READY)
+    line = Inspector(station, metrics, frame_age_ms_max=60_000)
+    line.use(Prepared(recipe, _scorer(home, bundle), QualityGate(bundle.pictures, live=True)))
+    (examined,) = line.examine(frame(image=read_image(path)))
+    (live,) = line.inspect(examined)
+    with ScoringWorker(models, "test") as assessor:
+        page, _ = assessor.inspect(PRODUCT, path.read_bytes())
+    (command,) = inspect_files(PRODUCT, [path], models.path, models.recipes)
+
+    assert live.scored is not None
+    assert live.result is page.result is kind
+    for raw in (live.scored.raw, page.raw, command["raw"]):
+        assert raw == pytest.approx(sample.raw, rel=1e-3)
+
+
+def test_good_parts_score_as_they_were_calibrated(data: Path, home: Path, bundle: Bundle) -> None:
+    """The scores that thresholds come from are not those of pictures that the model has learnt."""
+    recipe, _ = load_recipe(home / "recipes", PRODUCT, home / "models")
+    scorer = _scorer(home, bundle)
+
+    def mean(folder: str) -> float:
+        return float(
+            np.mean([scorer.score(area, recipe).raw for area in open_folder(data / folder, images_min=1)])
+        )
+
+    calibrated = float(np.mean(bundle.calibration.scores))
+    assert mean("train/good") < 0.95 * calibrated
+    assert mean("test/good") == pytest.approx(calibrated, rel=0.1)
+
+
+def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path, bundle: Bundle) -> None:
+    """A version with the same graph and other thresholds becomes active; nothing does before that."""
+    settings = Settings(
+        models=ModelsSettings(path=home / "models", recipes=home / "recipes"),
+        journal=JournalSettings(path=home / "journal.db"),
+    )
+    strict = recalibrate(
+        PRODUCT, 0.2, home / "models", home / "recipes", bad=data / "test/missing", good=data / "train/good"
+    )
+    lax = recalibrate(PRODUCT, 0.02, home / "models", home / "recipes")
+    assert load_recipe(home / "recipes", PRODUCT, home / "models")[1] == bundle
+
+    calibrated, _ = adopt(settings, lax)
+
+    recipe, after = load_recipe(home / "recipes", PRODUCT, home / "models")
+    assert strict.calibration.threshold < lax.calibration.threshold
+    assert recipe.threshold == lax.calibration.threshold
+    assert after == calibrated != bundle
+    assert {name: after.files[name] for name in (GRAPH, WEIGHTS)} == {
+        name: bundle.files[name] for name in (GRAPH, WEIGHTS)
+    }
+    assert strict.points[0].threshold == strict.calibration.threshold
+    assert all(0 <= share <= 1 for p in strict.points for share in (p.false_reject, p.recall, p.precision))
+    assert roll_back(settings, PRODUCT) == (bundle.version, calibrated.version)
+    assert load_recipe(home / "recipes", PRODUCT, home / "models")[1] == bundle
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"false_reject": 0.0}, "use 0.01 for 1 %"),
+        ({"pixels": 10}, "pixels 10 is out of range"),
+        ({"align": "yes"}, "align 'yes' is unknown; use one of auto, on, off"),
+        ({"architecture": "vit"}, "architecture 'vit' is unknown"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(tmp_path: Path, options: dict[str, object], says: str) -> None:
+    """Before any picture is read."""
+    with pytest.raises(UsageError, match=says):
+        train("x", tmp_path, tmp_path, tmp_path, **options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def _folder(tmp_path: Path, odd: bytes | Image | None, count: int = 12) -> Path:
+    for number in range(count):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), np.full((64, 64, 3), 10 * number, np.uint8))
+    if isinstance(odd, bytes):
+        (tmp_path / "odd.png").write_bytes(odd)
+    elif odd is not None:
+        cv2.imwrite(str(tmp_path / "odd.png"), odd)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        (b"", r"odd\.png.*is empty"),
+        (b"\x89PNG\r\n\x1a\nhalf", r"odd\.png.*"),
+        (np.zeros((8, 8, 3), np.uint8), r"odd\.png.*only 8x8 pixels"),
+        (np.zeros((64, 128, 3), np.uint8), r"odd\.png.*is 128x64 pixels but 00\.png is 64x64"),
+    ],
+)
+def test_an_unfit_picture_is_one_sentence(tmp_path: Path, odd: bytes | Image, says: str) -> None:
+    """Broken, tiny and foreign pictures are named before anything is learnt."""
+    with pytest.raises(ImageError, match=says) as caught:
+        open_folder(_folder(tmp_path, odd))
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "odd", [np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint16), np.zeros((64, 64, 4), np.uint8)]
+)
+def test_grey_deep_and_transparent_pictures_will_do(tmp_path: Path, odd: Image) -> None:
+    """They become what the scorer takes."""
+    assert {area.shape for area in open_folder(_folder(tmp_path, odd))} == {(64, 64, 3)}
+
+
+def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
+    """One sentence, with the number it takes."""
+    with pytest.raises(UsageError, match="holds 9 pictures, 10 good ones are the least"):
+        open_folder(_folder(tmp_path, None, count=9))
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """Nothing is made in its place."""
+    with pytest.raises(UsageError, match="is not a folder"):
+        open_folder(tmp_path / "nowhere")
+
+
+def test_a_recipe_with_a_mistake_stops_training_at_once(data: Path, tmp_path: Path) -> None:
+    """Two minutes of learning are not wasted on a typing error."""
+    (tmp_path / "mini.toml").write_text("index = 1\nrio = [0, 0, 9, 9]\n")
+
+    with pytest.raises(RecipeError, match="did you mean roi"):
+        train(PRODUCT, data / "train/good", tmp_path, tmp_path)
+
+    assert issubclass(RecipeError, LinewatchError)
+
+
+@pytest.mark.parametrize(
+    ("others", "says"),
+    [
+        ({"lid": "index = 1\nrio = [0, 0, 9, 9]\n"}, "lid.toml.*did you mean roi"),
+        ({"lid": "index = 1\n", "cup": "index = 1\n"}, "both have index 1"),
+        ({f"p{index}": f"index = {index}\n" for index in range(1, 1000)}, "all 999 product numbers"),
+    ],
+)
+def test_other_recipes_that_leave_no_number_stop_training_at_once(
+    data: Path, tmp_path: Path, others: dict[str, str], says: str
+) -> None:
+    """What would be refused at the end is refused before anything is learnt."""
+    for product, text in others.items():
+        (tmp_path / f"{product}.toml").write_text(text)
+
+    with pytest.raises(RecipeError, match=says):
+        train(PRODUCT, data / "train/good", tmp_path / "models", tmp_path)
+
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(("models", "recipes"), [("file", "recipes"), ("models", "file/recipes")])
+def test_a_place_that_cannot_be_written_stops_training_at_once(
+    data: Path, tmp_path: Path, models: str, recipes: str
+) -> None:
+    """Minutes of learning are not wasted on a folder that cannot be made."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StorageFull, match=r"file.*(File exists|Not a directory); check permissions and room"):
+        train(PRODUCT, data / "train/good", tmp_path / models, tmp_path / recipes)
+
+
+@pytest.mark.parametrize("full", ["temporary", "models"])
+def test_a_disk_that_fills_up_while_a_model_is_written_is_one_sentence(
+    data: Path, tmp_path: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """Whichever disk has less room than a model takes, nothing half-written stays."""
+    if full == "temporary":
+        monkeypatch.setattr(tempfile, "tempdir", str(small_disk.folder))
+    models = small_disk.folder / "models" if full == "models" else tmp_path / "models"
+
+    with pytest.raises(StorageFull, match=r"check permissions and room"):
+        train(
+            PRODUCT,
+            data / "train/good",
+            models,
+            tmp_path / "recipes",
+            pixels=64 * 64,
+            design=Design(iterations=2),
+        )
+
+    assert versions(models, PRODUCT) == []
+    assert not list(small_disk.folder.rglob("scorer*"))
+
+
+def test_no_version_is_left_where_its_recipe_cannot_be_written(tmp_path: Path) -> None:
+    """One sentence, and no model that nobody knows of; one that was there before stays."""
+    models = models_in(tmp_path)
+    bundle = teach(models)
+    (tmp_path / "file").write_text("")
+
+    for before, left in ([bundle.version], True), ([], False):
+        with pytest.raises(StorageFull, match=r"demo\.toml.*Not a directory; check permissions and room"):
+            _introduce(bundle, models.path, tmp_path / "file/recipes", before)
+        assert bundle.folder.exists() is left

@@ -1,0 +1,133 @@
+"""Finding the part: the same standard crop however it lies, and a clear word when it is not there."""
+
+import cv2
+import numpy as np
+import pytest
+
+from linewatch.domain import Image
+from linewatch.errors import NotRegistered
+from linewatch.training.pose import cover, fitted, learn_registration, pays
+from linewatch.vision.registration import Registration, find_pose, foreground
+from linewatch.vision.scoring import standard_crop
+
+REGISTRATION = Registration(
+    bright_part=False, turn=True, length=0.5, width=0.25, ahead=0.0, aside=0.0, area_min=0.02, area_max=0.2
+)
+
+
+def _nail(angle: float, shift: tuple[float, float] = (0, 0), side: int = 320) -> Image:
+    """Return a dark nail on a bright table."""
+    image = np.full((side, side, 3), 220, np.uint8)
+    cv2.rectangle(image, (100, 152), (220, 168), (60, 60, 60), -1)
+    cv2.rectangle(image, (100, 135), (112, 185), (60, 60, 60), -1)
+    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1.0)
+    matrix[:, 2] = matrix[:, 2] + shift
+    turned = cv2.warpAffine(image, matrix, (side, side), borderValue=(220, 220, 220))
+    return np.asarray(turned, np.uint8)
+
+
+@pytest.mark.parametrize("angle", [20, 90, 145, 180, 270, 333])
+def test_a_part_looks_the_same_however_it_lies(angle: float) -> None:
+    """Turned and moved parts give the same crop, head on the same side."""
+    upright, _ = standard_crop(_nail(0), REGISTRATION, (64, 128))
+    found, _ = standard_crop(_nail(angle, (15, -9)), REGISTRATION, (64, 128))
+
+    difference = np.abs(upright.astype(int) - found.astype(int)).mean()
+    assert difference < 4
+    assert np.abs(upright.astype(int) - found[:, ::-1].astype(int)).mean() > 4 * difference
+
+
+def test_an_empty_table_is_not_registered() -> None:
+    """Nothing stands out, so the part is UNSURE, not scored."""
+    with pytest.raises(NotRegistered, match="check light and position"):
+        standard_crop(np.full((320, 320, 3), 220, np.uint8), REGISTRATION, (64, 128))
+
+
+def test_something_of_another_size_is_not_registered() -> None:
+    """A hand or a second part covers another area than the good parts did."""
+    image = _nail(0)
+    image[200:320] = 40
+
+    with pytest.raises(NotRegistered, match=r"the part covers \d+\.\d% of the picture instead of 2\.0%"):
+        standard_crop(image, REGISTRATION, (64, 128))
+
+
+def test_registration_is_learnt_where_parts_lie_anyhow() -> None:
+    """Turned parts ask for it, and the crop then holds all of the part."""
+    rng = np.random.default_rng(1)
+    images = [_nail(rng.uniform(0, 360), tuple(rng.uniform(-20, 20, 2))) for _ in range(20)]
+
+    registration, overlap = learn_registration(images)
+
+    assert registration is not None
+    assert pays(overlap)
+    assert (registration.turn, registration.bright_part) == (True, False)
+    assert registration.length * 320 == pytest.approx(121 * 1.06, rel=0.06)
+    assert registration.width * 320 == pytest.approx(51 * 1.06, rel=0.1)
+
+
+def test_registration_is_left_off_where_parts_lie_still() -> None:
+    """Parts in a fixture gain nothing by it."""
+    _, overlap = learn_registration([_nail(0, (shift, 0)) for shift in range(10)])
+
+    assert not pays(overlap)
+
+
+def test_a_round_part_is_moved_but_not_turned() -> None:
+    """It has no long axis: turning by noise would turn its print."""
+    rng = np.random.default_rng(2)
+    images = []
+    for _ in range(12):
+        image = np.full((320, 320, 3), 30, np.uint8)
+        x, y = rng.integers(90, 230, 2)
+        cv2.circle(image, (int(x), int(y)), 60, (200, 200, 200), -1)
+        images.append(image)
+
+    registration, overlap = learn_registration(images)
+
+    assert registration is not None
+    assert pays(overlap)
+    assert not registration.turn
+
+
+def test_room_is_added_rather_than_the_part_distorted() -> None:
+    """The crop's shape rarely fits the part exactly; one scale holds in both directions."""
+    wider = fitted(REGISTRATION, (64, 64))
+
+    assert (wider.length, wider.width) == (0.5, 0.5)
+
+
+def test_a_pose_is_measured_to_a_pixel() -> None:
+    """Centre, extent and axis of a plain bar."""
+    mask = np.zeros((100, 200), np.uint8)
+    mask[40:60, 30:130] = 255
+
+    pose = find_pose(mask)
+
+    assert pose.centre == pytest.approx((79.5, 49.5))
+    assert pose.along[1] - pose.along[0] == pytest.approx(100)
+    assert pose.across[1] - pose.across[0] == pytest.approx(20)
+    assert pose.elongation == pytest.approx(5, rel=0.01)
+
+
+def test_specks_are_not_the_part() -> None:
+    """Only the largest region counts."""
+    image = _nail(0)
+    image[10:20, 10:20] = 60
+
+    assert foreground(image, bright_part=False)[15, 15] == 0
+
+
+def test_only_the_place_of_the_part_is_looked_at() -> None:
+    """Cells that parts reach or enclose count; their support does not, whatever lies on it."""
+    images = [_nail(30 * number) for number in range(12)]
+    cv2.circle(images[0], (20, 20), 12, (60, 60, 60), -1)
+    for image in images:
+        cv2.circle(image, (160, 160), 4, (220, 220, 220), -1)
+
+    part = cover(images, REGISTRATION, (64, 128), 8)
+
+    assert part.shape == (8, 16)
+    assert part[4, 3:12].all()
+    assert not part[0].any()
+    assert 0.1 < part.mean() < 0.6

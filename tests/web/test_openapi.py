@@ -1,0 +1,136 @@
+"""The API against its own description: whatever is asked, the answer is one that it promises.
+
+A few hundred random calls by default; `make api-calls` asks ten thousand (API_CALLS says how many).
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import load_all_checks
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+import linewatch.web
+from linewatch.domain import Result
+from linewatch.models.scoring_worker import ScoringWorker
+from linewatch.storage.journal import Journal
+from linewatch.web import WebServer, create_app
+from linewatch.web.office_backend import OfficeBackend
+from tests.bundles import models_in, part, png, teach
+from tests.fakes import verdict
+
+CALLS = int(os.environ.get("API_CALLS", "300"))
+TOKEN = "a-long-random-token"
+SECRET = b"the content of a file that is nobody's business"
+CHECKS: list[Any] = [content_type_conformance, response_schema_conformance, status_code_conformance]
+DESCRIPTION = json.loads((Path(linewatch.web.__file__).parent / "static/openapi.json").read_text())
+FOR_PROGRAMS = ("/api", "/healthz", "/readyz", "/metrics", "/live.jpg", "/evidence")
+
+load_all_checks()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """Give the app over real parts: journal, models, evidence and the process that judges uploads."""
+    folder = tmp_path_factory.mktemp("station")
+    models = models_in(folder)
+    teach(models)
+    evidence = folder / "evidence"
+    evidence.mkdir()
+    (evidence / "1.png").write_bytes(png(part()))
+    (folder / "secret.png").write_bytes(SECRET)
+    with Journal.open(folder / "journal.db") as journal, ScoringWorker(models, "station1") as assessor:
+        for seq, result in enumerate(Result, 1):
+            journal.append(verdict(seq, result, boot=journal.boot, product="demo", image="1.png"))
+            journal.release(journal.boot, seq)
+        office = OfficeBackend("station1", journal, models, assessor)
+        before = files(folder)
+        yield create_app(office, lambda: (b"", "text/plain"), TOKEN, evidence)
+        assert files(folder) == before, "no call leaves a file"
+
+
+def files(folder: Path) -> set[Path]:
+    """Return every file below a folder but the journal's own."""
+    return {path for path in folder.rglob("*") if not path.name.startswith("journal.db")}
+
+
+def test_every_address_for_programs_is_described(app: Flask) -> None:
+    """What is served and what is described are the same, method by method."""
+    described = DESCRIPTION["paths"]
+    served = {
+        (str(rule).replace("ordinal:", "").replace("path:", "").replace("<", "{").replace(">", "}"), method)
+        for rule in app.url_map.iter_rules()
+        if str(rule).startswith(FOR_PROGRAMS)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+    assert served == {(path, method.upper()) for path, methods in described.items() for method in methods}
+
+
+@pytest.mark.timeout(60 + CALLS)
+# Of a form that breaks off werkzeug leaves the buffer to the collector, which closes it at once.
+@pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
+def test_random_calls_get_what_the_description_promises(app: Flask) -> None:
+    """Right and wrong calls alike: no fault, no undescribed answer, no leak, no file."""
+    schema = schemathesis.openapi.from_dict(DESCRIPTION)
+    operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    cases = [
+        operation.as_strategy(generation_mode=mode) for operation in operations for mode in GenerationMode
+    ]
+    asked: set[tuple[str, int]] = set()
+    session = requests.Session()
+
+    @settings(
+        max_examples=CALLS,
+        deadline=None,
+        derandomize=CALLS <= 1000,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(case=st.one_of(cases), bearer=st.booleans(), known=st.booleans())
+    def ask(case: Any, bearer: bool, known: bool) -> None:
+        if known:
+            name_what_is_there(case)
+        headers = {"Authorization": f"Bearer {TOKEN}"} if bearer else {}
+        response = case.call(base_url=page.address, headers=headers, session=session)
+        asked.add((case.operation.path, response.status_code))
+        case.validate_response(response, checks=CHECKS)
+        assert response.status_code != 500
+        assert b"Traceback" not in response.content and SECRET not in response.content
+        assert TOKEN.encode() not in response.content
+
+    with WebServer(app, "127.0.0.1", 0) as page, session:
+        ask()
+
+    assert len(operations) == sum(len(methods) for methods in DESCRIPTION["paths"].values())
+    assert {path for path, _ in asked} == {operation.path for operation in operations}
+    answered = {path for path, status in asked if status == 200}
+    assert answered >= {
+        "/api/verdicts",
+        "/api/inspect",
+        "/api/verdicts/{boot}/{seq}/review",
+        "/evidence/{path}",
+    }
+    assert {200, 400, 401, 404, 409} <= {status for _, status in asked}
+
+
+def name_what_is_there(case: Any) -> None:
+    """Put names of real things into a call: a random one hardly ever hits any."""
+    there = {"boot": 1, "seq": 2, "path": "1.png", "product": "demo", "image": png(part())}
+    for place in (case.path_parameters, case.query, case.body):
+        if isinstance(place, dict):
+            place.update({name: value for name, value in there.items() if name in place})
