@@ -18,7 +18,7 @@ from linewatch.settings import Section, Settings, keys
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "linewatch").rrglob("*.py")))
+SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "linewatch").rglob("*.py")))
 
 
 def command_lines() -> Iterator[str]:
