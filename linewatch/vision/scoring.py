@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from linewatch.domain import AnomalyMap, Box, Defect, EngineOutput, Image, Scored
 from linewatch.errors import ImageError
-from linewatch.vision.image_io import read_mask
+from linewatch.vision.image_io import read_mask, shrink_whole
 from linewatch.vision.product_match import Likeness, OtherProduct, ProductMatcher
 from linewatch.vision.recipe import Recipe
 from linewatch.vision.registration import Registration, placement
@@ -179,7 +179,7 @@ def standard_crop(
     if registration is not None:
         matrix = placement(area, registration, shape)
         return _warp(area, matrix, shape), matrix
-    area, times = _shrink(area, (area.shape[1] / width, area.shape[0] / height))
+    area, times = shrink_whole(area, (area.shape[1] / width, area.shape[0] / height))
     crop: Image = cv2.resize(area, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
     return crop, _stretch(times[0] * area.shape[1] / width, times[1] * area.shape[0] / height)
 
@@ -187,7 +187,7 @@ def standard_crop(
 def _warp(area: Image, matrix: Matrix, shape: tuple[int, int]) -> Image:
     """Cut out the turned crop; shrink first, because a warp that shrinks skips pixels."""
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    area, times = _shrink(area, (step, step))
+    area, times = shrink_whole(area, (step, step))
     matrix = _chain(_stretch(1 / times[0], 1 / times[1]), matrix)
     crop: Image = cv2.warpAffine(  # type: ignore[assignment]
         area,
@@ -197,20 +197,6 @@ def _warp(area: Image, matrix: Matrix, shape: tuple[int, int]) -> Image:
         borderMode=cv2.BORDER_REPLICATE,
     )
     return crop
-
-
-def _shrink(area: Image, factors: tuple[float, float]) -> tuple[Image, tuple[int, int]]:
-    """Shrink by the whole part of the factors across and down; return the area and these whole parts.
-
-    Averaging whole pixels is several times quicker than parts of them, and the rest, less than two,
-    may be interpolated. The last columns and rows that do not make a whole pixel are left out.
-    """
-    across, down = max(1, int(factors[0])), max(1, int(factors[1]))
-    if across > 1 or down > 1:
-        columns, rows = area.shape[1] // across, area.shape[0] // down
-        whole = area[: rows * down, : columns * across]
-        area = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    return area, (across, down)
 
 
 def map_placement(to_area: Matrix, crop: tuple[int, ...], cells: tuple[int, ...]) -> Matrix:

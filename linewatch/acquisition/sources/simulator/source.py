@@ -26,7 +26,7 @@ T = TypeVar("T", np.uint8, np.int16)
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "defects": (0.0, 1.0),
-    "size": (96, 2048),
+    "size": (96, 4096),
     "pool": (0, 256),
     "count": (0, 10**9),
     "belt": (0.0, 200.0),
