@@ -1,6 +1,5 @@
 """Judge image files as the line would, without a line: `linewatch inspect`."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from linewatch.models.judge_file import judge_picture
 from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import load_recipe
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
-from linewatch.mqtt.messages import verdict_json
+from linewatch.mqtt.messages import verdict_payload
 from linewatch.vision.heatmap import heatmap
 from linewatch.vision.image_io import read_image
 
@@ -55,7 +54,7 @@ def inspect_files(
         if out is not None and scored is not None:
             drawn = _write(out / f"{name}_heatmap.jpg", heatmap(image, scored, recipe.threshold))
         # On the wire long paths are left out; here there is room for them.
-        yield json.loads(verdict_json(verdict, history=False)) | {"image": str(path), "heatmap": drawn}
+        yield verdict_payload(verdict, history=False) | {"image": str(path), "heatmap": drawn}
 
 
 def _names(images: Sequence[Path]) -> list[str]:

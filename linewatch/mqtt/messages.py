@@ -154,12 +154,21 @@ class Refused:
 
 
 def verdict_json(verdict: Verdict, *, history: bool) -> str:
-    """Return the verdict as flat JSON of at most 500 UTF-8 bytes, always with every key.
+    """Return `verdict_payload` as JSON text."""
+    return _fit_verdict(verdict, history)[1]
+
+
+def verdict_payload(verdict: Verdict, *, history: bool) -> dict[str, object]:
+    """Return the flat JSON object of a verdict: every key always, at most 500 bytes as UTF-8 text.
 
     Numbers beyond their room are saturated; a score that is not finite becomes 0. Should the
     text be too long, `part` is shortened, then `model` and `product`, then the evidence paths are
     left out: code, boot and seq are never touched.
     """
+    return _fit_verdict(verdict, history)[0]
+
+
+def _fit_verdict(verdict: Verdict, history: bool) -> tuple[dict[str, object], str]:
     facts: dict[str, object] = {
         "v": 1,
         "station": _utf8(verdict.station)[:32],
@@ -196,7 +205,7 @@ def verdict_json(verdict: Verdict, *, history: bool) -> str:
         facts[key] = "" if key in ("heatmap", "image") else _shortened(str(facts[key]), excess)
         text = _dumps(facts)
     assert len(text.encode()) <= VERDICT_BYTES_MAX, text
-    return text
+    return facts, text
 
 
 def plc_line(verdict: Verdict) -> str:
@@ -248,24 +257,27 @@ def word_text(word: int) -> str:
 
 
 def state_json(facts: StateFacts) -> str:
+    """Return `state_payload` as JSON text."""
+    return _dumps(state_payload(facts))
+
+
+def state_payload(facts: StateFacts) -> dict[str, object]:
     """Return the retained state; `camera` and `disk` are 1 when all is well."""
-    return _dumps(
-        {
-            "v": 1,
-            "station": facts.station,
-            "boot": facts.boot,
-            "state": facts.state.value,
-            "reason": _cut(facts.reason),
-            "product": _utf8(facts.product),
-            "product_index": facts.product_index,
-            "model": _utf8(facts.model),
-            "camera": int(facts.camera),
-            "disk": int(facts.disk),
-            "outbox": facts.outbox,
-            "last_seq": facts.last_seq,
-            "uptime_s": facts.uptime_s,
-        }
-    )
+    return {
+        "v": 1,
+        "station": facts.station,
+        "boot": facts.boot,
+        "state": facts.state.value,
+        "reason": _cut(facts.reason),
+        "product": _utf8(facts.product),
+        "product_index": facts.product_index,
+        "model": _utf8(facts.model),
+        "camera": int(facts.camera),
+        "disk": int(facts.disk),
+        "outbox": facts.outbox,
+        "last_seq": facts.last_seq,
+        "uptime_s": facts.uptime_s,
+    }
 
 
 def event_json(facts: Mapping[str, object]) -> str:

@@ -6,9 +6,8 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, abort, jsonify, request
 
-from linewatch.domain import Verdict
 from linewatch.errors import LinewatchError
-from linewatch.mqtt.messages import verdict_json
+from linewatch.mqtt.messages import verdict_payload
 from linewatch.web.auth import AccessControl
 from linewatch.web.backend import Backend, Row
 from linewatch.web.params import read_query, read_review
@@ -58,7 +57,7 @@ class Api:
         result = self._uploads.inspect()
         name = self._uploads.keep(result.heatmap)
         url = f"/heatmap/{name}.jpg" if name else ""
-        return jsonify(_verdict_facts(result.verdict) | {"heatmap_url": url})
+        return jsonify(verdict_payload(result.verdict, history=False) | {"heatmap_url": url})
 
     def review(self, boot: int, seq: int) -> Response:
         """Keep a person's word on one verdict."""
@@ -92,15 +91,9 @@ class Api:
         return body
 
 
-def _verdict_facts(verdict: Verdict) -> dict[str, object]:
-    """Return exactly what is on the wire."""
-    facts: dict[str, object] = loads(verdict_json(verdict, history=False))
-    return facts
-
-
 def _row_facts(row: Row) -> dict[str, object]:
     review = row.review
-    return _verdict_facts(row.verdict) | {
+    return verdict_payload(row.verdict, history=False) | {
         "actual": review.actual.value if review else "",
         "note": review.note if review else "",
     }

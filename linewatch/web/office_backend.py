@@ -1,6 +1,5 @@
 """The page's desk without a line: the journal, the products and uploads. `linewatch serve` needs no more."""
 
-import json
 import math
 import threading
 import time
@@ -12,7 +11,7 @@ from linewatch.errors import LinewatchError, RecipeError
 from linewatch.models import recipe_file as recipes
 from linewatch.models.bundle import Bundle, read_bundle, versions
 from linewatch.models.scoring_worker import ScoringWorker
-from linewatch.mqtt.messages import StateFacts, state_json
+from linewatch.mqtt.messages import StateFacts, state_payload
 from linewatch.settings import ModelsSettings
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_reader import JournalReader
@@ -50,15 +49,15 @@ class OfficeBackend:
 
     def state(self) -> dict[str, object]:
         """Return the JSON of the topic `B/state`."""
-        facts = StateFacts(
-            station=self._name,
-            boot=self._journal.boot,
-            state=State.STOPPED,
-            reason=NO_LINE,
-            outbox=self._journal.undelivered_count(),
+        return state_payload(
+            StateFacts(
+                station=self._name,
+                boot=self._journal.boot,
+                state=State.STOPPED,
+                reason=NO_LINE,
+                outbox=self._journal.undelivered_count(),
+            )
         )
-        parsed: dict[str, object] = json.loads(state_json(facts))
-        return parsed
 
     def not_ready(self) -> list[str]:
         """Return why no part can pass here."""

@@ -1,6 +1,5 @@
 """The daemon as the page sees it: snapshots and files, never a lane."""
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from linewatch.line.recorder import Latest
 from linewatch.line.station import Station
 from linewatch.line.status import facts_of
 from linewatch.models.scoring_worker import ScoringWorker
-from linewatch.mqtt.messages import Command, state_json
+from linewatch.mqtt.messages import Command, state_payload
 from linewatch.settings import ModelsSettings
 from linewatch.storage.journal import Journal
 from linewatch.vision.heatmap import heatmap
@@ -55,9 +54,7 @@ class StationBackend(OfficeBackend):
 
     def state(self) -> dict[str, object]:
         """Return the JSON of the topic `B/state`."""
-        facts = facts_of(self._station.snapshot(), self._journal.undelivered_count())
-        parsed: dict[str, object] = json.loads(state_json(facts))
-        return parsed
+        return state_payload(facts_of(self._station.snapshot(), self._journal.undelivered_count()))
 
     def not_ready(self) -> list[str]:
         """Return why no part can pass now; [] in READY and DEGRADED."""
