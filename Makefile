@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 .PHONY: demo test check bench demo-model clean
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/.base  ## A simulated line with everything built in; DURATION=20 stops by itself.
+demo: $(VENV)/.demo  ## A simulated line with everything built in; DURATION=20 stops by itself.
 	$(BIN)/linewatch demo $(if $(DURATION),--duration $(DURATION))
 
 test: $(VENV)/.test system-parts  ## Every test, on real parts.
@@ -19,7 +19,7 @@ check: test  ## What must be clean before a change lands.
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/.base  ## The whole daemon against the bare engine, on this machine.
+bench: $(VENV)/.demo  ## The whole daemon against the bare engine, on this machine.
 	$(BIN)/linewatch bench --config config/bench.toml
 
 demo-model: $(VENV)/.test  ## Learn the demo product again from simulated good parts; models/demo is its result.
@@ -35,15 +35,15 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) \
 		|| { echo "no virtual environment could be made; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 
-$(VENV)/.base: $(VENV)/bin/python pyproject.toml config/constraints.txt
-	@echo "Installing linewatch (what runs on a line PC) ..."
-	$(PIP) install --constraint config/constraints.txt --editable .
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml config/constraints.txt
+	@echo "Installing linewatch (what runs on a line PC, and a broker for the demo) ..."
+	$(PIP) install --constraint config/constraints.txt --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml config/constraints.txt
 	@echo "Installing linewatch with training and test parts ..."
 	$(PIP) install --constraint config/constraints.txt --editable '.[test]'
-	@touch $@ $(VENV)/.base
+	@touch $@ $(VENV)/.demo
 
 clean:
 	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

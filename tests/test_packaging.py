@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,20 @@ def test_an_installed_tree_has_its_documented_layout(tmp_path: Path) -> None:
     assert "ExecStart=/srv/lw/current/bin/linewatch run --config /etc/linewatch/%i.toml" in unit
     assert (tmp_path / "usr/local/lib/sysusers.d/linewatch.conf").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"srv", "etc", "usr"}
+
+
+def test_a_line_pc_gets_neither_training_nor_the_demo_broker() -> None:
+    """They are extras of their own; the tests need both."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+
+    def names(requirements: list[str]) -> set[str]:
+        return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+
+    assert {"tensorflow", "iotcore"}.isdisjoint(names(project["dependencies"]))
+    assert "tensorflow" in names(extras["train"])
+    assert names(extras["demo"]) == {"iotcore"}
+    assert "linewatch[demo,train]" in extras["test"]
 
 
 CONTAINERFILE = "config/container/Containerfile"

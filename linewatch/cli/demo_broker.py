@@ -1,19 +1,19 @@
-"""An MQTT broker of our own for the demo: in a child process, reachable on this machine only."""
+"""The demo's own MQTT broker: iotcore, from the extra [demo], in a child process that listens on loopback."""
 
+import logging
 import signal
 import socket
 import tempfile
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from iotcore import Broker
-
+from linewatch.cli.options import missing_extra
 from linewatch.errors import LinewatchError
 
 HOST = "127.0.0.1"
-TRIES = 3  # Another program may take a free port before the broker does.
+TRIES = 3  # Another program may take the free port before the broker binds it.
 
 # rumqttd has one listener for each protocol version; both share their topics.
 _CONFIG = """
@@ -39,14 +39,14 @@ dynamic_filters = true
 
 
 class EmbeddedBroker:
-    """A broker for as long as the `with` block lasts, without any access control.
+    """A broker without access control that runs for the length of the `with` block.
 
-    `port` speaks MQTT 3.1.1, which every client tries or can; `port_v5` speaks MQTT 5.
-    Entering raises LinewatchError when it cannot start.
+    `port` serves MQTT 3.1.1, which every client supports; `port_v5` serves MQTT 5.
+    Entering raises UsageError without the extra [demo], and LinewatchError if the broker does not start.
     """
 
     def __init__(self, port: int = 0) -> None:
-        self.port = port  # 0 becomes any free one on entering.
+        self.port = port  # Entering replaces 0 by a free port.
         self.port_v5 = 0
         self._stack = ExitStack()
 
@@ -62,7 +62,12 @@ class EmbeddedBroker:
     ) -> None:
         self._stack.close()
 
-    def _start(self, config: Path) -> Broker:
+    def _start(self, config: Path) -> AbstractContextManager[object]:
+        try:
+            from iotcore import Broker
+        except ImportError as error:
+            raise missing_extra("demo", "the built-in MQTT broker") from error
+        logging.getLogger("iotcore").setLevel(logging.WARNING)  # Its own lines are not event key=value.
         wanted = self.port
         problem: Exception | None = None
         for _ in range(TRIES):
@@ -72,11 +77,11 @@ class EmbeddedBroker:
                 for version, port in (("v4", self.port), ("v5", self.port_v5))
             )
             config.write_text(_CONFIG + "".join(listeners), encoding="utf-8")
-            # Ctrl+C at the terminal reaches children too; the broker must outlive the last verdict.
+            # Ctrl+C at the terminal reaches the child too, but the broker must outlive the last verdict.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 return Broker(config_path=str(config)).start()
-            except (OSError, RuntimeError) as error:  # A port is taken, or the child ended.
+            except (OSError, RuntimeError) as error:  # The port is taken, or the child has ended.
                 problem = error
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -84,7 +89,7 @@ class EmbeddedBroker:
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on now."""
+    """Return a TCP port of loopback that is free now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

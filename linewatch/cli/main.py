@@ -17,6 +17,7 @@ from linewatch.cli.options import (
     Config,
     NeededConfig,
     Product,
+    missing_extra,
     show_help,
     write_json,
     write_text,
@@ -179,7 +180,7 @@ def train(
     config: Config = None,
 ) -> None:
     """Learn a product from good pictures only. The first version becomes active."""
-    _needs_training_parts()
+    _require_training()
     from linewatch import settings
     from linewatch.training.progress import bar
     from linewatch.training.train import describe
@@ -272,7 +273,7 @@ def evaluate(
     config: Config = None,
 ) -> None:
     """Measure a model on labelled pictures that it has never seen."""
-    _needs_training_parts()
+    _require_training()
     from linewatch import settings
     from linewatch.training.evaluate import evaluate as measure
     from linewatch.training.progress import bar
@@ -334,13 +335,10 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _needs_training_parts() -> None:
-    """Say what to install, instead of a traceback, where only the line's own parts are."""
+def _require_training() -> None:
+    """Raise UsageError, which says what to install, without the extra [train]."""
     if importlib.util.find_spec("tensorflow") is None:
-        raise UsageError(
-            "this command needs the training parts; install them: pip install 'linewatch[train]', "
-            "in a clone: .venv/bin/pip install -c config/constraints.txt -e '.[train]'"
-        )
+        raise missing_extra("train", "this command")
 
 
 def _advice(error: Exception) -> str:

@@ -37,6 +37,14 @@ NeededConfig = Annotated[Path, typer.Option("--config", help="Settings file.")]
 Product = Annotated[str, typer.Argument(help="Name of the product.", callback=_known_form)]
 
 
+def missing_extra(extra: str, what: str) -> UsageError:
+    """Return the error for `what` when the optional dependencies of `extra` are not installed."""
+    return UsageError(
+        f"{what} needs the extra [{extra}]; install it: pip install 'linewatch[{extra}]', "
+        f"in a clone: .venv/bin/pip install -c config/constraints.txt -e '.[{extra}]'"
+    )
+
+
 def write_json(path: Path, figures: object) -> None:
     """Write figures for a program, and the folder they were named in. Raises StorageFull."""
     _write(path, json.dumps(figures, indent=2) + "\n", "--json")

@@ -1,11 +1,12 @@
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from linewatch.cli import demo
 from linewatch.cli.demo_broker import EmbeddedBroker
-from linewatch.errors import ConfigError
+from linewatch.errors import ConfigError, UsageError
 from tests.mosquitto import free_port
 
 MINE = """
@@ -89,3 +90,13 @@ def test_a_taken_port_does_not_stop_the_demonstration(folder: Path, monkeypatch:
     with socket.create_server(("127.0.0.1", free)):
         assert demo._settings(folder).http.port == 0
         assert not isinstance(demo._broker(settings.mqtt), EmbeddedBroker)
+
+
+def test_without_its_broker_the_demonstration_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base install lacks the extra [demo]."""
+    monkeypatch.setitem(sys.modules, "iotcore", None)  # Importing it now raises ImportError.
+
+    with pytest.raises(UsageError, match=r"needs the extra \[demo\]; install it: pip install"):
+        demo.run(duration_s=0)
