@@ -77,7 +77,7 @@ class Mosquitto:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedMessage:
     """One message as a subscriber got it."""
 
     topic: str
@@ -88,7 +88,7 @@ class Heard:
     at_s: float  # Monotonic.
 
 
-class Ear:
+class Subscriber:
     """A subscriber to everything, independent of the product's own MQTT code."""
 
     def __init__(self, port: int, *, mqtt5: bool = True, topic: str = "#") -> None:
@@ -98,7 +98,7 @@ class Ear:
         self._topic = topic
         self._changed = threading.Condition()
         self._ready = False
-        self.heard: list[Heard] = []
+        self.heard: list[ReceivedMessage] = []
         self._client.on_socket_open = lambda _client, _userdata, sock: _send_at_once(sock)
         self._client.on_connect = lambda client, *_: client.subscribe(self._topic, qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed()
@@ -135,7 +135,7 @@ class Ear:
         with self._changed:
             return [message.payload for message in self.heard if message.topic == topic]
 
-    def wait(self, done: Callable[["Ear"], bool], what: str = "what was expected") -> None:
+    def wait(self, done: Callable[["Subscriber"], bool], what: str = "what was expected") -> None:
         """Wait until what was heard meets a condition."""
         with self._changed:
             assert self._changed.wait_for(lambda: done(self), WAIT_S), f"not heard: {what}: {self.heard[-9:]}"
@@ -152,7 +152,7 @@ class Ear:
     def _hear(self, message: MQTTMessage) -> None:
         with self._changed:
             self.heard.append(
-                Heard(
+                ReceivedMessage(
                     message.topic,
                     message.payload.decode(),
                     message.retain,

@@ -16,7 +16,7 @@ from linewatch.acquisition.sources.simulator.source import render
 from linewatch.domain import Result
 from tests.cable import Cable
 from tests.daemon import ROOT, Daemon, verdicts
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 KEYS = [
     "v",
@@ -47,7 +47,7 @@ KEYS = [
 ]
 
 
-def is_ready(ear: Ear) -> bool:
+def is_ready(ear: Subscriber) -> bool:
     """Whether the station has said READY; before that a command finds nobody."""
     return "READY" in [state["state"] for state in verdicts(ear.on("t/state"))]
 
@@ -55,7 +55,7 @@ def is_ready(ear: Ear) -> bool:
 def test_every_part_gets_one_verdict_on_every_channel(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """Live JSON, PLC line, history, journal, metrics and page tell the same story of 60 parts."""
     with (
-        Ear(mosquitto.port) as ear,
+        Subscriber(mosquitto.port) as ear,
         # At a pace at which even a broker that is held up for half a second is not given up.
         Daemon(tmp_path, mosquitto.port, {"source.uri": "defects=0.3&count=60", "source.fps": 12}) as daemon,
     ):
@@ -93,7 +93,7 @@ def test_every_part_gets_one_verdict_on_every_channel(tmp_path: Path, mosquitto:
 def test_a_stop_under_load_loses_nothing(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """SIGTERM at full speed: every captured frame has its journaled and published verdict, exit 0."""
     with (
-        Ear(mosquitto.port, topic="t/verdict") as ear,
+        Subscriber(mosquitto.port, topic="t/verdict") as ear,
         Daemon(tmp_path, mosquitto.port, {"source.fps": 0}) as daemon,
     ):
         ear.wait(lambda ear: len(ear.on("t/verdict")) > 30)
@@ -140,7 +140,7 @@ def test_a_bug_ends_the_process_and_the_will_is_delivered(tmp_path: Path, mosqui
         "inspector.Inspector.inspect = fail\n"
         "cli.main()\n"
     )
-    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, program=broken) as daemon:
+    with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, program=broken) as daemon:
         assert daemon.end() == 1
         ear.wait_for("t/online", "0")
         rows = daemon.rows()
@@ -155,7 +155,7 @@ def test_a_start_over_a_damaged_journal_is_told(tmp_path: Path, mosquitto: Mosqu
     """It is set aside before anybody could be told; the event comes all the same, and the boot grows on."""
     (tmp_path / "journal.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     (tmp_path / "journal.db.boot").write_text("6\n")
-    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
+    with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
         ear.wait(lambda ear: bool(ear.on("t/event")) and bool(ear.on("t/verdict")), "an event and a verdict")
         assert daemon.stop() == 0
     (event,) = verdicts(ear.on("t/event"))
@@ -197,7 +197,7 @@ def test_history_waits_for_a_broker_that_is_away(tmp_path: Path, mosquitto: Mosq
     """Without a broker the line goes on, DEGRADED; later every verdict is in the history, none live."""
     with (
         Cable(mosquitto.port, plugged=False) as cable,
-        Ear(mosquitto.port) as ear,
+        Subscriber(mosquitto.port) as ear,
         Daemon(tmp_path, cable.port) as daemon,
     ):
         while len(daemon.rows()) < 20:
@@ -239,7 +239,7 @@ def test_a_tampered_model_never_judges(tmp_path: Path, mosquitto: Mosquitto) -> 
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
     changes = {"models.path": str(tmp_path / "models"), "source.uri": "count=3", "source.fps": 2}
-    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
+    with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
         ear.wait(lambda ear: "FAULT" in [s["state"] for s in verdicts(ear.on("t/state"))])
         status, body = daemon.get("/readyz")
         assert daemon.end() == 0
@@ -253,7 +253,7 @@ def test_a_tampered_model_never_judges(tmp_path: Path, mosquitto: Mosquitto) -> 
 def test_an_absent_camera_is_a_fault_and_not_the_end(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """The station says why in one sentence, stays alive and stops cleanly."""
     changes = {"source.kind": "camera", "source.uri": "/dev/video97"}
-    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
+    with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
         ear.wait(lambda ear: "FAULT" in [s["state"] for s in verdicts(ear.on("t/state"))])
         assert daemon.get("/healthz")[0] == 200
         assert daemon.stop() == 0
@@ -266,7 +266,7 @@ def test_an_absent_camera_is_a_fault_and_not_the_end(tmp_path: Path, mosquitto: 
 def test_the_plc_triggers_parts_and_each_gets_its_own_verdict(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """A trigger is answered, exposed after it came, and its part id comes back in the verdict."""
     with (
-        Ear(mosquitto.port) as ear,
+        Subscriber(mosquitto.port) as ear,
         Daemon(tmp_path, mosquitto.port, {"trigger.mode": "mqtt", "source.uri": "defects=0"}) as daemon,
     ):
         ear.wait(is_ready)
@@ -288,7 +288,7 @@ def test_an_unknown_product_is_refused_and_a_known_one_is_taken_up(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
     """The reply comes when it is true; a product nobody knows is a FAULT until a known one is named."""
-    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
+    with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
         ear.wait(is_ready)
         ear.say("t/cmd/product", '{"rid":1,"product":"nonsense"}')
         ear.say("t/cmd/product", '{"rid":2,"product":"demo"}')

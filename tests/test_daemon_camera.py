@@ -14,7 +14,7 @@ import pytest
 from tests.acquisition.test_opencv import Server, has
 from tests.daemon import Daemon, verdicts
 from tests.moody_camera import PROGRAM, Mood
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 TRIGGERED = {"trigger.mode": "mqtt", "limits.deadline_ms": 3000}
 
@@ -22,7 +22,7 @@ TRIGGERED = {"trigger.mode": "mqtt", "limits.deadline_ms": 3000}
 class Plc:
     """Triggers parts and waits for their verdicts."""
 
-    def __init__(self, ear: Ear) -> None:
+    def __init__(self, ear: Subscriber) -> None:
         self._ear = ear
         self._rids = itertools.count(1)
 
@@ -64,7 +64,7 @@ class Plc:
 def line(folder: Path, broker: Mosquitto, mood: Mood) -> Iterator[tuple[Plc, Daemon]]:
     """Run a triggered line whose camera has moods."""
     with (
-        Ear(broker.port) as ear,
+        Subscriber(broker.port) as ear,
         Daemon(folder, broker.port, TRIGGERED, PROGRAM, mood.environment) as daemon,
     ):
         plc = Plc(ear)
@@ -119,7 +119,7 @@ def test_a_free_running_line_says_that_its_camera_hangs(tmp_path: Path, mosquitt
     """Without triggers nothing asks, and FAULT comes all the same; the frames after it are judged."""
     mood = Mood(tmp_path)
     with (
-        Ear(mosquitto.port) as ear,
+        Subscriber(mosquitto.port) as ear,
         Daemon(tmp_path, mosquitto.port, program=PROGRAM, environment=mood.environment) as daemon,
     ):
         plc = Plc(ear)
@@ -142,7 +142,7 @@ def test_a_network_camera_that_hangs_is_not_waited_for(tmp_path: Path, mosquitto
         "source.uri": f"rtsp://127.0.0.1:{server.port}/line1",
     }
     try:
-        with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
+        with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
             plc = Plc(ear)
             plc.wait_state("READY")
             plc.inspect_until(("ERROR", 22))  # It shows no product, but it shows something.

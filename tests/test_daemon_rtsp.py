@@ -6,7 +6,7 @@ import pytest
 
 from tests.acquisition.test_opencv import Server, has
 from tests.daemon import Daemon
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 
 def made_ms(path: Path) -> float:
@@ -32,7 +32,7 @@ def test_verdicts_resume_after_an_rtsp_camera_was_away_and_none_is_of_an_old_fra
         "evidence.pass_every": 1,
     }
     try:
-        with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
+        with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
             for outage in range(3):
                 before = len(ear.on("t/verdict"))
                 ear.wait(lambda ear, before=before: len(ear.on("t/verdict")) >= before + 10)  # type: ignore[misc]

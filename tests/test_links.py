@@ -19,7 +19,7 @@ from linewatch.runtime.stages import StageAborted
 from linewatch.settings import LimitsSettings, MqttSettings, Settings, StationSettings
 from linewatch.storage.journal import Journal
 from tests.fakes import verdict
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 WAIT_S = 10.0
 
@@ -128,7 +128,7 @@ def test_the_live_link_says_what_the_station_is(mosquitto: Mosquitto) -> None:
     """Online, state, verdicts and events go to the station's topics; the metrics count them."""
     plant = Plant(mqtt_on(mosquitto.port))
     link = plant.live_link()
-    with Ear(mosquitto.port) as ear, running(lambda stop: link.run(stop, lambda: None)):
+    with Subscriber(mosquitto.port) as ear, running(lambda stop: link.run(stop, lambda: None)):
         plant.station.wait_for("broker back")
         assert plant.value("mqtt_connected") == 1
         assert link.publish_verdict(verdict(5))
@@ -150,7 +150,7 @@ def test_commands_reach_the_station(mosquitto: Mosquitto) -> None:
     """What is sent below cmd/ is answered below it."""
     plant = Plant(mqtt_on(mosquitto.port))
     link = plant.live_link()
-    with Ear(mosquitto.port) as ear, running(lambda stop: link.run(stop, lambda: None)):
+    with Subscriber(mosquitto.port) as ear, running(lambda stop: link.run(stop, lambda: None)):
         ear.wait_for("t/online", "1")
         ear.say("t/cmd/trigger", '{"rid":17}')
         ear.wait(lambda ear: bool(ear.on("t/cmd/trigger/res")))
@@ -180,7 +180,7 @@ def test_after_a_failure_the_link_leaves_without_goodbye(mosquitto: Mosquitto) -
     """A bug in a stage is told by the broker's will, not by a tidy farewell."""
     plant = Plant(mqtt_on(mosquitto.port))
     link = plant.live_link()
-    with Ear(mosquitto.port) as ear, running(lambda stop: link.run(stop, lambda: None)) as raised:
+    with Subscriber(mosquitto.port) as ear, running(lambda stop: link.run(stop, lambda: None)) as raised:
         ear.wait_for("t/online", "1")
         plant.failed = True
         plant.station.changed.set()
@@ -202,7 +202,7 @@ def test_unusable_certificates_are_found_before_anything_starts(tmp_path: Path) 
 def test_the_courier_empties_the_journal_into_the_history(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """Every row arrives once the broker is there, is counted, and is owed no more."""
     plant = Plant(mqtt_on(mosquitto.port))
-    with Journal.open(tmp_path / "journal.db") as journal, Ear(mosquitto.port) as ear:
+    with Journal.open(tmp_path / "journal.db") as journal, Subscriber(mosquitto.port) as ear:
         for seq in (1, 2, 3):
             journal.append(verdict(seq, boot=journal.boot))
         journal.release(journal.boot, 3)

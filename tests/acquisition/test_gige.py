@@ -16,7 +16,7 @@ from linewatch.domain import Frame, Reason
 from linewatch.errors import CameraLost, ConfigError
 from linewatch.settings import GigeSettings, Settings, SourceSettings
 from tests.daemon import Daemon
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 CAMERA = Path(__file__).parents[1] / "gige_camera.py"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -272,7 +272,7 @@ def test_a_daemon_rides_out_a_camera_that_is_pulled_and_plugged(
         "source.read_timeout_s": 1.0,
         "gige.exposure_us": 5000,  # As bright as the demo product usually is.
     }
-    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
+    with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
         ear.wait(lambda ear: len(ear.on("t/verdict")) >= 3)
         camera.end()
         ear.wait(lambda ear: any("camera_lost" in event for event in ear.on("t/event")))

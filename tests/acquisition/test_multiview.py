@@ -15,7 +15,7 @@ from linewatch.runtime.lane import Lane
 from linewatch.runtime.stages import Stage
 from tests.daemon import Daemon
 from tests.fakes import ScriptedSource, frame
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 
 def exposed(
@@ -140,7 +140,7 @@ def test_a_daemon_gives_one_verdict_for_all_views_and_keeps_their_pictures(
     changes = {
         "trigger.views": 3, "source.uri": "defects=0.3&count=12", "source.fps": 0, "evidence.pass_every": 1
     }  # fmt: skip
-    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
+    with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
         assert daemon.end() == 0
         rows = daemon.rows()
     ear.wait(lambda ear: len(ear.on("t/verdict")) == 4)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.daemon import Daemon
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 from tests.prometheus import Prometheus
 
 SETTLE_S = 60.0
@@ -37,7 +37,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="linewatch-fleet-") as place, ExitStack() as running:
         folder = Path(place)
         broker = running.enter_context(_started(folder))
-        ear = running.enter_context(Ear(broker.port))
+        ear = running.enter_context(Subscriber(broker.port))
         daemons = {name: running.enter_context(_station(name, folder, broker.port)) for name in names}
         addresses = {name: daemon.address.removeprefix("http://") for name, daemon in daemons.items()}
         prometheus = running.enter_context(Prometheus(folder, addresses))
@@ -77,11 +77,11 @@ def _station(name: str, folder: Path, port: int) -> Daemon:
     )
 
 
-def _is_ready(ear: Ear, name: str) -> bool:
+def _is_ready(ear: Subscriber, name: str) -> bool:
     return any('"state":"READY"' in state for state in ear.on(f"linewatch/{name}/state"))
 
 
-def _trigger(ear: Ear, names: list[str], seconds: float, rate: float) -> int:
+def _trigger(ear: Subscriber, names: list[str], seconds: float, rate: float) -> int:
     """Ask one station after the other at an even pace; return how many parts each was asked for."""
     parts = int(seconds * rate)
     start = time.monotonic()
@@ -96,7 +96,7 @@ def _trigger(ear: Ear, names: list[str], seconds: float, rate: float) -> int:
 
 
 def _settled(
-    ear: Ear, names: list[str], prometheus: Prometheus, daemons: dict[str, Daemon], asked: int
+    ear: Subscriber, names: list[str], prometheus: Prometheus, daemons: dict[str, Daemon], asked: int
 ) -> dict[str, dict[str, int]]:
     """Wait until nothing moves any more; return for each station what everybody counted."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.daemon import Daemon
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def trial(folder: Path, broker: Mosquitto, count: int, rate: float) -> Outcome:
     sent_ms: dict[int, float] = {}
     expired: set[int] = set()
     repeated: set[int] = set()
-    with Ear(broker.port) as ear, Daemon(folder, broker.port, changes) as daemon:
+    with Subscriber(broker.port) as ear, Daemon(folder, broker.port, changes) as daemon:
         ear.wait(lambda ear: any('"READY"' in state for state in ear.on("t/state")))
         due_s = time.monotonic()
         for rid in range(1, count + 1):

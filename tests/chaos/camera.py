@@ -13,7 +13,7 @@ from tests.chaos.findings import Finding
 from tests.chaos.watch import CONTRACT_LIMITS, late_passes, wait
 from tests.daemon import Daemon, verdicts
 from tests.moody_camera import PROGRAM, Mood
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 REASONS = {"frozen": 21, "black": 22, "gone": 40, "hung": 40}
 TROUBLE_S = 10.0
@@ -28,7 +28,7 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
     rids = itertools.count(1)
     asked: dict[int, float] = {}
 
-    def inspect(ear: Ear, until: float) -> list[int]:
+    def inspect(ear: Subscriber, until: float) -> list[int]:
         """Trigger parts until a moment; return their numbers."""
         first = next(rids)
         for rid in itertools.chain([first], rids):
@@ -40,7 +40,7 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
         raise AssertionError("never ends")
 
     with (
-        Ear(broker.port) as ear,
+        Subscriber(broker.port) as ear,
         Daemon(folder, broker.port, changes, PROGRAM, mood.environment) as daemon,
     ):
         wait(lambda: _state(ear)["state"] == "READY")
@@ -99,7 +99,7 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
     yield Finding("camera", "no PASS is late", f"{late} of {len(live)}", not late)
 
 
-def _state(ear: Ear) -> dict[str, Any]:
+def _state(ear: Subscriber) -> dict[str, Any]:
     return (verdicts(ear.on("t/state")) or [{"state": ""}])[-1]
 
 

@@ -24,7 +24,7 @@ from linewatch.vision.image_io import read_image
 from tests.bundles import models_in, part, teach
 from tests.chaos.findings import Finding
 from tests.daemon import Daemon
-from tests.mosquitto import Ear, Heard, Mosquitto
+from tests.mosquitto import Mosquitto, ReceivedMessage, Subscriber
 
 ON_ITS_WAY_S = 0.05  # A PASS heard this soon after the command may have been sent before it came.
 RAW_TOLERANCE = 1e-3
@@ -157,7 +157,7 @@ def run(
         "models.resident_bytes_max": resident_bytes_max,
     }
     done: list[Change] = []
-    with Ear(broker.port) as ear, Daemon(place, broker.port, settings) as daemon:
+    with Subscriber(broker.port) as ear, Daemon(place, broker.port, settings) as daemon:
         ear.wait(lambda ear: len(_passes(ear.heard)) > 0, "a first PASS")
         for number in range(changes):
             product = names[(number + 1) % 2]
@@ -211,7 +211,7 @@ def gather(folders: list[Path], into: Path, each: int = 6) -> Path:
     return into
 
 
-def _passes(heard: list[Heard]) -> list[tuple[float, dict[str, Any]]]:
+def _passes(heard: list[ReceivedMessage]) -> list[tuple[float, dict[str, Any]]]:
     verdicts = [
         (message.at_s, json.loads(message.payload)) for message in heard if message.topic == "t/verdict"
     ]

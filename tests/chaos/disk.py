@@ -8,7 +8,7 @@ from tests.chaos.findings import Finding
 from tests.chaos.watch import CONTRACT_LIMITS, late_passes, metric, states, wait
 from tests.daemon import Daemon, verdicts
 from tests.disks import SmallDisk
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 PARTS = 100
 """So many are judged while the disk is full."""
@@ -37,7 +37,7 @@ def _fill(
         **{key: place.folder / value for key, value in journal.items()},
     }
     try:
-        with Ear(broker.port) as ear, Daemon(folder, broker.port, changes) as daemon:
+        with Subscriber(broker.port) as ear, Daemon(folder, broker.port, changes) as daemon:
 
             def heard() -> int:
                 return len(ear.on("t/verdict"))

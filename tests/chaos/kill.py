@@ -11,7 +11,7 @@ import cv2
 from tests.chaos.findings import Finding
 from tests.chaos.watch import CONTRACT_LIMITS, FULL_SPEED, late_passes, wait
 from tests.daemon import Daemon, verdicts
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 START_S_MAX = 2.5
 
@@ -20,7 +20,7 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
     """Kill it, start it again, and in the end count what is where."""
     rng = random.Random(options.seed)
     boots, starts = [], []
-    with Ear(broker.port) as ear:
+    with Subscriber(broker.port) as ear:
         for _ in range(options.kills):
             started = time.monotonic()
             with Daemon(folder, broker.port, FULL_SPEED | CONTRACT_LIMITS) as daemon:

@@ -16,14 +16,14 @@ from tests.chaos.watch import (
     wait,
 )
 from tests.daemon import Daemon, verdicts
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 
 def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Finding]:
     """Pull the broker's cable, let parts pass, and plug it in again."""
     with (
         Cable(broker.port) as cable,
-        Ear(broker.port) as ear,
+        Subscriber(broker.port) as ear,
         Daemon(folder, cable.port, FULL_SPEED | CONTRACT_LIMITS) as daemon,
     ):
         wait(lambda: last_seq(daemon) > 300)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.daemon import Daemon, verdicts
-from tests.mosquitto import Ear
+from tests.mosquitto import Subscriber
 
 FULL_SPEED: dict[str, object] = {"source.fps": 0, "source.uri": "defects=0.2&pool=64"}
 CONTRACT_LIMITS: dict[str, object] = {"limits.deadline_ms": 200, "limits.frame_age_ms_max": 500}
@@ -28,7 +28,7 @@ def last_seq(daemon: Daemon) -> int:
     return int(row[0]) if row else 0
 
 
-def states(ear: Ear) -> list[str]:
+def states(ear: Subscriber) -> list[str]:
     """Return the states that were announced, each change once."""
     told = [str(state["state"]) for state in verdicts(ear.on("t/state"))]
     return [state for before, state in zip(["", *told], told, strict=False) if state != before]

@@ -16,7 +16,7 @@ from linewatch.errors import LinewatchError
 from linewatch.mqtt.connection import Broker
 from linewatch.mqtt.messages import Message
 from linewatch.settings import MqttSettings
-from tests.mosquitto import Ear
+from tests.mosquitto import Subscriber
 
 
 def test_both_versions_share_their_topics() -> None:
@@ -24,7 +24,7 @@ def test_both_versions_share_their_topics() -> None:
     with EmbeddedBroker() as embedded:
         old = Broker(MqttSettings(port=embedded.port), "old", will=Message("t/online", "0"))
         new = Broker(MqttSettings(port=embedded.port_v5), "new")
-        with Ear(embedded.port, mqtt5=False) as ear:
+        with Subscriber(embedded.port, mqtt5=False) as ear:
             with pytest.raises(ZeroDivisionError), old.connect() as session:
                 assert not session.mqtt5
                 session.publish(Message("t/state", "1"), retain=True)
@@ -34,7 +34,7 @@ def test_both_versions_share_their_topics() -> None:
         with new.connect() as session:
             assert session.mqtt5
             session.publish_all([Message("t/window", str(number)) for number in range(300)])
-        with Ear(embedded.port, mqtt5=False) as late:
+        with Subscriber(embedded.port, mqtt5=False) as late:
             late.wait_for("t/state", "1")
 
 

@@ -15,7 +15,7 @@ from linewatch.mqtt.connection import Broker, Session
 from linewatch.mqtt.messages import Incoming, Message
 from linewatch.runtime.wakeup import Wakeup
 from linewatch.settings import MqttSettings
-from tests.mosquitto import Ear, Mosquitto, free_port
+from tests.mosquitto import Mosquitto, Subscriber, free_port
 
 HELLO = Message("test/hello", "1")
 WILL = Message("test/online", "0")
@@ -67,7 +67,7 @@ def server(answer: Callable[[bytes], bytes | None]) -> Iterator[int]:
 
 def test_a_window_arrives_whole_and_in_order(mosquitto: Mosquitto) -> None:
     """`publish_all` returns when the broker has acknowledged everything."""
-    with Ear(mosquitto.port) as ear, broker_at(mosquitto.port).connect() as session:
+    with Subscriber(mosquitto.port) as ear, broker_at(mosquitto.port).connect() as session:
         session.publish_all([Message("test/window", str(number)) for number in range(100)])
 
         assert session.mqtt5
@@ -78,19 +78,19 @@ def test_a_window_arrives_whole_and_in_order(mosquitto: Mosquitto) -> None:
 
 def test_properties_reach_the_subscriber(mosquitto: Mosquitto) -> None:
     """Expiry, correlation and the retain flag are on the wire."""
-    with Ear(mosquitto.port) as ear, broker_at(mosquitto.port).connect() as session:
+    with Subscriber(mosquitto.port) as ear, broker_at(mosquitto.port).connect() as session:
         session.publish(HELLO, retain=True, expiry_s=60, correlation=b"x")
         session.flush(5)
         ear.wait_for(*_text(HELLO))
         assert (ear.heard[0].expiry_s, ear.heard[0].correlation) == (60, b"x")
-    with Ear(mosquitto.port) as late:
+    with Subscriber(mosquitto.port) as late:
         late.wait_for(*_text(HELLO))
         assert late.heard[0].retained
 
 
 def test_goodbye_sends_no_will_and_a_bug_does(mosquitto: Mosquitto) -> None:
     """Subscribers see `0` when the program dies, not when it leaves properly."""
-    with Ear(mosquitto.port) as ear:
+    with Subscriber(mosquitto.port) as ear:
         with broker_at(mosquitto.port).connect() as session:
             session.publish(HELLO)
         with pytest.raises(ZeroDivisionError), broker_at(mosquitto.port).connect():
@@ -103,7 +103,7 @@ def test_goodbye_sends_no_will_and_a_bug_does(mosquitto: Mosquitto) -> None:
 def test_messages_come_with_all_that_an_answer_needs(mosquitto: Mosquitto) -> None:
     """A retained command is recognizable as such, even by who is already subscribed."""
     heard: list[Incoming] = []
-    with Ear(mosquitto.port) as ear, broker_at(mosquitto.port).connect(heard.append) as session:
+    with Subscriber(mosquitto.port) as ear, broker_at(mosquitto.port).connect(heard.append) as session:
         session.subscribe("test/cmd/+")
         ear.say("test/cmd/pause", '{"rid":1}')
         ear.say("test/cmd/resume", '{"rid":2}', retain=True)
@@ -123,7 +123,7 @@ def test_a_bug_in_a_callback_surfaces(mosquitto: Mosquitto) -> None:
         raise ZeroDivisionError
 
     with (
-        Ear(mosquitto.port) as ear,
+        Subscriber(mosquitto.port) as ear,
         pytest.raises(ZeroDivisionError),
         broker_at(mosquitto.port).connect(bug) as session,
     ):
@@ -143,7 +143,7 @@ def test_a_lost_broker_takes_what_was_in_flight_with_it(mosquitto: Mosquitto) ->
     session.publish(Message("test/old", "2"))  # A thread that had not heard yet.
 
     mosquitto.start()
-    with Ear(mosquitto.port) as ear, broker.connect() as session:
+    with Subscriber(mosquitto.port) as ear, broker.connect() as session:
         session.publish_all([HELLO])
         ear.wait_for(*_text(HELLO))
         assert not ear.on("test/old")
@@ -187,7 +187,7 @@ def test_old_brokers_get_mqtt_3(refusal: bytes) -> None:
 
 def test_mqtt_3_subscribers_get_the_same(mosquitto: Mosquitto) -> None:
     """Expiry and correlation are extras that an old client does not see."""
-    with Ear(mosquitto.port, mqtt5=False) as ear, broker_at(mosquitto.port).connect() as session:
+    with Subscriber(mosquitto.port, mqtt5=False) as ear, broker_at(mosquitto.port).connect() as session:
         session.publish(HELLO, expiry_s=1, correlation=b"x")
         pump_until(session, lambda: HELLO.payload in ear.on(HELLO.topic))
 

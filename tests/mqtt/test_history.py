@@ -19,7 +19,7 @@ from linewatch.mqtt.history import Courier
 from linewatch.mqtt.messages import Message
 from linewatch.settings import MqttSettings
 from linewatch.storage.journal import Journal
-from tests.mosquitto import Ear, Mosquitto, free_port
+from tests.mosquitto import Mosquitto, Subscriber, free_port
 
 TOPIC = "linewatch/station1/history"
 
@@ -72,7 +72,7 @@ def broker(port: int) -> Broker:
     return Broker(MqttSettings(port=port), "station1-history", ack_s=0.5, connect_s=1.0)
 
 
-def sequences(ear: Ear) -> list[int]:
+def sequences(ear: Subscriber) -> list[int]:
     """Return what history heard, in order, with repetitions."""
     return [json.loads(text)["seq"] for text in ear.on(TOPIC)]
 
@@ -133,7 +133,7 @@ def test_whatever_operation_fails_nothing_is_missed(journal: Journal, fail_at: i
 def test_history_arrives_with_its_mark(journal: Journal, mosquitto: Mosquitto) -> None:
     """The same JSON as live, with `"history":1`; new verdicts follow soon."""
     record(journal, 1)
-    with Ear(mosquitto.port) as ear, working(journal, broker(mosquitto.port).connect) as (courier, _):
+    with Subscriber(mosquitto.port) as ear, working(journal, broker(mosquitto.port).connect) as (courier, _):
         ear.wait(lambda ear: sequences(ear) == [1])
         record(journal, 2, 3)
         ear.wait(lambda ear: sequences(ear) == [1, 2, 3])
@@ -152,7 +152,7 @@ def test_an_outage_is_made_good(journal: Journal, mosquitto: Mosquitto) -> None:
         record(journal, *range(11, 211))
         _wait_until(lambda: courier.trouble != "")
         mosquitto.start()
-        with Ear(mosquitto.port) as ear:
+        with Subscriber(mosquitto.port) as ear:
             record(journal, *range(211, 221))
             ear.wait(lambda ear: 220 in sequences(ear))
             heard = list(dict.fromkeys(sequences(ear)))
@@ -219,7 +219,7 @@ def test_catching_up_is_limited(journal: Journal) -> None:
 def test_a_stop_delivers_what_is_left(journal: Journal, mosquitto: Mosquitto) -> None:
     """Within the grace the courier waits for the record stage to drain, and ends when all is out."""
     stop, drained = threading.Event(), threading.Event()
-    with Ear(mosquitto.port) as ear, journal.reader() as reader:
+    with Subscriber(mosquitto.port) as ear, journal.reader() as reader:
         courier = Courier(reader, journal.delivered, broker(mosquitto.port).connect, TOPIC, grace_s=20)
         thread = threading.Thread(target=courier.run, args=(stop, drained))
         thread.start()

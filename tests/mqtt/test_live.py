@@ -18,7 +18,7 @@ from linewatch.mqtt.live import Announcement, LiveLink, Reply
 from linewatch.mqtt.messages import Incoming, Message, StateFacts, Topics, plc_line, verdict_json
 from linewatch.runtime.wakeup import Wakeup
 from linewatch.settings import MqttSettings
-from tests.mosquitto import Ear, Mosquitto, free_port
+from tests.mosquitto import Mosquitto, Subscriber, free_port
 
 TOPICS = Topics("linewatch/station1")
 PASS = Verdict(
@@ -140,7 +140,7 @@ def running(port: int) -> Iterator[Rig]:
 
 def test_a_verdict_arrives_as_json_and_as_line(mosquitto: Mosquitto) -> None:
     """Both carry the expiry, and neither is retained."""
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.connected()
 
         assert rig.link.connected
@@ -153,10 +153,10 @@ def test_a_verdict_arrives_as_json_and_as_line(mosquitto: Mosquitto) -> None:
 
 def test_presence_is_retained_and_taken_back_at_the_end(mosquitto: Mosquitto) -> None:
     """A late subscriber reads `1` and the state while the station is there, `0` after it left."""
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         ear.wait_for(TOPICS.online, "1")
         ear.wait(lambda ear: bool(ear.on(TOPICS.state)))
-        with Ear(mosquitto.port) as late:
+        with Subscriber(mosquitto.port) as late:
             late.wait_for(TOPICS.online, "1")
             late.wait(lambda ear: bool(ear.on(TOPICS.state)))
             assert all(heard.retained for heard in late.heard if heard.topic != TOPICS.plc_word)
@@ -170,7 +170,7 @@ def test_presence_is_retained_and_taken_back_at_the_end(mosquitto: Mosquitto) ->
 
 def test_a_change_is_announced_at_once(mosquitto: Mosquitto) -> None:
     """The status word does not wait for its 500 ms, nor the state for its 5 s."""
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.connected()
         ear.wait_for(TOPICS.plc_word, "3")
         started = time.monotonic()
@@ -186,7 +186,7 @@ def test_a_change_is_announced_at_once(mosquitto: Mosquitto) -> None:
 
 def test_the_word_beats_by_itself(mosquitto: Mosquitto) -> None:
     """Without any change it comes again every 500 ms; the state does not."""
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.connected()
         ear.wait(lambda ear: len(ear.on(TOPICS.plc_word)) >= 3)
 
@@ -204,7 +204,7 @@ def test_nothing_published_in_an_outage_comes_later(mosquitto: Mosquitto) -> Non
         assert time.monotonic() - started < 1
 
         mosquitto.start()
-        with Ear(mosquitto.port) as ear:
+        with Subscriber(mosquitto.port) as ear:
             rig.connected()
             assert rig.link.publish_verdict(replace(PASS, seq=5001))
             ear.wait(lambda ear: bool(ear.on(TOPICS.verdict)))
@@ -250,7 +250,7 @@ def test_commands_are_answered_where_asked(mosquitto: Mosquitto) -> None:
     def answer(incoming: Incoming, reply: Reply) -> None:
         threading.Thread(target=reply, args=(incoming.payload.decode(),)).start()
 
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.station.answer = answer
         rig.connected()
         ear.ask(f"{TOPICS.base}/cmd/pause", "1", reply_to="plc/answers", correlation=b"x")
@@ -261,7 +261,7 @@ def test_commands_are_answered_where_asked(mosquitto: Mosquitto) -> None:
 
 def test_commands_are_answered_below_our_own_reply_topic(mosquitto: Mosquitto) -> None:
     """With the rights of a station a client can have its answer where it likes, certain to arrive."""
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.station.answer = lambda _incoming, reply: reply("done")
         rig.connected()
         ear.ask(f"{TOPICS.base}/cmd/pause", "1", reply_to=f"{TOPICS.replies}/plc1", correlation=b"x")
@@ -274,7 +274,7 @@ def test_commands_are_answered_below_our_own_reply_topic(mosquitto: Mosquitto) -
 def test_an_answer_that_is_wanted_on_the_usual_topic_comes_once(mosquitto: Mosquitto) -> None:
     """An MQTT 5 client that names it finds its correlation there."""
     usual = f"{TOPICS.base}/cmd/pause/res"
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.station.answer = lambda _incoming, reply: reply("done")
         rig.connected()
         ear.ask(f"{TOPICS.base}/cmd/pause", "1", reply_to=usual, correlation=b"x")
@@ -288,7 +288,7 @@ def test_an_answer_that_is_wanted_on_the_usual_topic_comes_once(mosquitto: Mosqu
 @pytest.mark.parametrize("reply_to", [TOPICS.plc_verdict, TOPICS.online, "x" * 300])
 def test_nobody_makes_us_answer_into_our_own_topics(mosquitto: Mosquitto, reply_to: str) -> None:
     """A response topic must not forge a verdict or a state."""
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.station.answer = lambda _incoming, reply: reply("forged")
         rig.connected()
         ear.ask(f"{TOPICS.base}/cmd/pause", "1", reply_to=reply_to)
@@ -307,7 +307,7 @@ def test_events_of_an_outage_are_told_after_it(mosquitto: Mosquitto) -> None:
         rig.station.wait_for_edge(bool)
         rig.station.events.extend({"event": name} for name in ("camera_lost", "camera_back"))
         mosquitto.start()
-        with Ear(mosquitto.port) as ear:
+        with Subscriber(mosquitto.port) as ear:
             rig.connected()
             rig.station.events.append({"event": "drift"})
             rig.station.changed.set()
@@ -322,7 +322,7 @@ def test_a_bug_in_a_command_ends_the_stage_and_the_will_is_sent(mosquitto: Mosqu
     def bug(_incoming: Incoming, _reply: Reply) -> None:
         raise ZeroDivisionError
 
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.station.answer = bug
         rig.connected()
         ear.say(f"{TOPICS.base}/cmd/pause", "{}")
@@ -384,7 +384,7 @@ def test_back_off_grows_and_is_not_reset_by_short_lives() -> None:
 
 def test_publishing_costs_the_record_stage_next_to_nothing(mosquitto: Mosquitto) -> None:
     """Both messages are handed over in well under a millisecond and arrive a moment later."""
-    with Ear(mosquitto.port) as ear, running(mosquitto.port) as rig:
+    with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.connected()
         handed, arrived = [], []
         for seq in range(1, 51):

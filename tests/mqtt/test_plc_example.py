@@ -10,7 +10,7 @@ from docs.examples.plc import Gate
 from linewatch.domain import State
 from linewatch.mqtt.messages import status_word
 from tests.daemon import ROOT, Daemon
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 PASS_LINE = "00041;0000001023;1;00;003;00024;#"
 
@@ -107,7 +107,7 @@ def test_the_program_passes_good_parts_and_rejects_what_comes_too_late(
 ) -> None:
     """Against a real station: with time enough every good part goes on, with none of it nothing does."""
     changes = {"trigger.mode": "mqtt", "source.uri": "defects=0"}
-    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes):
+    with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes):
         ear.wait(lambda ear: any('"READY"' in state for state in ear.on("t/state")))
         enough = play(mosquitto.port, "--parts", "3", "--window-ms", "8000")
         none = play(mosquitto.port, "--parts", "2", "--window-ms", "1")
@@ -120,7 +120,7 @@ def test_the_program_passes_good_parts_and_rejects_what_comes_too_late(
 
 def test_the_program_says_that_nothing_can_be_triggered(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """A station as it is shipped runs free: the reject says why, and what to set."""
-    with Ear(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port):
+    with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port):
         ear.wait(lambda ear: any('"READY"' in state for state in ear.on("t/state")))
         status, (told,) = play(mosquitto.port, "--parts", "1", "--window-ms", "8000")
 

@@ -7,7 +7,7 @@ import pytest
 
 from linewatch.runtime.retention_clock import RetentionClock
 from tests.daemon import Daemon, verdicts
-from tests.mosquitto import Ear, Mosquitto
+from tests.mosquitto import Mosquitto, Subscriber
 
 DAY_S = 86_400.0
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
@@ -75,7 +75,7 @@ def test_the_line_does_not_mind_its_clock_being_set(tmp_path: Path, mosquitto: M
         "NO_FAKE_STAT": "1",
     }
     with (
-        Ear(mosquitto.port) as ear,
+        Subscriber(mosquitto.port) as ear,
         # At a pace at which even a broker that is held up for a second is not given up.
         Daemon(
             tmp_path, mosquitto.port, {"evidence.pass_every": 1, "source.fps": 8}, environment=environment
