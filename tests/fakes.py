@@ -10,7 +10,7 @@ import numpy as np
 from linewatch.domain import Frame, Image, Reason, Result, State, Verdict
 from linewatch.errors import CameraLost, LinewatchError, StorageFull
 from linewatch.vision.image_io import decode
-from linewatch.web.backend import Actual, Hour, InspectResult, LivePicture, ProductInfo, Query, Review, Row
+from linewatch.web.backend import Actual, Hour, InspectResult, LiveImage, ProductInfo, Query, Review, Row
 
 
 def picture(level: int = 100) -> Image:
@@ -138,43 +138,43 @@ def verdict(seq: int = 1, result: Result = Result.PASS, **facts: object) -> Verd
     return Verdict(**(usual | facts))
 
 
-class FakeDesk:
+class FakeBackend:
     """The daemon as the page sees it, in memory; `trouble` makes judging and switching fail."""
 
     def __init__(self, *rows: Row) -> None:
         self.rows = {(row.verdict.boot, row.verdict.seq): row for row in rows}
-        self.now: dict[str, object] = {
+        self.current: dict[str, object] = {
             "v": 1, "station": "station1", "boot": 41, "state": State.READY, "reason": "",
             "product": "bottle", "product_index": 3, "model": "7f3a91c2", "last_seq": len(rows),
         }  # fmt: skip
         self.has_line = True
-        self.why_not: list[str] = []
-        self.moving = True
-        self.picture: LivePicture | None = None
+        self.reasons: list[str] = []
+        self.is_alive = True
+        self.live: LiveImage | None = None
         self.good = ""
-        self.counted: list[Hour] = []
-        self.known = [
+        self.hour_counts: list[Hour] = []
+        self.product_infos = [
             ProductInfo("bottle", 3, "7f3a91c2", 2.0, 1.8, resident=True),
             ProductInfo("screw", 4, "", 0.0, 0.0, trouble="product 'screw' has no model; train it"),
         ]
         self.reports: dict[tuple[str, str], bytes] = {}
         self.golden: dict[tuple[str, str], bytes] = {}
         self.trouble: LinewatchError | None = None
-        self.judged: list[tuple[str, Image]] = []
-        self.judging: Callable[[], None] = lambda: None
+        self.inspected: list[tuple[str, Image]] = []
+        self.during_inspect: Callable[[], None] = lambda: None
         self.switched: list[str] = []
 
     def state(self) -> dict[str, object]:
-        """Return `now`."""
-        return dict(self.now)
+        """Return `current`."""
+        return dict(self.current)
 
     def not_ready(self) -> list[str]:
-        """Return `why_not`."""
-        return self.why_not
+        """Return `reasons`."""
+        return self.reasons
 
     def alive(self) -> bool:
-        """Return `moving`."""
-        return self.moving
+        """Return `is_alive`."""
+        return self.is_alive
 
     def verdicts(self, query: Query) -> list[Row]:
         """Filter `rows`."""
@@ -195,37 +195,37 @@ class FakeDesk:
         """Look up one row."""
         return self.rows.get((boot, seq))
 
-    def good_picture(self, verdict: Verdict) -> str:
+    def good_image(self, verdict: Verdict) -> str:
         """Return `good`."""
         return self.good
 
     def hours(self, since_ms: int) -> list[Hour]:
-        """Return `counted`."""
-        return [hour for hour in self.counted if hour.start_ms >= since_ms]
+        """Return `hour_counts`."""
+        return [hour for hour in self.hour_counts if hour.start_ms >= since_ms]
 
-    def live_picture(self) -> LivePicture | None:
-        """Return `picture`."""
-        return self.picture
+    def live_image(self) -> LiveImage | None:
+        """Return `live`."""
+        return self.live
 
     def products(self) -> list[ProductInfo]:
-        """Return `known`."""
-        return self.known
+        """Return `product_infos`."""
+        return self.product_infos
 
     def report(self, product: str, version: str) -> bytes | None:
         """Look up one report."""
         return self.reports.get((product, version))
 
-    def golden_picture(self, product: str, version: str) -> bytes | None:
+    def golden_image(self, product: str, version: str) -> bytes | None:
         """Look up one golden sample."""
         return self.golden.get((product, version))
 
     def inspect(self, product: str, data: bytes) -> InspectResult:
         """Fail every picture, unless there is trouble."""
         image = decode(data, "upload")
-        self.judging()
+        self.during_inspect()
         if self.trouble:
             raise self.trouble
-        self.judged.append((product, image))
+        self.inspected.append((product, image))
         return InspectResult(
             verdict(0, Result.FAIL, boot=0, product=product), b"\xff\xd8heatmap", b"\xff\xd8picture"
         )
@@ -242,4 +242,4 @@ class FakeDesk:
         if self.trouble:
             raise self.trouble
         self.switched.append(product)
-        self.now["product"] = product
+        self.current["product"] = product

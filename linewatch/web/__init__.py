@@ -1,4 +1,4 @@
-"""The operator's page, the HTTP API, the metrics and the health checks: Flask on waitress."""
+"""Operator page, HTTP API, metrics and health checks: Flask on waitress."""
 
 from linewatch.web.app import create_app
 from linewatch.web.backend import (
@@ -6,7 +6,7 @@ from linewatch.web.backend import (
     Backend,
     Hour,
     InspectResult,
-    LivePicture,
+    LiveImage,
     ModelInfo,
     ProductInfo,
     Query,
@@ -20,7 +20,7 @@ __all__ = [
     "Backend",
     "Hour",
     "InspectResult",
-    "LivePicture",
+    "LiveImage",
     "ModelInfo",
     "ProductInfo",
     "Query",

@@ -1,4 +1,4 @@
-"""The JSON endpoints for programs."""
+"""JSON endpoints for programs."""
 
 from collections.abc import Mapping
 from json import loads
@@ -10,20 +10,22 @@ from linewatch.errors import LinewatchError
 from linewatch.mqtt.messages import verdict_payload
 from linewatch.web.auth import AccessControl
 from linewatch.web.backend import Backend, Row
-from linewatch.web.params import read_query, read_review
+from linewatch.web.openapi import Reviewed
+from linewatch.web.params import ProductBody, read_body, read_query, read_review
 from linewatch.web.uploads import Uploads
-
-LIMIT = 50
 
 
 class Api:
-    """`/api/...`: reading needs nothing, changing needs the token."""
+    """Routes below `/api`. Whatever changes something needs the token, reading does not.
+
+    `openapi.OPERATIONS` describes each of them.
+    """
 
     def __init__(
-        self, desk: Backend, gate: AccessControl, uploads: Uploads, texts: Mapping[str, str]
+        self, backend: Backend, access: AccessControl, uploads: Uploads, texts: Mapping[str, str]
     ) -> None:
-        self._desk = desk
-        self._gate = gate
+        self._backend = backend
+        self._access = access
         self._uploads = uploads
         self._texts = texts
 
@@ -38,14 +40,14 @@ class Api:
         return routes
 
     def state(self) -> Response:
-        """Give the JSON of `B/state`."""
-        return jsonify(self._desk.state())
+        """Send the payload of `B/state`."""
+        return jsonify(self._backend.state())
 
     def verdicts(self) -> Response:
-        """Give journaled verdicts as an array, newest first; `Link` names the next page."""
-        query = read_query(request.args, self._texts, limit=LIMIT)
-        rows = self._desk.verdicts(query)
-        response = jsonify([_row_facts(row) for row in rows])
+        """Send journaled verdicts as an array, newest first; the header `Link` names the next page."""
+        query = read_query(request.args, self._texts)
+        rows = self._backend.verdicts(query)
+        response = jsonify([_row_payload(row) for row in rows])
         if len(rows) == query.limit:
             last = rows[-1].verdict
             args = {**request.args.to_dict(), "before": f"{last.boot}-{last.seq}"}
@@ -53,35 +55,35 @@ class Api:
         return response
 
     def inspect(self) -> Response:
-        """Judge the multipart picture `image` as `product`."""
+        """Inspect the multipart file `image` as `product`."""
         result = self._uploads.inspect()
         name = self._uploads.keep(result.heatmap)
         url = f"/heatmap/{name}.jpg" if name else ""
         return jsonify(verdict_payload(result.verdict, history=False) | {"heatmap_url": url})
 
     def review(self, boot: int, seq: int) -> Response:
-        """Keep a person's word on one verdict."""
-        self._gate.require_token()
-        actual, note = read_review(self._body(), self._texts)
-        if not self._desk.review(boot, seq, actual, note):
+        """Store a review of one verdict."""
+        self._access.require_token()
+        review = read_review(self._json_object(), self._texts)
+        if not self._backend.review(boot, seq, review.actual, review.note):
             abort(404, self._texts["error_no_verdict"])
-        return jsonify({"boot": boot, "seq": seq, "actual": actual, "note": note})
+        stored = Reviewed(boot=boot, seq=seq, actual=review.actual, note=review.note)
+        return jsonify(stored.model_dump())
 
     def product(self) -> Response:
-        """Change what the line inspects; answers when that is done."""
-        self._gate.require_token()
-        product = self._body().get("product")
-        if not isinstance(product, str) or not product:
-            abort(400, self._texts["error_no_product"])
-        if all(product != known.name for known in self._desk.products()):
+        """Change over to another product; answers when it is ready."""
+        self._access.require_token()
+        sentences = {"product": self._texts["error_no_product"]}
+        product = read_body(ProductBody, self._json_object(), sentences).product
+        if all(product != known.name for known in self._backend.products()):
             abort(404, self._texts["error_unknown_product"])
         try:
-            self._desk.switch(product)
+            self._backend.switch(product)
         except LinewatchError as error:
             abort(409, str(error))
-        return jsonify(self._desk.state())
+        return jsonify(self._backend.state())
 
-    def _body(self) -> dict[str, object]:
+    def _json_object(self) -> dict[str, object]:
         try:
             body = loads(request.get_data())
         except (ValueError, RecursionError):
@@ -91,7 +93,7 @@ class Api:
         return body
 
 
-def _row_facts(row: Row) -> dict[str, object]:
+def _row_payload(row: Row) -> dict[str, object]:
     review = row.review
     return verdict_payload(row.verdict, history=False) | {
         "actual": review.actual.value if review else "",

@@ -1,8 +1,8 @@
-"""Who may change something: the token, the operator's session, and same origin.
+"""Access control: the station's token, the operator's session, and refusal of cross-site requests.
 
 Programs send the token with every call. A browser sends it once, in the body of the sign-in
-form, and gets a session: a signed cookie that scripts cannot read and other sites cannot use,
-and that ends with the shift or the process. The token itself is never stored and never logged.
+form, and gets a session: a signed cookie (HttpOnly, SameSite=Strict) that expires after a shift or
+with the process. The token itself is never stored in a browser and never logged.
 """
 
 import hmac
@@ -44,42 +44,44 @@ _HEADERS = {
 
 
 class AccessControl:
-    """Lets a state-changing call in, or aborts it with one sentence.
+    """Authorizes state-changing requests; others are aborted with 401 or 403 and one sentence.
 
-    `token` may be empty: then nothing can be changed by HTTP.
+    With an empty `token` every one of them is refused.
     """
 
     def __init__(self, token: str, texts: Mapping[str, str]) -> None:
         self._token = token.encode()
         self._texts = texts
-        self._sessions: deque[str] = deque(maxlen=SESSIONS_MAX)  # Who is signed in; the oldest go first.
+        self._sessions: deque[str] = deque(
+            maxlen=SESSIONS_MAX
+        )  # Of those signed in; the oldest are dropped first.
 
     @property
     def has_token(self) -> bool:
-        """Whether anybody can be let in at all."""
+        """Whether the station has a token."""
         return bool(self._token)
 
     @property
     def signed_in(self) -> bool:
-        """Whether this request carries an operator's session."""
+        """Whether the current request has a valid operator session."""
         return self.has_token and session.get(_KEY) in self._sessions
 
     def require_token(self) -> None:
-        """Let a program in by its `Authorization: Bearer TOKEN`."""
+        """Abort unless the request has `Authorization: Bearer TOKEN`."""
         self._require_configured()
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        # WSGI hands headers over as Latin-1: encoding so gives back the bytes that were sent.
+        # WSGI decodes headers as Latin-1; encoding them again restores the bytes that were sent.
         if scheme.lower() != "bearer" or not self._matches(token.strip().encode("latin-1", "replace")):
             self._refuse()
 
     def require_session(self) -> None:
-        """Let an operator in by the session of the sign-in form."""
+        """Abort unless the request has a session from the sign-in form."""
         self._require_configured()
         if not self.signed_in:
             self._refuse()
 
     def sign_in(self, token: str) -> None:
-        """Start a session if the token is right."""
+        """Start a session; aborts when the token is wrong."""
         self._require_configured()
         if not self._matches(token.strip().encode()):
             self._refuse()
@@ -87,10 +89,10 @@ class AccessControl:
         session.permanent = True
         session[_KEY] = secrets.token_urlsafe(16)
         self._sessions.append(session[_KEY])
-        log.info("operator signed in from=%s", request.remote_addr)
+        log.info("operator_signed_in from=%s", request.remote_addr)
 
     def sign_out(self) -> None:
-        """End the session of this browser, also for whoever has copied its cookie."""
+        """End the session of this browser; a copy of its cookie becomes invalid, too."""
         with suppress(ValueError):
             self._sessions.remove(session.get(_KEY, ""))
         session.clear()
@@ -103,15 +105,15 @@ class AccessControl:
             abort(403, self._texts["error_no_token"])
 
     def _refuse(self) -> None:
-        log.warning("token refused path=%s from=%s", request.path, request.remote_addr)
+        log.warning("token_refused path=%r from=%s", request.path, request.remote_addr)
         raise Unauthorized(
             self._texts["error_wrong_token"],
             www_authenticate=WWWAuthenticate("bearer", {"realm": "linewatch"}),
         )
 
 
-def guard(app: Flask, station: str, cross_site: str) -> None:
-    """Give `app` its session, refuse posts from other sites and send hardening headers."""
+def protect(app: Flask, station: str, cross_site: str) -> None:
+    """Set up sessions, refuse cross-site POST requests and add security headers."""
     app.config.update(
         SECRET_KEY=secrets.token_bytes(32),  # Of this process: a restart ends every session.
         # Stations on one host share its cookies whatever their port, so each has its own name.
@@ -135,7 +137,7 @@ def guard(app: Flask, station: str, cross_site: str) -> None:
 
 
 def _is_cross_site() -> bool:
-    """Whether a browser says that another site sent this; programs say nothing and keep no session."""
+    """Whether a browser marks the request as sent by another site. Programs send no such headers."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site not in _OWN

@@ -1,6 +1,6 @@
-"""What the page needs from the daemon: one protocol and the values that cross it.
+"""Interface between the page and the daemon: the protocol `Backend` and the values it returns.
 
-The page never sees a lane, a stage or the journal. Every method is called from several web
+The page has no access to lanes, stages or the journal. Every method is called from several web
 threads at once and must return in well under a second, except `inspect` and `switch`.
 """
 
@@ -13,7 +13,7 @@ from linewatch.domain import Reason, Result, Verdict
 
 
 class Actual(StrEnum):
-    """What a person found when looking at a part again."""
+    """What a reviewed part really is."""
 
     GOOD = "good"
     DEFECT = "defect"
@@ -21,7 +21,7 @@ class Actual(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A person's word on one verdict; a later one replaces it."""
+    """A person's review of one verdict; a later one replaces it."""
 
     actual: Actual
     note: str
@@ -30,7 +30,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One journaled verdict and, if somebody looked again, what they found."""
+    """One journaled verdict and its review, if there is one."""
 
     verdict: Verdict
     review: Review | None = None
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which verdicts to show: all conditions hold at once, newest first."""
+    """Conditions on the verdicts to return, newest first; all of them must hold."""
 
     limit: int
     before: tuple[int, int] | None = None  # (boot, seq): only older ones.
@@ -52,17 +52,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """How many verdicts of each result were journaled in the 3600 s from `start_ms`."""
+    """Number of verdicts of each result that were journaled in the 3600 s from `start_ms`."""
 
     start_ms: int
     counts: Mapping[Result, int]
 
 
 @dataclass(frozen=True, slots=True)
-class LivePicture:
-    """The newest judged picture as JPEG, with its heatmap drawn over it.
+class LiveImage:
+    """The newest judged image as JPEG, with its heatmap drawn over it.
 
-    The same (boot, seq) always has the same bytes: they make the ETag.
+    The same (boot, seq) always has the same bytes, so that these two make the ETag.
     """
 
     jpeg: bytes
@@ -70,7 +70,7 @@ class LivePicture:
 
     @property
     def etag(self) -> str:
-        """What names these bytes."""
+        """Boot and sequence, as in "41-1023"."""
         return f"{self.verdict.boot}-{self.verdict.seq}"
 
 
@@ -82,9 +82,9 @@ class ModelInfo:
     trained_ms: int  # UTC milliseconds since 1970.
     threshold: float  # Raw score.
     unsure_threshold: float
-    images: int = 0  # Good pictures it learnt from; 0: unknown.
-    false_reject: float | None = None  # The wanted rate, 0 to 1.
-    bound: float | None = None  # The rate that its good pictures prove with 95 % confidence, 0 to 1.
+    images: int = 0  # Good images it was trained on; 0: unknown.
+    false_reject: float | None = None  # The rate it was calibrated for, 0 to 1.
+    bound: float | None = None  # Upper bound of the rate at 95 % confidence, 0 to 1.
     report: bool = False  # Whether `Backend.report` has one.
 
 
@@ -95,37 +95,37 @@ class ProductInfo:
     name: str
     index: int  # The PLC's product number.
     version: str  # Of the model in use; "" when there is none.
-    threshold: float  # Raw score, as the recipe has it.
+    threshold: float  # Raw score, from the recipe.
     unsure_threshold: float
-    resident: bool = False  # Loaded and warm, so that a switch is quick.
-    trouble: str = ""  # One sentence: why it cannot be inspected; "" when it can.
+    resident: bool = False  # Loaded and warmed up.
+    trouble: str = ""  # Why it cannot be inspected, one sentence; "" when it can.
     models: tuple[ModelInfo, ...] = field(default=())  # Newest first.
 
 
 @dataclass(frozen=True, slots=True)
 class InspectResult:
-    """What an uploaded picture got: a verdict that is neither journaled nor published."""
+    """The verdict on an uploaded image; it is neither journaled nor published."""
 
     verdict: Verdict  # boot and seq are 0.
     heatmap: bytes  # JPEG; b"" when nothing was scored.
-    picture: bytes  # The upload itself as JPEG, small enough to look at.
+    image: bytes  # The uploaded image as a smaller JPEG, for display.
 
 
 class Backend(Protocol):
-    """The daemon as the page sees it, or what stands in for it where no line runs."""
+    """What the page needs of the daemon, or of `linewatch serve` where no line runs."""
 
     @property
     def has_line(self) -> bool:
-        """Whether there is a line to watch and to change over."""
+        """Whether a line runs here."""
 
     def state(self) -> dict[str, object]:
-        """Return the JSON of the topic `B/state`; `reason` is a sentence for people or ""."""
+        """Return the payload of the topic `B/state`."""
 
     def not_ready(self) -> list[str]:
         """Return why no part can pass now, one sentence each; [] in READY and DEGRADED."""
 
     def alive(self) -> bool:
-        """Whether every stage moves."""
+        """Whether every stage makes progress."""
 
     def verdicts(self, query: Query) -> Sequence[Row]:
         """Return journaled verdicts, newest (boot, seq) first."""
@@ -133,17 +133,17 @@ class Backend(Protocol):
     def verdict(self, boot: int, seq: int) -> Row | None:
         """Return one journaled verdict; None if there is none."""
 
-    def good_picture(self, verdict: Verdict) -> str:
-        """Return the evidence path of a good part to compare with; "" if there is none."""
+    def good_image(self, verdict: Verdict) -> str:
+        """Return the evidence path of a good part for comparison; "" if there is none."""
 
-    def golden_picture(self, product: str, version: str) -> bytes | None:
-        """Return a good sample that a model was tested with, as PNG; None if there is none."""
+    def golden_image(self, product: str, version: str) -> bytes | None:
+        """Return a good golden sample of a model as PNG; None if there is none."""
 
     def hours(self, since_ms: int) -> Sequence[Hour]:
         """Return counts from `since_ms` until now in steps of one hour, oldest first."""
 
-    def live_picture(self) -> LivePicture | None:
-        """Return the newest judged picture; None before the first."""
+    def live_image(self) -> LiveImage | None:
+        """Return the newest judged image; None before the first."""
 
     def products(self) -> Sequence[ProductInfo]:
         """Return every product that has a recipe, by index."""
@@ -152,14 +152,14 @@ class Backend(Protocol):
         """Return a model's training report: one HTML file without scripts; None if there is none."""
 
     def inspect(self, product: str, data: bytes) -> InspectResult:
-        """Judge an encoded picture as the line would.
+        """Inspect an encoded image as the line would.
 
-        Raises ImageError for what is no picture, ImageTooLarge, RecipeError when the product cannot be
-        prepared or its recipe does not fit the picture, and LinewatchError when it cannot be done now.
+        Raises ImageError when it cannot be decoded, ImageTooLarge, RecipeError when the product cannot be
+        prepared or its recipe does not fit the image, and LinewatchError when it cannot be done now.
         """
 
     def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
-        """Keep a person's word on a verdict; False if there is no such verdict. Raises StorageFull."""
+        """Store a review; False if there is no such verdict. Raises StorageFull."""
 
     def switch(self, product: str) -> None:
-        """Inspect another product from now on; returns when it is ready. Raises LinewatchError."""
+        """Change over to another product; returns when it is ready. Raises LinewatchError."""

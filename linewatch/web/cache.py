@@ -1,4 +1,4 @@
-"""Small things kept in memory for the page, each with its bound."""
+"""Small caches in memory for the page, each with its bound."""
 
 import secrets
 import threading
@@ -11,57 +11,57 @@ T = TypeVar("T")
 
 
 class ImageCache:
-    """The last `pictures_max` JPEGs; the oldest goes when a new one comes."""
+    """Keeps the last `images_max` JPEGs and drops the oldest."""
 
-    def __init__(self, pictures_max: int) -> None:
-        self._pictures_max = pictures_max
-        self._pictures: OrderedDict[str, bytes] = OrderedDict()
+    def __init__(self, images_max: int) -> None:
+        self._images_max = images_max
+        self._images: OrderedDict[str, bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def keep(self, name: str, jpeg: bytes) -> None:
-        """Keep one picture under its name."""
+    def put(self, name: str, jpeg: bytes) -> None:
+        """Store a JPEG under `name`."""
         with self._lock:
-            self._pictures[name] = jpeg
-            self._pictures.move_to_end(name)
-            while len(self._pictures) > self._pictures_max:
-                self._pictures.popitem(last=False)
+            self._images[name] = jpeg
+            self._images.move_to_end(name)
+            while len(self._images) > self._images_max:
+                self._images.popitem(last=False)
 
-    def keep_secret(self, jpeg: bytes) -> str:
-        """Keep one picture and return the name that only the caller knows."""
+    def add(self, jpeg: bytes) -> str:
+        """Store a JPEG under a name that cannot be guessed, and return that name."""
         name = secrets.token_urlsafe(24)
-        self.keep(name, jpeg)
+        self.put(name, jpeg)
         return name
 
     def get(self, name: str) -> bytes | None:
-        """Return a picture; None if it is gone or never was."""
+        """Return a JPEG; None if it was dropped or never stored."""
         with self._lock:
-            return self._pictures.get(name)
+            return self._images.get(name)
 
 
-class Shared(Generic[T]):
-    """One value for many clients: made anew at most every `fresh_s`, by one thread at a time.
+class TimedCache(Generic[T]):
+    """Caches one computed value for `fresh_s`; one thread at a time computes it.
 
     So twenty tablets that poll cost the daemon as much as one.
     """
 
-    def __init__(self, make: Callable[[], T], fresh_s: float) -> None:
-        self._make = make
+    def __init__(self, compute: Callable[[], T], fresh_s: float) -> None:
+        self._compute = compute
         self._fresh_s = fresh_s
-        self._made: tuple[float, T] | None = None
+        self._cached: tuple[float, T] | None = None
         self._lock = threading.Lock()
 
     def get(self) -> T:
-        """Return the value, at most `fresh_s` old; older only while another thread is making it anew."""
-        made = self._made
-        if made is not None and time.monotonic() - made[0] <= self._fresh_s:
-            return made[1]
-        if not self._lock.acquire(blocking=made is None):
-            assert made is not None
-            return made[1]
+        """Return the value, at most `fresh_s` old; older only while another thread computes the next."""
+        cached = self._cached
+        if cached is not None and time.monotonic() - cached[0] <= self._fresh_s:
+            return cached[1]
+        if not self._lock.acquire(blocking=cached is None):
+            assert cached is not None
+            return cached[1]
         try:
-            if self._made is made:  # Else it was made while we waited.
-                self._made = time.monotonic(), self._make()
-            assert self._made is not None
-            return self._made[1]
+            if self._cached is cached:  # Else another thread computed it while this one waited.
+                self._cached = time.monotonic(), self._compute()
+            assert self._cached is not None
+            return self._cached[1]
         finally:
             self._lock.release()

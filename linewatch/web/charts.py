@@ -1,4 +1,4 @@
-"""The page's two small plots as numbers: what goes where, in the units of the SVG's view box."""
+"""Layout of the page's two charts, in units of the SVG's view box."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from linewatch.web.backend import Hour
 
 WIDTH, HEIGHT = 360, 150
 LEFT, RIGHT, TOP, BOTTOM = 30, 352, 10, 128
-RATIO_MAX = 2.0  # Scores above twice the limit stand at the top edge: how far above does not matter.
-RATE_FLOOR = 0.02  # The hourly plot's axis ends here at least, so that one defect does not look like a flood.
+RATIO_MAX = 2.0  # Scores above twice the limit are clipped to the top edge.
+RATE_FLOOR = 0.02  # Smallest range of the rate axis, so that a single defect does not fill the chart.
 HOURS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One part in the score plot."""
+    """One part in the score chart."""
 
     x: float
     y: float
@@ -25,17 +25,17 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class ScoreChart:
-    """The last parts, oldest on the left."""
+    """Scores of the last parts, oldest on the left."""
 
     points: tuple[Point, ...]
     limit_y: float
     fails: int
-    highest: float  # Score over limit; 1.0 is the limit.
+    highest: float  # Score / limit; 1.0 is the limit.
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One hour of the day. An hour without parts has no bar."""
+    """The defect rate of one hour; an hour without parts has no bar."""
 
     x: float
     y: float
@@ -51,11 +51,11 @@ class HourChart:
     """Defect rate by hour of the day."""
 
     bars: tuple[Bar, ...]
-    rate_max: float  # Where the axis ends.
+    rate_max: float  # Upper end of the rate axis.
 
 
 def score_chart(newest_first: Sequence[Verdict], slots: int) -> ScoreChart:
-    """Place the last `slots` parts; the newest is always at the right edge."""
+    """Lay out the last `slots` parts, the newest at the right edge."""
     shown = list(reversed(newest_first[:slots]))
     step = (RIGHT - LEFT) / slots
     first = slots - len(shown)
@@ -72,15 +72,15 @@ def score_chart(newest_first: Sequence[Verdict], slots: int) -> ScoreChart:
 
 
 def hour_chart(hours: Sequence[tuple[int, Hour]]) -> HourChart:
-    """Place the hours of one day, each given with its hour of the clock, 0 to 23."""
+    """Lay out one day; each hour comes with its hour of the clock, 0 to 23."""
     rates = [(hour, defect_rate(counts), parts_of(counts)) for hour, counts in hours]
-    rate_max = _nice(max((rate for _, rate, _ in rates), default=0.0))
+    rate_max = _round_up(max((rate for _, rate, _ in rates), default=0.0))
     step = (RIGHT - LEFT) / HOURS
     bars = []
     for hour, rate, parts in rates:
         if parts == 0:
             continue
-        y = min(_y(rate, rate_max), BOTTOM - 1.5)  # A good hour shows, too.
+        y = min(_y(rate, rate_max), BOTTOM - 1.5)  # An hour without defects stays visible.
         bars.append(
             Bar(
                 round(LEFT + hour * step + 1, 1),
@@ -96,13 +96,13 @@ def hour_chart(hours: Sequence[tuple[int, Hour]]) -> HourChart:
 
 
 def defect_rate(hour: Hour) -> float:
-    """Return failed parts over judged parts, 0 to 1; parts without a judgement do not count."""
+    """Return FAIL / (PASS + FAIL + UNSURE), 0 to 1; ERROR says nothing about a part."""
     judged = sum(hour.counts.get(result, 0) for result in (Result.PASS, Result.FAIL, Result.UNSURE))
     return hour.counts.get(Result.FAIL, 0) / judged if judged else 0.0
 
 
 def parts_of(hour: Hour) -> int:
-    """Return how many parts there were, whatever became of them."""
+    """Return the number of parts of every result."""
     return sum(hour.counts.values())
 
 
@@ -114,7 +114,7 @@ def _y(value: float, value_max: float) -> float:
     return round(BOTTOM - (BOTTOM - TOP) * min(max(value, 0.0), value_max) / value_max, 1)
 
 
-def _nice(rate: float) -> float:
-    """Return the next round rate, at least RATE_FLOOR and at most 1."""
+def _round_up(rate: float) -> float:
+    """Round a rate up to a round number, RATE_FLOOR to 1."""
     steps = (RATE_FLOOR, 0.04, 0.1, 0.2, 0.4, 1.0)
     return next((step for step in steps if rate <= step), 1.0)

@@ -1,4 +1,4 @@
-"""Numbers and times as people read them; the language decides the signs."""
+"""Format numbers, times and names for the templates, in the language of the page."""
 
 from datetime import UTC, datetime
 
@@ -10,14 +10,14 @@ from linewatch.web.texts import Language
 
 
 class Formatter:
-    """The filters of the templates."""
+    """Provides the filters of the templates. Times are UTC milliseconds since 1970, shown in local time."""
 
     def __init__(self, language: Language) -> None:
         self._language = language
         self._t = language.texts
 
     def register(self, app: Flask) -> None:
-        """Make every filter known to the app's templates."""
+        """Add the filters to the app's templates."""
         for name in (
             *("clock", "stamp", "moment", "day", "iso", "ago", "number", "percent", "decimal"),
             *("part", "tail", "key", "result_word", "reason_word", "state_word"),
@@ -26,11 +26,11 @@ class Formatter:
         app.jinja_env.tests["scored"] = is_scored
 
     def clock(self, ms: int) -> str:
-        """Return the local time of the day."""
+        """Return the local time of day."""
         return f"{_local(ms):%H:%M:%S}"
 
     def stamp(self, ms: int) -> str:
-        """Return local date and time; only the time if it was today."""
+        """Return local date and time; for today only the time."""
         when = _local(ms)
         return f"{when:%H:%M:%S}" if when.date() == _now().date() else self.moment(ms)
 
@@ -43,11 +43,11 @@ class Formatter:
         return f"{_local(ms):%Y-%m-%d}"
 
     def iso(self, ms: int) -> str:
-        """Return the time for machines."""
+        """Return ISO 8601 in UTC, for `<time datetime>`."""
         return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
     def ago(self, ms: int) -> str:
-        """Return how long ago it was, in the largest fitting unit."""
+        """Return the time since then in seconds, minutes or hours."""
         seconds = max(0, int(_now().timestamp() - ms / 1000))
         if seconds < 120:
             return self._t["ago_s"].format(count=seconds)
@@ -56,11 +56,11 @@ class Formatter:
         return self._t["ago_h"].format(count=seconds // 3600)
 
     def number(self, value: int) -> str:
-        """Return a whole number with its thousands apart."""
+        """Return a whole number with thousands separators."""
         return f"{value:,}".replace(",", self._t["thousands_sign"])
 
     def decimal(self, value: float, places: int = 2) -> str:
-        """Return a number with `places` decimals."""
+        """Return a number with `places` decimal places."""
         return f"{value:.{places}f}".replace(".", self._t["decimal_sign"])
 
     def percent(self, rate: float, places: int = 1) -> str:
@@ -68,49 +68,49 @@ class Formatter:
         return self.decimal(100 * rate, places) + "\N{NARROW NO-BREAK SPACE}%"
 
     def part(self, verdict: Verdict) -> str:
-        """Return what people call a part: its own id, else its sequence number."""
+        """Return the part's id; without one, its sequence number."""
         return verdict.part or f"#{verdict.seq}"
 
     def tail(self, name: str, characters_max: int) -> str:
-        """Return the end of a name that is too long for its place: the end tells parts apart.
+        """Shorten a name from its start, because parts of a series differ at the end.
 
-        The kind of a picture file does not, so it goes first.
+        The suffix of an image file is dropped first.
         """
         if len(name) <= characters_max:
             return name
-        stem, _, kind = name.rpartition(".")
-        short = stem if stem and f".{kind}".lower() in SUFFIXES else name
+        stem, _, suffix = name.rpartition(".")
+        short = stem if stem and f".{suffix}".lower() in SUFFIXES else name
         return short if len(short) <= characters_max else "…" + short[1 - characters_max :]
 
     def key(self, verdict: Verdict) -> str:
-        """Return what names a verdict in addresses: boot and sequence."""
+        """Return boot and sequence, as verdicts are named in addresses."""
         return f"{verdict.boot}-{verdict.seq}"
 
     def result_word(self, result: Result) -> str:
-        """Return the word for a result."""
+        """Return the name of a result."""
         return self._language.results[result]
 
     def reason_word(self, reason: Reason) -> str:
-        """Return the words for a reason."""
+        """Return the name of a reason."""
         return self._language.reasons[reason]
 
     def state_word(self, state: State) -> str:
-        """Return the words for a state."""
+        """Return the name of a state."""
         return self._language.states[state]
 
 
 def is_scored(verdict: Verdict) -> bool:
-    """Whether there is a score to show: an unreadable or unplaced part has none, not a perfect one."""
+    """Whether a score was computed; an unreadable or unregistered part has none, and 0 would look perfect."""
     return verdict.threshold > 0 and verdict.raw != 0
 
 
 def midnight_ms() -> int:
-    """Return when this day began here, UTC milliseconds since 1970."""
+    """Return the last local midnight, UTC milliseconds since 1970."""
     return int(_now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
 
 
 def clock_hour(ms: int) -> int:
-    """Return the local hour of the clock, 0 to 23."""
+    """Return the local hour, 0 to 23."""
     return _local(ms).hour
 
 

@@ -1,4 +1,4 @@
-"""The page's desk without a line: the journal, the products and uploads. `linewatch serve` needs no more."""
+"""The page's backend where no line runs, as in `linewatch serve`: journal, products and uploads."""
 
 import math
 import threading
@@ -19,7 +19,7 @@ from linewatch.web.backend import (
     Actual,
     Hour,
     InspectResult,
-    LivePicture,
+    LiveImage,
     ModelInfo,
     ProductInfo,
     Query,
@@ -27,28 +27,26 @@ from linewatch.web.backend import (
     Row,
 )
 
-PRODUCTS_S = 5.0  # Proving every model's files takes a while; a page may be this old.
+PRODUCTS_FRESH_S = 5.0  # The list is cached this long: hashing every model's files takes a while.
 NO_LINE = "no line runs here; pictures can be inspected and parts reviewed"
 
 
 class OfficeBackend:
-    """Implements the page's `Backend` where no line runs; any of the web threads may call."""
+    """Implements `Backend` where no line runs; thread-safe."""
 
     has_line = False
 
-    def __init__(
-        self, station: str, journal: Journal, models: ModelsSettings, assessor: ScoringWorker
-    ) -> None:
+    def __init__(self, station: str, journal: Journal, models: ModelsSettings, worker: ScoringWorker) -> None:
         self._name = station
         self._journal = journal
         self._models = models
-        self._assessor = assessor
-        self._readers = threading.local()
-        self._proving = threading.Lock()
+        self._worker = worker
+        self._local = threading.local()
+        self._products_lock = threading.Lock()
         self._products: tuple[float, list[ProductInfo]] = (-math.inf, [])
 
     def state(self) -> dict[str, object]:
-        """Return the JSON of the topic `B/state`."""
+        """Return the payload of the topic `B/state`."""
         return state_payload(
             StateFacts(
                 station=self._name,
@@ -60,11 +58,11 @@ class OfficeBackend:
         )
 
     def not_ready(self) -> list[str]:
-        """Return why no part can pass here."""
+        """Return the one reason why no part can pass here."""
         return [NO_LINE]
 
     def alive(self) -> bool:
-        """Whether every stage moves: there is none."""
+        """Return True: there are no stages."""
         return True
 
     def verdicts(self, query: Query) -> Sequence[Row]:
@@ -86,8 +84,8 @@ class OfficeBackend:
         found = self._reader.verdict(boot, seq)
         return self._row(found) if found else None
 
-    def good_picture(self, verdict: Verdict) -> str:
-        """Return the evidence path of the good part kept last before this one, else after it."""
+    def good_image(self, verdict: Verdict) -> str:
+        """Return the evidence path of the last good part before this one, else of the newest; "" if none."""
         before = (verdict.boot, verdict.seq)
         for limit_before in (before, None):
             found = self._reader.verdicts(
@@ -105,15 +103,15 @@ class OfficeBackend:
         """Return counts from `since_ms` until now in steps of one hour, oldest first."""
         return [Hour(start_ms, counts) for start_ms, counts in self._reader.hours(since_ms)]
 
-    def live_picture(self) -> LivePicture | None:
-        """Return None: nothing is judged."""
+    def live_image(self) -> LiveImage | None:
+        """Return None: no frames are captured here."""
         return None
 
     def products(self) -> Sequence[ProductInfo]:
         """Return every product that has a recipe, by index."""
-        with self._proving:
+        with self._products_lock:
             read_s, found = self._products
-            if time.monotonic() - read_s > PRODUCTS_S:
+            if time.monotonic() - read_s > PRODUCTS_FRESH_S:
                 found = self._read_products()
                 self._products = (time.monotonic(), found)
             return found
@@ -125,7 +123,7 @@ class OfficeBackend:
         path = self._models.path / product / version / "report.html"
         return path.read_bytes() if path.exists() else None
 
-    def golden_picture(self, product: str, version: str) -> bytes | None:
+    def golden_image(self, product: str, version: str) -> bytes | None:
         """Return the first good golden sample of a model, as PNG."""
         if version not in versions(self._models.path, product):
             return None
@@ -137,35 +135,35 @@ class OfficeBackend:
         return next(((bundle.folder / name).read_bytes() for name in good), None)
 
     def inspect(self, product: str, data: bytes) -> InspectResult:
-        """Judge a picture as the line would, except that any light and sharpness will do."""
-        return InspectResult(*self._assessor.show(product, data))
+        """Inspect an image as the line would, but without checks of light and sharpness."""
+        return InspectResult(*self._worker.show(product, data))
 
     def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
-        """Keep a person's word on a verdict; False if there is no such verdict."""
+        """Store a review; False if there is no such verdict."""
         return self._journal.review(boot, seq, actual.value, note, "page")
 
     def switch(self, product: str) -> None:
-        """Refuse: there is no line to inspect with."""
+        """Raise LinewatchError: there is no line to change over."""
         raise LinewatchError(
             f"{NO_LINE}; to inspect {product!r} on a line start: linewatch run --config FILE"
         )
 
     @property
     def _reader(self) -> JournalReader:
-        """The calling thread's own, so that a long search holds up nobody else's page."""
-        if not hasattr(self._readers, "mine"):
-            self._readers.mine = self._journal.reader()
-        mine: JournalReader = self._readers.mine
-        return mine
+        """The calling thread's own reader, so that a long search blocks no other thread."""
+        if not hasattr(self._local, "reader"):
+            self._local.reader = self._journal.reader()
+        reader: JournalReader = self._local.reader
+        return reader
 
     def _row(self, verdict: Verdict) -> Row:
-        said = self._reader.review(verdict.boot, verdict.seq)
-        return Row(verdict, Review(Actual(said.actual), said.note, said.at_ms) if said else None)
+        review = self._reader.review(verdict.boot, verdict.seq)
+        return Row(verdict, Review(Actual(review.actual), review.note, review.at_ms) if review else None)
 
     def _read_products(self) -> list[ProductInfo]:
         try:
             names = recipes.products(self._models.recipes)
-        except RecipeError as trouble:  # Nobody can be sure which product is which; each says why.
+        except RecipeError as trouble:  # Product numbers are ambiguous: show it with every product.
             files = sorted(self._models.recipes.glob("*.toml"))
             return [ProductInfo(file.stem, 0, "", 0.0, 0.0, trouble=str(trouble)) for file in files]
         return [self._product(name, index) for name, index in names.items()]
@@ -203,7 +201,7 @@ def _model_info(bundle: Bundle) -> ModelInfo:
 
 
 def _utc_ms(created: str) -> int:
-    """Return milliseconds since 1970, 0 if it cannot be told: no hash protects this line of the manifest."""
+    """Return milliseconds since 1970; 0 for an invalid date, as no hash covers this line of the manifest."""
     try:
         return round(datetime.fromisoformat(created).timestamp() * 1000)
     except ValueError:

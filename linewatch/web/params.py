@@ -1,26 +1,39 @@
-"""What a request asks for: untrusted words turned into a `Query`, or refused with one sentence."""
+"""Parameters and bodies of requests: untrusted input validated, or refused with 400 and one sentence."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 from flask import abort
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from werkzeug.datastructures import FileStorage
 from werkzeug.routing import BaseConverter
 
 from linewatch.domain import Reason, Result
-from linewatch.identifiers import NAME
+from linewatch.settings import Name
 from linewatch.web.backend import Actual, Query
 
+LIMIT = 50
 LIMIT_MAX = 1000
 NOTE_CHARACTERS_MAX = 500
+PARAMETER_CHARACTERS_MAX = 32  # Of an unknown parameter's name, quoted in the answer.
 
+_LIMIT = re.compile(r"[0-9]{1,4}", re.ASCII)
 _BEFORE = re.compile(r"([0-9]{1,10})[-/:,]([0-9]{1,10})", re.ASCII)
-_MILLISECONDS = re.compile(r"[0-9]{1,13}", re.ASCII)
+_MILLISECONDS = re.compile(r"[0-9]{9,13}", re.ASCII)
+_REASONS = {str(int(reason)): reason for reason in Reason}
 
-Words = Mapping[str, str]
-T = TypeVar("T")
+Texts = Mapping[str, str]
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Ordinal(BaseConverter):
@@ -34,82 +47,186 @@ class Ordinal(BaseConverter):
         return int(value)
 
 
-def read_query(args: Words, texts: Words, *, limit: int) -> Query:
-    """Read limit, before, result, product, reason, from and to; aborts with 400 on anything else.
-
-    An empty word means: not given. `result` may name several, joined by commas.
-    """
-    return Query(
-        limit=_read_limit(args.get("limit", ""), texts, limit),
-        before=_read_before(args.get("before", ""), texts),
-        results=_read_results(args.get("result", ""), texts),
-        product=_read_product(args.get("product", ""), texts),
-        reason=_read_reason(args.get("reason", ""), texts),
-        since_ms=_read_time(args.get("from", ""), texts),
-        until_ms=_read_time(args.get("to", ""), texts),
-    )
-
-
-def read_review(fields: Mapping[str, object], texts: Words) -> tuple[Actual, str]:
-    """Read `actual` and `note`; aborts with 400."""
-    actual, note = fields.get("actual"), fields.get("note", "")
-    if actual not in list(Actual):
-        abort(400, texts["error_actual"])
-    if not isinstance(note, str) or len(note) > NOTE_CHARACTERS_MAX or not _is_plain(note):
-        abort(400, texts["error_note"])
-    return Actual(str(actual)), note.strip()
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a text can be stored and shown: no control characters, no half of a surrogate pair."""
-    return all(unicodedata.category(letter) not in ("Cc", "Cs") for letter in text)
-
-
-def _read_limit(word: str, texts: Words, default: int) -> int:
-    if not word:
-        return default
-    if not (word.isascii() and word.isdigit() and len(word) <= 4 and 1 <= int(word) <= LIMIT_MAX):
-        abort(400, texts["error_limit"])
-    return int(word)
-
-
-def _read_before(word: str, texts: Words) -> tuple[int, int] | None:
-    if not word:
-        return None
-    found = _BEFORE.fullmatch(word)
-    if found is None:
-        abort(400, texts["error_before"])
-    return int(found[1]), int(found[2])
-
-
-def _read_results(word: str, texts: Words) -> frozenset[Result]:
-    names = {name.upper() for name in word.split(",")} if word else set()
-    if not names <= set(Result):
-        abort(400, texts["error_result"])
-    return frozenset(Result(name) for name in names)
-
-
-def _read_product(word: str, texts: Words) -> str:
-    if word and not NAME.fullmatch(word):
-        abort(400, texts["error_product_name"])
+def _limit(word: str) -> str:
+    if not _LIMIT.fullmatch(word):  # int() would also take signs, spaces and the digits of other scripts.
+        raise ValueError("not a whole number")
     return word
 
 
-def _read_reason(word: str, texts: Words) -> Reason | None:
-    if not word:
-        return None
-    if word not in {str(int(reason)) for reason in Reason}:
-        abort(400, texts["error_reason"])
-    return Reason(int(word))
+def _before(word: str) -> tuple[int, int]:
+    found = _BEFORE.fullmatch(word)
+    if found is None:
+        raise ValueError("not boot and sequence")
+    return int(found[1]), int(found[2])
 
 
-def _read_time(word: str, texts: Words) -> int | None:
-    """Read UTC milliseconds, or a date and time that is local unless it names its zone."""
-    if not word:
-        return None
-    if _MILLISECONDS.fullmatch(word) and len(word) > 8:
+def _results(word: str) -> frozenset[Result]:
+    return frozenset(Result(name.upper()) for name in word.split(","))
+
+
+def _reason(word: str) -> Reason:
+    if word not in _REASONS:
+        raise ValueError("not a reason")
+    return _REASONS[word]
+
+
+def _utc_ms(word: str) -> int:
+    if _MILLISECONDS.fullmatch(word):
         return int(word)
     try:
         return round(datetime.fromisoformat(word).timestamp() * 1000)
-    except (ValueError, OverflowError, OSError):
-        abort(400, texts["error_time"])
+    except (OverflowError, OSError) as error:  # A year that the platform's clock does not have.
+        raise ValueError("not a time") from error
+
+
+_DATE = r"20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]"
+Time = Annotated[
+    int | None,
+    BeforeValidator(_utc_ms),
+    WithJsonSchema({"type": "string", "pattern": f"^({_DATE}|1[0-9]{{12}})$"}),
+]
+Number = Annotated[int, Field(ge=0, le=9_999_999_999)]
+
+
+class VerdictQuery(BaseModel):
+    """The conditions on verdicts, all of which must hold; the fields are those of `Query`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX), BeforeValidator(_limit)] = LIMIT
+    before: Annotated[
+        tuple[int, int] | None,
+        BeforeValidator(_before),
+        WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,10}-[0-9]{1,10}$"}),
+        Field(description="Boot and sequence; only older ones."),
+    ] = None
+    results: Annotated[
+        frozenset[Result],
+        BeforeValidator(_results),
+        WithJsonSchema(
+            {"type": "string", "pattern": "^({0})(,({0})){{0,3}}$".format("|".join(Result))},
+        ),
+        Field(alias="result", description="One or several, joined by commas."),
+    ] = frozenset()
+    product: Name = ""
+    reason: Annotated[
+        Reason | None,
+        BeforeValidator(_reason),
+        WithJsonSchema({"type": "integer", "enum": [int(reason) for reason in Reason]}),
+    ] = None
+    since_ms: Annotated[
+        Time,
+        Field(
+            alias="from",
+            description="Journaled at or after: a local date and time, or milliseconds since 1970 (UTC).",
+        ),
+    ] = None
+    until_ms: Annotated[Time, Field(alias="to", description="Journaled before.")] = None
+
+
+class LiveImageQuery(BaseModel):
+    """Which of the latest images is wanted."""
+
+    at: Annotated[
+        str,
+        Field(
+            description="Boot and sequence of a recent part, as in 41-1023: its picture, "
+            "if it is still there."
+        ),
+    ] = ""
+
+
+class VerdictPath(BaseModel):
+    """The numbers that identify a verdict."""
+
+    boot: Number
+    seq: Number
+
+
+class EvidencePath(BaseModel):
+    """A path below the evidence folder."""
+
+    path: Annotated[str, Field(min_length=1)]
+
+
+class ReviewBody(BaseModel):
+    """What a part really is. A later review replaces an earlier one."""
+
+    actual: Actual
+    note: Annotated[
+        str,
+        # Nothing that cannot be stored and shown: no control characters.
+        Field(max_length=NOTE_CHARACTERS_MAX, pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$"),
+        AfterValidator(str.strip),
+    ] = ""
+
+
+class ProductBody(BaseModel):
+    """The product to change over to."""
+
+    product: Annotated[str, Field(min_length=1)]
+
+
+class InspectForm(BaseModel):
+    """An image to inspect, and as which product."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    image: Annotated[
+        FileStorage,
+        WithJsonSchema({"type": "string", "format": "binary"}),
+        Field(description="PNG, JPEG, BMP, TIFF or WebP; at most 20 MB and 50 megapixels."),
+    ]
+    product: Annotated[str, Field(min_length=1)]
+
+
+QUERY_PARAMETERS = frozenset(field.alias or name for name, field in VerdictQuery.model_fields.items())
+
+
+def read_query(args: Mapping[str, str], texts: Texts, *, limit: int = LIMIT) -> Query:
+    """Return the conditions in `args`; without `limit` among them at most `limit` verdicts.
+
+    An empty parameter counts as not given. Aborts with 400 on wrong values and unknown parameters.
+    """
+    given = {name: word for name, word in args.items() if word or name not in QUERY_PARAMETERS}
+    try:
+        asked = VerdictQuery.model_validate(given)
+    except ValidationError as error:
+        sentences = {
+            "limit": texts["error_limit"],
+            "before": texts["error_before"],
+            "result": texts["error_result"],
+            "product": texts["error_product_name"],
+            "reason": texts["error_reason"],
+            "from": texts["error_time"],
+            "to": texts["error_time"],
+        }
+        _refuse(error, sentences, texts["error_parameter"])
+    return Query(**{"limit": limit} | asked.model_dump(exclude_unset=True))
+
+
+def read_page_query(args: Mapping[str, str], texts: Texts, *, limit: int) -> Query:
+    """Do what `read_query` does, but ignore unknown parameters: pages have others of their own."""
+    return read_query({name: args[name] for name in QUERY_PARAMETERS & args.keys()}, texts, limit=limit)
+
+
+def read_review(fields: Mapping[str, object], texts: Texts) -> ReviewBody:
+    """Return the review in a form or JSON object; aborts with 400."""
+    return read_body(ReviewBody, fields, {"actual": texts["error_actual"], "note": texts["error_note"]})
+
+
+def read_body(model: type[Model], fields: Mapping[str, object], sentences: Mapping[str, str]) -> Model:
+    """Return the fields of `model`; aborts with 400 and the sentence for the first one that is wrong."""
+    try:
+        return model.model_validate({name: fields[name] for name in model.model_fields if name in fields})
+    except ValidationError as error:
+        _refuse(error, sentences)
+
+
+def _refuse(error: ValidationError, sentences: Mapping[str, str], unknown: str = "") -> NoReturn:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        printable = "".join(letter for letter in name if letter.isprintable())
+        abort(400, unknown.format(name=printable[:PARAMETER_CHARACTERS_MAX]))
+    abort(400, sentences[name])

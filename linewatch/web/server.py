@@ -1,4 +1,4 @@
-"""The web server: waitress in its own thread, with bounds for slow and many clients."""
+"""HTTP server: waitress in a thread of its own, with limits for slow and numerous clients."""
 
 import json
 import logging
@@ -21,18 +21,18 @@ from linewatch.web.texts import ENGLISH
 
 THREADS = 8
 CONNECTIONS_MAX = 100
-CONNECTIONS_EACH = 60  # From one address: nobody takes all of them, and the health check its own.
-REQUEST_S = 60  # A whole request must have arrived this long after its first byte.
-BODY_BYTES_MAX = 24_000_000  # Above the upload limit, so that the page itself can say what is wrong.
-BODY_BYTES_READ = 100_000_000  # A larger body is not even read to its end before it is refused.
+CONNECTIONS_EACH = 60  # From one address, so that no client uses up those of others and the health check.
+REQUEST_S = 60  # From the first to the last byte of a request.
+BODY_BYTES_MAX = 24_000_000  # Above the upload limit, so that the app itself refuses most uploads.
+BODY_BYTES_READ = 100_000_000  # Larger bodies are refused without being read.
 HEADER_BYTES_MAX = 16_384
 STOP_S = 3
 
 
 class _Parser(HTTPRequestParser):
-    """Reads a body that is too large to its end, keeping nothing: many clients only listen after that."""
+    """Discards a body that is too large: many clients read the response only after sending all of it."""
 
-    _left = 0  # Bytes of such a body that are still to come.
+    _left = 0  # Bytes of such a body still to be received.
 
     def received(self, data: bytes) -> int:
         if self._left:
@@ -44,12 +44,12 @@ class _Parser(HTTPRequestParser):
         if isinstance(self.error, RequestEntityTooLarge):
             if not self.expect_continue and 0 < self.content_length <= BODY_BYTES_READ:
                 self._left, self.completed = self.content_length, False
-            self.expect_continue = False  # Who asks before sending need not send.
+            self.expect_continue = False  # With "Expect: 100-continue" the client need not send the body.
         return consumed
 
 
 class _Refusal(ErrorTask):
-    """The answer to what the app never sees: like the app's own, JSON for programs."""
+    """The response to requests that never reach the app; like the app's own, JSON below /api."""
 
     def execute(self) -> None:
         error = vars(self.request)["error"]
@@ -67,7 +67,7 @@ class _Refusal(ErrorTask):
 
 
 class _Channel(HTTPChannel):
-    """A connection whose request must arrive whole in time: dripping bytes buys no more of it."""
+    """A connection whose time-out runs from the first byte of a request; more bytes do not extend it."""
 
     parser_class = _Parser
     error_task_class = _Refusal
@@ -85,9 +85,9 @@ class _Channel(HTTPChannel):
 
 
 class WebServer:
-    """Serves an app from entering until leaving the `with` block; requests in hand are finished.
+    """Serves an app inside a `with` block; on leaving, requests in progress are finished.
 
-    `port` is the real one after entering, also when 0 asked for any free port.
+    After entering, `port` is the port in use, also when 0 asked for any free one.
     """
 
     def __init__(self, app: Flask, host: str, port: int, *, request_s: int = REQUEST_S) -> None:
@@ -95,24 +95,24 @@ class WebServer:
         self._host = host
         self._request_s = request_s
         self.port = port
-        self._channels: dict[int, socket.socket] = {}  # What waitress watches, by file descriptor.
+        self._channels: dict[int, socket.socket] = {}  # Waitress's socket map, by file descriptor.
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
 
     @property
     def running(self) -> bool:
-        """Whether the server's thread lives."""
+        """Whether the server's thread is alive."""
         return self._thread.is_alive()
 
     @property
     def address(self) -> str:
-        """Where a browser finds the page."""
+        """The URL of the page."""
         host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(self._host, self._host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def __enter__(self) -> Self:
-        """Bind and start. Raises ConfigError when the address cannot be had."""
-        # Its warning for every short queue would fill the log whenever a few tablets poll at once.
+        """Bind and start. Raises ConfigError when the address is not available."""
+        # Waitress warns of every request that waits; a few polling tablets would fill the log.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         listener = listen(self._host, self.port)
         server = create_server(
@@ -137,20 +137,20 @@ class WebServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        wake: Any = self._server.trigger  # The stubs take it for a number.
+        trigger: Any = self._server.trigger  # The stubs declare it an int.
         if self.running:
-            # The loop tells itself: told before it is woken, it may have closed what wakes it.
-            wake.pull_trigger(self._stopping.set)
+            # Set by the loop once it is awake: set before, the loop could close the trigger while in use.
+            trigger.pull_trigger(self._stopping.set)
         self._thread.join(2 * STOP_S)
 
     def _serve(self) -> None:
         try:
             while not self._stopping.is_set():
                 self._turn(1.0)
-            self._server.task_dispatcher.shutdown(timeout=STOP_S)  # Answers in hand are written,
+            self._server.task_dispatcher.shutdown(timeout=STOP_S)  # Responses in progress are written
             until = time.monotonic() + STOP_S
             while self._unsent() and time.monotonic() < until:
-                self._turn(0.1)  # and leave.
+                self._turn(0.1)  # and sent.
         finally:
             wasyncore.close_all(self._channels, ignore_all=True)
 
@@ -165,7 +165,7 @@ class WebServer:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take an address. Raises ConfigError when it cannot be had."""
+    """Bind an address. Raises ConfigError when it is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=128)

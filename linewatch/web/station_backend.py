@@ -1,4 +1,4 @@
-"""The daemon as the page sees it: snapshots and files, never a lane."""
+"""The page's backend in the daemon: reads snapshots and files, never lanes."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from linewatch.settings import ModelsSettings
 from linewatch.storage.journal import Journal
 from linewatch.vision.heatmap import heatmap
 from linewatch.vision.image_io import shrunk
-from linewatch.web.backend import LivePicture, ProductInfo
+from linewatch.web.backend import LiveImage, ProductInfo
 from linewatch.web.office_backend import OfficeBackend
 
 LIVE_SIDE_PX = 960
@@ -27,7 +27,7 @@ SWITCH_S = 30.0
 
 
 class StationBackend(OfficeBackend):
-    """Implements the page's `Backend` beside a line; any of the web threads may call."""
+    """Implements `Backend` in the daemon; thread-safe."""
 
     has_line = True
 
@@ -38,22 +38,22 @@ class StationBackend(OfficeBackend):
         inspector: Inspector,
         commands: Commands,
         models: ModelsSettings,
-        assessor: ScoringWorker,
+        worker: ScoringWorker,
         *,
         latest: Callable[[], Latest | None],
         alive: Callable[[], bool],
     ) -> None:
-        super().__init__(station.snapshot().station, journal, models, assessor)
+        super().__init__(station.snapshot().station, journal, models, worker)
         self._station = station
         self._inspector = inspector
         self._commands = commands
         self._latest = latest
         self._alive = alive
-        self._picturing = threading.Lock()
-        self._live: LivePicture | None = None
+        self._live_lock = threading.Lock()
+        self._live: LiveImage | None = None
 
     def state(self) -> dict[str, object]:
-        """Return the JSON of the topic `B/state`."""
+        """Return the payload of the topic `B/state`."""
         return state_payload(facts_of(self._station.snapshot(), self._journal.undelivered_count()))
 
     def not_ready(self) -> list[str]:
@@ -62,27 +62,27 @@ class StationBackend(OfficeBackend):
         return [] if now.state.judging else now.reasons or [f"the station is {now.state}"]
 
     def alive(self) -> bool:
-        """Whether every stage moves."""
+        """Whether every stage makes progress."""
         return self._alive()
 
-    def live_picture(self) -> LivePicture | None:
-        """Return the newest judged picture, encoded once however many look at it."""
+    def live_image(self) -> LiveImage | None:
+        """Return the newest judged image, encoded once for all clients."""
         latest = self._latest()
         if latest is None or latest.inspection.frame.image is None:
             return self._live
-        with self._picturing:
+        with self._live_lock:
             if self._live is None or self._live.verdict is not latest.verdict:
-                self._live = LivePicture(_jpeg(_shown(latest)), latest.verdict)
+                self._live = LiveImage(_jpeg(_live_view(latest)), latest.verdict)
             return self._live
 
     def products(self) -> Sequence[ProductInfo]:
-        """Return every product that has a recipe, by index; the one on the line is loaded."""
+        """Return every product that has a recipe, by index; the one on the line is marked as loaded."""
         on_line = self._inspector.prepared
         now = on_line.recipe.product if on_line else ""
         return [replace(product, resident=product.name == now) for product in super().products()]
 
     def switch(self, product: str) -> None:
-        """Inspect another product from now on; returns when it is ready."""
+        """Change over to another product; returns when it is ready."""
         answers: list[Answer] = []
         answered = threading.Event()
 
@@ -97,8 +97,8 @@ class StationBackend(OfficeBackend):
             raise LinewatchError(answers[0].reason)
 
 
-def _shown(latest: Latest) -> Image:
-    """Return the frame small enough for a tablet, its heatmap over it if it was scored."""
+def _live_view(latest: Latest) -> Image:
+    """Return the frame shrunk to LIVE_SIDE_PX, with its heatmap over it if it was scored."""
     image, scored = latest.inspection.frame.image, latest.inspection.scored
     assert image is not None
     if scored is None:

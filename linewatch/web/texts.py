@@ -1,4 +1,4 @@
-"""Every word the page says, in one place: another language is another `Language` with the same keys."""
+"""All texts of the page. Another language is another `Language` with the same keys."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from linewatch.domain import Reason, Result, State
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """Everything the page can say in one language."""
+    """All texts in one language."""
 
     texts: Mapping[str, str]
     results: Mapping[Result, str]
@@ -195,6 +195,7 @@ _TEXTS = {
     "error_not_json": "The body is not a JSON object; send one as the documentation shows.",
     "error_actual": "The field 'actual' must be 'good' or 'defect'.",
     "error_note": "The note must be plain text of at most 500 characters.",
+    "error_parameter": "There is no parameter '{name}'; /static/openapi.json describes those there are.",
     "error_limit": "'limit' must be a whole number from 1 to 1000.",
     "error_before": "'before' must be boot and sequence of a part, as in 41-1023.",
     "error_result": "'result' must be PASS, FAIL, UNSURE or ERROR.",

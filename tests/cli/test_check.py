@@ -21,7 +21,7 @@ from linewatch.settings import (
 )
 from linewatch.web import WebServer, create_app
 from tests.bundles import models_in, part, teach
-from tests.fakes import FakeDesk
+from tests.fakes import FakeBackend
 from tests.mosquitto import Mosquitto, free_port
 
 CHECKED = [
@@ -217,7 +217,7 @@ def test_a_secret_that_everybody_can_read_is_a_warning(settings: Settings, mosqu
 
 def test_a_port_that_another_program_has_is_found(settings: Settings, tmp_path: Path) -> None:
     """The daemon would not start; but its own page, while it runs, is no trouble."""
-    app = create_app(FakeDesk(), lambda: (b"", ""), "", tmp_path)
+    app = create_app(FakeBackend(), lambda: (b"", ""), "", tmp_path)
 
     with WebServer(app, "127.0.0.1", settings.http.port):
         assert bad(settings) == {}

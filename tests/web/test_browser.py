@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from linewatch.domain import Reason, Result, State
-from linewatch.web import Actual, InspectResult, LivePicture, Row, WebServer, create_app
+from linewatch.web import Actual, InspectResult, LiveImage, Row, WebServer, create_app
 from tests.browser import CHROMIUM, Browser
-from tests.fakes import FakeDesk, verdict
+from tests.fakes import FakeBackend, verdict
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
 
@@ -24,7 +24,7 @@ def jpeg(level: int) -> bytes:
     return cv2.imencode(".jpg", np.full((240, 320, 3), level, np.uint8))[1].tobytes()
 
 
-class PictureDesk(FakeDesk):
+class ImageBackend(FakeBackend):
     """Answers uploads with a heatmap that a browser can show."""
 
     def inspect(self, product: str, data: bytes) -> InspectResult:
@@ -40,43 +40,43 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> FakeDesk:
+def backend(tmp_path: Path) -> FakeBackend:
     """Ten parts, the newest with a picture."""
     results = [Result.PASS, Result.FAIL, Result.UNSURE, Result.ERROR]
-    desk = PictureDesk(
+    backend = ImageBackend(
         *(Row(verdict(i, results[(i - 1) % 4], image="a.png", heatmap="a.jpg")) for i in range(1, 11))
     )
-    desk.picture = LivePicture(jpeg(10), verdict(10, Result.FAIL))
+    backend.live = LiveImage(jpeg(10), verdict(10, Result.FAIL))
     (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes())
     (tmp_path / "a.jpg").write_bytes(jpeg(90))
-    return desk
+    return backend
 
 
 @pytest.fixture
-def address(browser: Browser, desk: FakeDesk, tmp_path: Path) -> Iterator[str]:
+def address(browser: Browser, backend: FakeBackend, tmp_path: Path) -> Iterator[str]:
     """Serve the page; afterwards nothing may have been complained about."""
     browser.complaints.clear()
     browser.look(1280, 800)
-    app = create_app(desk, lambda: (b"", "text/plain"), TOKEN, tmp_path)
+    app = create_app(backend, lambda: (b"", "text/plain"), TOKEN, tmp_path)
     with WebServer(app, "127.0.0.1", 0) as server:
         yield server.address.rstrip("/")
         browser.open("about:blank")  # Nobody polls while the server goes.
     browser.call("Network.clearBrowserCookies")
 
 
-def test_the_live_view_follows_the_line(browser: Browser, address: str, desk: FakeDesk) -> None:
+def test_the_live_view_follows_the_line(browser: Browser, address: str, backend: FakeBackend) -> None:
     """A new part appears by itself: tile, picture, strip and state, without a reload."""
     browser.open(address + "/")
     browser.ask("window.stays = true")
 
-    desk.picture = LivePicture(jpeg(60), verdict(11))
-    desk.rows[41, 11] = Row(verdict(11))
+    backend.live = LiveImage(jpeg(60), verdict(11))
+    backend.rows[41, 11] = Row(verdict(11))
     browser.wait_for("document.querySelector('.tile').dataset.result === 'PASS'")
     browser.wait_for("document.querySelector('.screen img').getAttribute('src').endsWith('41-11')")
     assert browser.ask("document.querySelector('.screen img').naturalWidth") == 320
     assert "#11" in browser.ask("document.querySelector('.strip li').innerText")
 
-    desk.now["state"], desk.why_not = State.FAULT, ["camera lost; check the cable"]
+    backend.current["state"], backend.reasons = State.FAULT, ["camera lost; check the cable"]
     browser.wait_for("document.querySelector('.tile').dataset.state === 'FAULT'")
     assert "heck the cable" in browser.ask("document.querySelector('.tile').innerText")
     assert browser.ask("document.querySelector('.pill').innerText.trim()") == "Fault"
@@ -85,19 +85,19 @@ def test_the_live_view_follows_the_line(browser: Browser, address: str, desk: Fa
 
 
 def test_a_part_under_the_keyboard_s_focus_does_not_move_away(
-    browser: Browser, address: str, desk: FakeDesk
+    browser: Browser, address: str, backend: FakeBackend
 ) -> None:
     """Who is about to open a part still finds it there after the next update."""
     browser.open(address + "/")
     browser.ask("document.querySelector('.strip a').focus()")
 
-    desk.rows[41, 11], desk.picture = Row(verdict(11)), LivePicture(jpeg(60), verdict(11))
+    backend.rows[41, 11], backend.live = Row(verdict(11)), LiveImage(jpeg(60), verdict(11))
     browser.wait_for("document.querySelector('.tile').innerText.includes('#11')")
 
     assert browser.ask("document.activeElement.innerText.includes('#10')")
 
 
-def test_a_silent_station_is_said_to_be_silent(browser: Browser, address: str, desk: FakeDesk) -> None:
+def test_a_silent_station_is_said_to_be_silent(browser: Browser, address: str, backend: FakeBackend) -> None:
     """When the answers stop, an old PASS does not stay bright."""
     browser.open(address + "/")
     assert browser.ask("getComputedStyle(document.querySelector('.stale')).display") == "none"
@@ -125,7 +125,7 @@ def test_a_silent_station_is_said_to_be_silent(browser: Browser, address: str, d
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (1024, 768), (390, 844)])
 def test_nothing_moves_and_no_word_is_cut_when_the_result_changes(
-    browser: Browser, address: str, desk: FakeDesk, width: int, height: int
+    browser: Browser, address: str, backend: FakeBackend, width: int, height: int
 ) -> None:
     """Whatever the verdict, its tile is as high as before and the last parts stay where they were."""
     verdicts = [
@@ -139,8 +139,8 @@ def test_nothing_moves_and_no_word_is_cut_when_the_result_changes(
     browser.open(address + "/")
     places = set()
     for one in verdicts:
-        desk.rows[41, one.seq] = Row(one)
-        desk.picture = LivePicture(jpeg(one.seq), one)
+        backend.rows[41, one.seq] = Row(one)
+        backend.live = LiveImage(jpeg(one.seq), one)
         browser.wait_for(
             f"document.querySelector('.screen img').getAttribute('src').endsWith('41-{one.seq}')"
         )
@@ -180,7 +180,7 @@ def test_an_upload_gets_verdict_and_heatmap(
 
 
 def test_an_operator_signs_in_marks_a_reject_and_changes_over(
-    browser: Browser, address: str, desk: FakeDesk
+    browser: Browser, address: str, backend: FakeBackend
 ) -> None:
     """One sign-in, then a press for each part, and two for another product."""
     browser.open(address + "/review")
@@ -190,13 +190,13 @@ def test_an_operator_signs_in_marks_a_reject_and_changes_over(
     browser.submit("button.good")
 
     assert "Saved: part #10 is good." in browser.ask("document.body.innerText")
-    review = desk.rows[41, 10].review
+    review = backend.rows[41, 10].review
     assert review is not None and (review.actual, review.note) == (Actual.GOOD, "reflection")
 
     browser.open(address + "/products")
     browser.ask("document.querySelector('.switch summary').click()")
     browser.submit(".switch button")
-    assert desk.switched == ["screw"]
+    assert backend.switched == ["screw"]
     assert browser.complaints == []
 
 
@@ -238,7 +238,7 @@ def test_every_page_fits_a_phone_and_a_thumb(browser: Browser, address: str, pag
 @pytest.mark.parametrize("signed_in", [False, True], ids=["signed out", "signed in"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_nothing_keeps_anybody_from_using_a_page(
-    browser: Browser, address: str, desk: FakeDesk, dark: bool, signed_in: bool
+    browser: Browser, address: str, backend: FakeBackend, dark: bool, signed_in: bool
 ) -> None:
     """Names, roles, order and contrast: axe finds nothing on any page, in any state of the station."""
     browser.look(1280, 800, dark=dark)
@@ -253,8 +253,8 @@ def test_nothing_keeps_anybody_from_using_a_page(
         browser.ask(UNFOLD)
         found[page] = browser.barriers()
     for state in (State.FAULT, State.DEGRADED, State.CHANGEOVER):
-        desk.now |= {"state": state, "reason": "camera lost; check the cable"}
-        desk.why_not = [] if state.judging else ["camera lost; check the cable"]
+        backend.current |= {"state": state, "reason": "camera lost; check the cable"}
+        backend.reasons = [] if state.judging else ["camera lost; check the cable"]
         browser.open(address + "/")
         browser.wait_for(f"document.querySelector('.pill').dataset.state === '{state}'")
         found[state] = browser.barriers()

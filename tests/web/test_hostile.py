@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from linewatch.domain import Result
-from linewatch.web import LivePicture, Row, create_app
-from tests.fakes import FakeDesk, verdict
+from linewatch.web import LiveImage, Row, create_app
+from tests.fakes import FakeBackend, verdict
 from tests.multipart import upload
 
 TOKEN = "a-long-random-token"
@@ -31,20 +31,20 @@ ROUTES = (
 
 
 @pytest.fixture
-def desk() -> FakeDesk:
+def backend() -> FakeBackend:
     """One rejected part."""
-    desk = FakeDesk(Row(verdict(1, Result.FAIL)))
-    desk.picture = LivePicture(b"\xff\xd8", verdict(1))
-    return desk
+    backend = FakeBackend(Row(verdict(1, Result.FAIL)))
+    backend.live = LiveImage(b"\xff\xd8", verdict(1))
+    return backend
 
 
 @pytest.fixture
-def client(desk: FakeDesk, tmp_path: Path) -> FlaskClient:
+def client(backend: FakeBackend, tmp_path: Path) -> FlaskClient:
     """Ask the app as it runs in production: a bug becomes a 500."""
     (tmp_path / "evidence").mkdir()
     (tmp_path / "secret.png").write_bytes(b"secret")
     (tmp_path / "evidence" / "1.png").write_bytes(b"picture")
-    app = create_app(desk, lambda: (b"", "text/plain"), TOKEN, tmp_path / "evidence")
+    app = create_app(backend, lambda: (b"", "text/plain"), TOKEN, tmp_path / "evidence")
     return app.test_client()
 
 
@@ -89,7 +89,7 @@ UPLOADS: dict[str, tuple[Callable[[], bytes], int]] = {
 @pytest.mark.parametrize("name", UPLOADS)
 @pytest.mark.parametrize("path", ["/api/inspect", "/inspect"])
 def test_a_bad_upload_is_refused_with_one_sentence(
-    client: FlaskClient, desk: FakeDesk, name: str, path: str
+    client: FlaskClient, backend: FakeBackend, name: str, path: str
 ) -> None:
     """No such file reaches the scorer, whatever its name says."""
     make, status = UPLOADS[name]
@@ -101,17 +101,17 @@ def test_a_bad_upload_is_refused_with_one_sentence(
     if path.startswith("/api"):
         sentence = response.get_json()["error"]
         assert sentence and "\n" not in sentence and "part.png" not in sentence
-    assert desk.judged == []
+    assert backend.inspected == []
 
 
-def test_a_mislabelled_picture_is_judged_by_what_it_is(client: FlaskClient, desk: FakeDesk) -> None:
+def test_a_mislabelled_picture_is_judged_by_what_it_is(client: FlaskClient, backend: FakeBackend) -> None:
     """Name and type of a file prove nothing; a JPEG called .html is a JPEG."""
     image = (BytesIO(encoded(".jpg")), "<script>.html", "text/html")
 
     response = client.post("/api/inspect", data={"image": image, "product": "bottle"})
 
     assert response.status_code == 200 and "script" not in response.text
-    assert len(desk.judged) == 1
+    assert len(backend.inspected) == 1
 
 
 @pytest.mark.parametrize(
@@ -244,6 +244,17 @@ def test_a_bad_question_gets_one_sentence(client: FlaskClient, query: str) -> No
     assert page.status_code == api.status_code
 
 
+@pytest.mark.parametrize("query", ["limt=5", "limit=5&from%0A=1", "part=", "x" * 5000 + "=1"])
+def test_an_unknown_parameter_is_named(client: FlaskClient, query: str) -> None:
+    """The API refuses a misspelt condition instead of ignoring it; pages have parameters of their own."""
+    api, page = client.get("/api/verdicts?" + query), client.get("/history?" + query)
+
+    assert (api.status_code, page.status_code) == (400, 200)
+    sentence = api.get_json()["error"]
+    name = {"limt=5": "limt", "limit=5&from%0A=1": "from", "part=": "part"}.get(query, "x" * 32)
+    assert sentence.startswith(f"There is no parameter '{name}';") and "\n" not in sentence
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -262,12 +273,14 @@ def test_a_bad_question_gets_one_sentence(client: FlaskClient, query: str) -> No
         b'{"actual": "good", "note": "' + b"x" * 501 + b'"}',
     ],
 )
-def test_a_review_that_cannot_be_stored_is_refused(client: FlaskClient, desk: FakeDesk, body: bytes) -> None:
+def test_a_review_that_cannot_be_stored_is_refused(
+    client: FlaskClient, backend: FakeBackend, body: bytes
+) -> None:
     """Only the two words and a short plain note come through."""
     response = client.post("/api/verdicts/41/1/review", data=body, headers=BEARER)
 
     assert response.status_code == 400 and list(response.get_json()) == ["error"]
-    assert desk.rows[41, 1].review is None
+    assert backend.rows[41, 1].review is None
 
 
 def test_a_note_is_text_wherever_it_is_shown(client: FlaskClient) -> None:
@@ -291,7 +304,7 @@ def test_a_note_is_text_wherever_it_is_shown(client: FlaskClient) -> None:
     ],
 )
 def test_other_sites_cannot_post_through_an_operators_browser(
-    client: FlaskClient, desk: FakeDesk, headers: dict[str, str]
+    client: FlaskClient, backend: FakeBackend, headers: dict[str, str]
 ) -> None:
     """Even with the session's cookie, and even from another port of this host."""
     client.post("/sign-in", data={"token": TOKEN}, headers={"Origin": "http://localhost"})
@@ -299,7 +312,7 @@ def test_other_sites_cannot_post_through_an_operators_browser(
     for path, form in (("/history/41/1", {"actual": "good"}), ("/products", {"product": "screw"})):
         assert client.post(path, data=form, headers=headers).status_code == 403
     assert client.post("/api/inspect", data={}, headers=headers).status_code == 403
-    assert desk.rows[41, 1].review is None and desk.switched == []
+    assert backend.rows[41, 1].review is None and backend.switched == []
 
     own = client.post("/history/41/1", data={"actual": "good"}, headers={"Origin": "http://localhost"})
     assert own.status_code == 303
@@ -322,13 +335,15 @@ def test_no_input_becomes_a_header(client: FlaskClient, value: str) -> None:
         assert not any(v.startswith("x=1") for k, v in response.headers if k == "Set-Cookie")
 
 
-def test_a_bug_tells_nothing(client: FlaskClient, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_tells_nothing(
+    client: FlaskClient, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A fault of ours is a plain 500 for programs and people; the traceback is in the log only."""
 
     def broken() -> list[Any]:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(desk, "products", broken)
+    monkeypatch.setattr(backend, "products", broken)
 
     for path in ("/products", "/inspect"):
         page = client.get(path)

@@ -3,7 +3,6 @@
 A few hundred random calls by default; `make api-calls` asks ten thousand (API_CALLS says how many).
 """
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +23,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-import linewatch.web
-from linewatch.domain import Result
+from linewatch.domain import Result, State
 from linewatch.models.scoring_worker import ScoringWorker
+from linewatch.mqtt.messages import StateFacts, state_payload, verdict_payload
 from linewatch.storage.journal import Journal
 from linewatch.web import WebServer, create_app
 from linewatch.web.office_backend import OfficeBackend
+from linewatch.web.openapi import StationState, Verdict, document
 from tests.bundles import models_in, part, png, teach
 from tests.fakes import verdict
 
@@ -37,7 +37,7 @@ CALLS = int(os.environ.get("API_CALLS", "300"))
 TOKEN = "a-long-random-token"
 SECRET = b"the content of a file that is nobody's business"
 CHECKS: list[Any] = [content_type_conformance, response_schema_conformance, status_code_conformance]
-DESCRIPTION = json.loads((Path(linewatch.web.__file__).parent / "static/openapi.json").read_text())
+DESCRIPTION = document()
 FOR_PROGRAMS = ("/api", "/healthz", "/readyz", "/metrics", "/live.jpg", "/evidence")
 
 load_all_checks()
@@ -53,11 +53,11 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     evidence.mkdir()
     (evidence / "1.png").write_bytes(png(part()))
     (folder / "secret.png").write_bytes(SECRET)
-    with Journal.open(folder / "journal.db") as journal, ScoringWorker(models, "station1") as assessor:
+    with Journal.open(folder / "journal.db") as journal, ScoringWorker(models, "station1") as worker:
         for seq, result in enumerate(Result, 1):
             journal.append(verdict(seq, result, boot=journal.boot, product="demo", image="1.png"))
             journal.release(journal.boot, seq)
-        office = OfficeBackend("station1", journal, models, assessor)
+        office = OfficeBackend("station1", journal, models, worker)
         before = files(folder)
         yield create_app(office, lambda: (b"", "text/plain"), TOKEN, evidence)
         assert files(folder) == before, "no call leaves a file"
@@ -79,6 +79,25 @@ def test_every_address_for_programs_is_described(app: Flask) -> None:
     }
 
     assert served == {(path, method.upper()) for path, methods in described.items() for method in methods}
+
+
+def test_the_description_is_served(app: Flask) -> None:
+    """Programs find it at a fixed address, and may ask again with its ETag."""
+    client = app.test_client()
+    first = client.get("/static/openapi.json")
+
+    again = client.get("/static/openapi.json", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (first.status_code, first.mimetype, first.get_json()) == (200, "application/json", DESCRIPTION)
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_state_and_verdict_are_described_as_they_are_on_the_wire() -> None:
+    """Every key of both topics, in their order."""
+    facts = StateFacts(station="station1", boot=41, state=State.READY)
+
+    assert list(StationState.model_fields) == list(state_payload(facts))
+    assert list(Verdict.model_fields) == list(verdict_payload(verdict(1), history=False))
 
 
 @pytest.mark.timeout(60 + CALLS)

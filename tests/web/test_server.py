@@ -16,22 +16,22 @@ from flask import Flask
 from linewatch.errors import ConfigError
 from linewatch.web import WebServer, create_app
 from linewatch.web.server import CONNECTIONS_EACH
-from tests.fakes import FakeDesk
+from tests.fakes import FakeBackend
 from tests.multipart import upload
 
 WAIT_S = 10
 
 
 @pytest.fixture
-def desk() -> FakeDesk:
+def backend() -> FakeBackend:
     """Give a station without parts."""
-    return FakeDesk()
+    return FakeBackend()
 
 
 @pytest.fixture
-def app(desk: FakeDesk, tmp_path: Path) -> Flask:
-    """Build the app over `desk`."""
-    return create_app(desk, lambda: (b"", "text/plain"), "a-long-random-token", tmp_path)
+def app(backend: FakeBackend, tmp_path: Path) -> Flask:
+    """Build the app over `backend`."""
+    return create_app(backend, lambda: (b"", "text/plain"), "a-long-random-token", tmp_path)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_taken_port_is_one_sentence(server: WebServer, app: Flask) -> None:
         pass
 
 
-def test_a_request_in_hand_is_answered_before_the_end(desk: FakeDesk, app: Flask) -> None:
+def test_a_request_in_hand_is_answered_before_the_end(backend: FakeBackend, app: Flask) -> None:
     """Stopping lets the last answer out."""
     started, go_on = threading.Event(), threading.Event()
 
@@ -117,7 +117,7 @@ def test_a_request_in_hand_is_answered_before_the_end(desk: FakeDesk, app: Flask
         started.set()
         assert go_on.wait(WAIT_S)
 
-    desk.judging = slow
+    backend.during_inspect = slow
     with ThreadPoolExecutor(1) as pool:
         with WebServer(app, "127.0.0.1", 0) as server:
             answer = pool.submit(post_picture, server)
@@ -126,7 +126,9 @@ def test_a_request_in_hand_is_answered_before_the_end(desk: FakeDesk, app: Flask
         assert answer.result(WAIT_S) == 200
 
 
-def test_uploads_are_judged_one_at_a_time_and_only_a_few_wait(desk: FakeDesk, server: WebServer) -> None:
+def test_uploads_are_judged_one_at_a_time_and_only_a_few_wait(
+    backend: FakeBackend, server: WebServer
+) -> None:
     """Many uploads at once neither run side by side nor keep the others from their pages."""
     lock, go_on, full = threading.Lock(), threading.Event(), threading.Event()
     answers: list[int] = []
@@ -141,7 +143,7 @@ def test_uploads_are_judged_one_at_a_time_and_only_a_few_wait(desk: FakeDesk, se
         if len(answers) == 6:
             full.set()
 
-    desk.judging = slow
+    backend.during_inspect = slow
     clients = [threading.Thread(target=upload) for _ in range(10)]
     for client in clients:
         client.start()

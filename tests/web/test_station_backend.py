@@ -30,7 +30,7 @@ from tests.fakes import frame, verdict
 
 
 class OfficeBackend:
-    """A desk over a real journal, real models and a changeover; no line runs."""
+    """A backend over a real journal, real models and a changeover; no line runs."""
 
     def __init__(self, folder: Path, journal: Journal) -> None:
         self.journal = journal
@@ -46,14 +46,14 @@ class OfficeBackend:
             self.station, self.changeover, partial(products, self.models.recipes), None, self.metrics
         )
         self.latest: Latest | None = None
-        self.assessor = ScoringWorker(self.models, "test")
-        self.desk = StationBackend(
+        self.worker = ScoringWorker(self.models, "test")
+        self.backend = StationBackend(
             self.station,
             journal,
             self.inspector,
             self.commands,
             self.models,
-            self.assessor,
+            self.worker,
             latest=lambda: self.latest,
             alive=lambda: True,
         )
@@ -99,7 +99,7 @@ def test_the_state_is_what_mqtt_says(office: OfficeBackend) -> None:
     """The page and the broker tell the same."""
     office.station.camera_lost("unplugged")
     office.record(1)
-    state = office.desk.state()
+    state = office.backend.state()
 
     assert list(state)[:4] == ["v", "station", "boot", "state"]
     assert (state["station"], state["boot"], state["outbox"], state["camera"]) == ("test", 1, 1, 0)
@@ -107,16 +107,16 @@ def test_the_state_is_what_mqtt_says(office: OfficeBackend) -> None:
 
 def test_not_ready_says_why(office: OfficeBackend) -> None:
     """Each trouble is a sentence; READY and DEGRADED have none."""
-    assert office.desk.not_ready() == ["the source is not opened yet"]
+    assert office.backend.not_ready() == ["the source is not opened yet"]
     office.station.camera_back(0)
-    assert office.desk.not_ready() == ["the station is STARTING"]
+    assert office.backend.not_ready() == ["the station is STARTING"]
 
     office.station.intend(State.READY)
-    assert office.desk.not_ready() == []
+    assert office.backend.not_ready() == []
     office.station.impaired("journal", "full")
-    assert office.desk.not_ready() == []
+    assert office.backend.not_ready() == []
     office.station.intend(State.PAUSED, "paused by command")
-    assert office.desk.not_ready() == ["paused by command", "full"]
+    assert office.backend.not_ready() == ["paused by command", "full"]
 
 
 def test_the_journal_is_shown_newest_first_and_filtered(office: OfficeBackend) -> None:
@@ -124,11 +124,11 @@ def test_the_journal_is_shown_newest_first_and_filtered(office: OfficeBackend) -
     results = [Result.PASS, Result.FAIL, Result.UNSURE, Result.FAIL]
     for seq, result in enumerate(results, 1):
         office.record(seq, result, product="lid" if seq == 4 else "demo")
-    office.desk.review(1, 2, Actual.GOOD, "a reflection")
+    office.backend.review(1, 2, Actual.GOOD, "a reflection")
 
     def seqs(**conditions: object) -> list[int]:
         query = Query(**{"limit": 10, **conditions})  # type: ignore[arg-type]  # the test names real fields
-        return [row.verdict.seq for row in office.desk.verdicts(query)]
+        return [row.verdict.seq for row in office.backend.verdicts(query)]
 
     now_ms = time.time_ns() // 1_000_000
     assert seqs() == [4, 3, 2, 1]
@@ -147,14 +147,14 @@ def test_the_journal_is_shown_newest_first_and_filtered(office: OfficeBackend) -
 def test_a_review_is_kept_with_its_verdict_and_the_last_word_counts(office: OfficeBackend) -> None:
     """Somebody looked at the part again; a part that was never inspected has no review."""
     office.record(1, Result.FAIL)
-    assert office.desk.verdict(1, 1) is not None
-    assert office.desk.verdict(1, 2) is None
-    assert not office.desk.review(1, 2, Actual.GOOD, "")
+    assert office.backend.verdict(1, 1) is not None
+    assert office.backend.verdict(1, 2) is None
+    assert not office.backend.review(1, 2, Actual.GOOD, "")
 
-    assert office.desk.review(1, 1, Actual.DEFECT, "")
-    assert office.desk.review(1, 1, Actual.GOOD, "only dust")
+    assert office.backend.review(1, 1, Actual.DEFECT, "")
+    assert office.backend.review(1, 1, Actual.GOOD, "only dust")
 
-    row = office.desk.verdict(1, 1)
+    row = office.backend.verdict(1, 1)
     assert row is not None and row.review is not None
     assert (row.review.actual, row.review.note) == (Actual.GOOD, "only dust")
     assert row == replace(row, review=Review(Actual.GOOD, "only dust", row.review.reviewed_ms))
@@ -170,9 +170,9 @@ def test_a_good_part_to_compare_with_is_the_last_one_kept_before(office: OfficeB
     office.record(4, Result.FAIL, image="fail.png")
     office.record(5, image="b.png")
 
-    assert office.desk.good_picture(verdict(4, boot=1)) == "a.png"
-    assert office.desk.good_picture(verdict(1, boot=1)) == "b.png"
-    assert office.desk.good_picture(verdict(4, boot=1, product="screw")) == ""
+    assert office.backend.good_image(verdict(4, boot=1)) == "a.png"
+    assert office.backend.good_image(verdict(1, boot=1)) == "b.png"
+    assert office.backend.good_image(verdict(4, boot=1, product="screw")) == ""
 
 
 def test_hours_are_counted(office: OfficeBackend) -> None:
@@ -181,7 +181,7 @@ def test_hours_are_counted(office: OfficeBackend) -> None:
     office.record(2, Result.FAIL)
     start_ms = time.time_ns() // 1_000_000 // 3_600_000 * 3_600_000
 
-    hours = office.desk.hours(start_ms - 3_600_000)
+    hours = office.backend.hours(start_ms - 3_600_000)
 
     assert hours[0] == Hour(start_ms - 3_600_000, {})
     assert hours[1].counts == {Result.PASS: 1, Result.FAIL: 1}
@@ -189,17 +189,17 @@ def test_hours_are_counted(office: OfficeBackend) -> None:
 
 def test_the_live_picture_is_encoded_once_and_fits_a_tablet(office: OfficeBackend) -> None:
     """However many look at it, and however large the camera's picture is."""
-    assert office.desk.live_picture() is None
+    assert office.backend.live_image() is None
     office.show(1, np.full((1200, 1920, 3), 90, np.uint8))
 
-    first, second = office.desk.live_picture(), office.desk.live_picture()
+    first, second = office.backend.live_image(), office.backend.live_image()
 
     assert first is not None and first is second
     shown = cv2.imdecode(np.frombuffer(first.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert shown is not None and shown.shape == (600, LIVE_SIDE_PX, 3)
 
     office.show(2, part())
-    third = office.desk.live_picture()
+    third = office.backend.live_image()
     assert third is not None and third.verdict.seq == 2
     shown = cv2.imdecode(np.frombuffer(third.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert shown is not None and shown.shape == (64, 64, 3), "small pictures are not blown up"
@@ -210,7 +210,7 @@ def test_the_live_picture_has_its_heatmap_and_stays_when_a_frame_is_lost(office:
     hot = np.zeros((8, 8), np.float32)
     hot[1:4, 3:6] = 9.0
     office.show(1, part(), Scored(9.0, hot, np.array([[8.0, 0, 3.5], [0, 8.0, 3.5]])))
-    first = office.desk.live_picture()
+    first = office.backend.live_image()
     assert first is not None
     shown = cv2.imdecode(np.frombuffer(first.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert shown is not None
@@ -218,7 +218,7 @@ def test_the_live_picture_has_its_heatmap_and_stays_when_a_frame_is_lost(office:
     assert np.ptp(shown[50, 10].astype(int)) < 10, "still grey"
 
     office.show(2, None)
-    assert office.desk.live_picture() is first
+    assert office.backend.live_image() is first
 
 
 def test_products_are_listed_by_index_with_their_models(office: OfficeBackend) -> None:
@@ -229,7 +229,7 @@ def test_products_are_listed_by_index_with_their_models(office: OfficeBackend) -
     (office.models.recipes / "screw.toml").write_text("index = 9\n")
     office.ready()
 
-    demo, lid, screw = office.desk.products()
+    demo, lid, screw = office.backend.products()
 
     assert [(p.name, p.index, p.resident) for p in (demo, lid, screw)] == [
         ("demo", 1, True),
@@ -251,13 +251,13 @@ def test_a_damaged_model_and_a_nonsense_date_do_not_hide_the_products(office: Of
     manifest = bundle.folder / "manifest.json"
     text = manifest.read_text()
     manifest.write_text(text.replace(bundle.created, "yesterday"))
-    (demo,) = office.desk.products()
+    (demo,) = office.backend.products()
     assert (demo.models[0].trained_ms, demo.trouble) == (0, "")
 
     teach(office.models, "lid", index=2)
     (office.models.path / "lid/active").write_text("nonsense")
     other = StationBackend(
-        office.station, office.journal, office.inspector, office.commands, office.models, office.assessor,
+        office.station, office.journal, office.inspector, office.commands, office.models, office.worker,
         latest=lambda: None, alive=lambda: True,
     )  # fmt: skip
     assert [bool(product.trouble) for product in other.products()] == [False, True]
@@ -268,7 +268,7 @@ def test_a_broken_recipe_is_shown_at_every_product(office: OfficeBackend) -> Non
     teach(office.models, "demo", index=1)
     (office.models.recipes / "lid.toml").write_text("index = 1\n")
 
-    found = office.desk.products()
+    found = office.backend.products()
 
     assert [product.name for product in found] == ["demo", "lid"]
     assert all("both have index 1" in product.trouble for product in found)
@@ -277,12 +277,12 @@ def test_a_broken_recipe_is_shown_at_every_product(office: OfficeBackend) -> Non
 def test_a_report_is_served_only_for_a_version_on_disk(office: OfficeBackend) -> None:
     """A model without one, an unknown version and a path that climbs out have none."""
     bundle = teach(office.models)
-    assert office.desk.report("demo", bundle.version) is None
+    assert office.backend.report("demo", bundle.version) is None
 
     (bundle.folder / "report.html").write_bytes(b"<html>")
-    assert office.desk.report("demo", bundle.version) == b"<html>"
-    assert office.desk.report("demo", "00000000") is None
-    assert office.desk.report("demo", f"../demo/{bundle.version}") is None
+    assert office.backend.report("demo", bundle.version) == b"<html>"
+    assert office.backend.report("demo", "00000000") is None
+    assert office.backend.report("demo", f"../demo/{bundle.version}") is None
 
 
 def test_an_uploaded_picture_leaves_no_trace(office: OfficeBackend) -> None:
@@ -290,34 +290,34 @@ def test_an_uploaded_picture_leaves_no_trace(office: OfficeBackend) -> None:
     version = teach(office.models, index=3).version
     office.ready()
 
-    with office.assessor:
-        judged = office.desk.inspect("demo", png(part(30)))
+    with office.worker:
+        judged = office.backend.inspect("demo", png(part(30)))
 
     assert (judged.verdict.result, judged.verdict.model) == (Result.FAIL, version)
     assert cv2.imdecode(np.frombuffer(judged.heatmap, np.uint8), cv2.IMREAD_COLOR) is not None
-    assert office.desk.verdicts(Query(limit=1)) == []
+    assert office.backend.verdicts(Query(limit=1)) == []
     assert office.station.snapshot().last_result is None
 
 
 def test_a_good_golden_sample_stands_in_where_no_good_part_was_kept(office: OfficeBackend) -> None:
     """Of this very model; an unknown or damaged one has none."""
     bundle = teach(office.models)
-    golden = office.desk.golden_picture("demo", bundle.version)
+    golden = office.backend.golden_image("demo", bundle.version)
 
     assert golden == (bundle.folder / "golden/0.png").read_bytes()
-    assert office.desk.golden_picture("demo", "00000000") is None
-    assert office.desk.golden_picture("..", "demo") is None
+    assert office.backend.golden_image("demo", "00000000") is None
+    assert office.backend.golden_image("..", "demo") is None
     (bundle.folder / "golden/0.png").write_bytes(b"damaged")
-    assert office.desk.golden_picture("demo", bundle.version) is None
+    assert office.backend.golden_image("demo", bundle.version) is None
 
 
 def test_a_long_search_holds_up_nobody_else(office: OfficeBackend) -> None:
     """Every thread of the page reads the journal with a connection of its own."""
-    mine = office.desk._reader
+    mine = office.backend._reader
     with ThreadPoolExecutor(1) as other:
-        theirs = other.submit(lambda: office.desk._reader).result()
+        theirs = other.submit(lambda: office.backend._reader).result()
 
-    assert office.desk._reader is mine and theirs is not mine
+    assert office.backend._reader is mine and theirs is not mine
 
 
 def test_switching_returns_when_the_product_is_ready(office: OfficeBackend) -> None:
@@ -325,14 +325,14 @@ def test_switching_returns_when_the_product_is_ready(office: OfficeBackend) -> N
     teach(office.models, "demo", index=1)
     teach(office.models, "lid", index=2)
     office.ready()
-    assert [product.resident for product in office.desk.products()] == [True, False]
+    assert [product.resident for product in office.backend.products()] == [True, False]
 
     with office.preparing():
-        office.desk.switch("lid")
+        office.backend.switch("lid")
 
     assert office.station.snapshot().product == "lid"
     assert office.station.snapshot().state is State.READY
-    assert [product.resident for product in office.desk.products()] == [False, True]
+    assert [product.resident for product in office.backend.products()] == [False, True]
 
 
 def test_a_switch_that_fails_says_why(office: OfficeBackend) -> None:
@@ -343,8 +343,8 @@ def test_a_switch_that_fails_says_why(office: OfficeBackend) -> None:
 
     with office.preparing():
         with pytest.raises(LinewatchError, match="has no active model"):
-            office.desk.switch("lid")
+            office.backend.switch("lid")
         with pytest.raises(LinewatchError, match="product 'screw' has no recipe; known are"):
-            office.desk.switch("screw")
+            office.backend.switch("screw")
 
     assert office.station.snapshot().state is State.FAULT

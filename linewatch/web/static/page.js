@@ -1,5 +1,5 @@
 "use strict";
-// Keeps what moves up to date: fetches the live view and swaps in the parts that changed.
+// Polls the live view and replaces the elements that changed.
 // Everything else on the pages works without this file.
 
 const live = document.body.dataset.page === "live";
@@ -17,7 +17,7 @@ async function refresh() {
   answeredAt = performance.now();
 }
 
-// The next picture is complete before it replaces the last one: no flicker, and picture and verdict change together.
+// Load the next image before it replaces the last one: no flicker, and image and verdict change together.
 async function loadPicture(next) {
   const now = document.querySelector("[data-part=picture] img");
   if (!live || !next) return;
@@ -31,7 +31,7 @@ async function loadPicture(next) {
 
 function swap(part, fresh) {
   const next = fresh.querySelector(`[data-part="${part.dataset.part}"]`);
-  // Nothing moves away under a finger, a mouse or the keyboard's focus.
+  // Keep an element with keyboard focus, and one with links while a pointer is over it.
   const held = part.contains(document.activeElement) || (part.querySelector("a") && part.matches(":hover"));
   if (!next || held || next.outerHTML === part.outerHTML) return;
   part.replaceWith(document.adoptNode(next));
@@ -49,7 +49,7 @@ async function follow() {
 
 document.addEventListener("visibilitychange", () => wake());
 
-// Where the browser cuts the name of the chosen file short, it is there in full.
+// Show the full name of the chosen file, which browsers shorten.
 for (const input of document.querySelectorAll("input[type=file]")) {
   const show = () => { input.nextElementSibling.textContent = input.files.length ? input.files[0].name : ""; };
   input.addEventListener("change", show);
