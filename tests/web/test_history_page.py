@@ -1,0 +1,57 @@
+import re
+
+from flask.testing import FlaskClient
+
+from linewatch.domain import Result
+from linewatch.web import Row
+from tests.fakes import FakeBackend, verdict
+
+
+def test_history_filters_by_time_product_result_and_reason(client: FlaskClient, backend: FakeBackend) -> None:
+    """Empty fields of the form do not filter."""
+
+    def parts(query: str) -> list[int]:
+        return [
+            int(seq)
+            for seq in re.findall(r'class="c-part"><a href="/history/41/(\d+)"', client.get(query).text)
+        ]
+
+    assert parts("/history") == [5, 4, 3, 2, 1]
+    assert parts("/history?result=FAIL%2CUNSURE%2CERROR&product=bottle") == [4, 3, 2]
+    assert parts("/history?reason=11&result=&product=&from=&to=") == [3]
+    assert parts("/history?to=2026-10-01T00:00") == [1]
+    assert parts("/history?from=2026-10-01T00:00&product=screw") == [5]
+    assert "Widen the time" in client.get("/history?product=nothing").text
+
+
+def test_history_pages_show_every_part_once(client: FlaskClient, backend: FakeBackend) -> None:
+    """Following "Older parts" visits every part once and keeps the filter."""
+    for seq in range(6, 100):
+        backend.rows[41, seq] = Row(verdict(seq, Result.FAIL))
+    seen: list[str] = []
+    address: str | None = "/history?result=FAIL"
+
+    while address:
+        page = client.get(address).text
+        seen += re.findall(r'class="c-part"><a href="/history/41/(\d+)"', page)
+        link = re.search(r'rel="next" href="([^"]+)"', page)
+        address = link[1].replace("&amp;", "&") if link else None
+
+    assert [int(seq) for seq in seen] == [*range(99, 5, -1), 2]
+
+
+def test_a_part_is_shown_beside_its_heatmap_and_a_good_part(
+    client: FlaskClient, backend: FakeBackend
+) -> None:
+    """Image, heatmap and a good part are side by side, with the data of the verdict."""
+    backend.good = "1.png"
+
+    page = client.get("/history/41/2").text
+
+    for path in ("2.png", "2.jpg", "1.png"):
+        assert f'<img src="/evidence/{path}"' in page
+    assert "6 \N{MULTIPLICATION SIGN} 7 px at 4, 8" in page
+    assert "2.310, limit 2.000" in page
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d</time>", page)
+    assert "half the limit" in page, "what the colours mean"
+    assert client.get("/history/41/99").status_code == 404
