@@ -41,8 +41,7 @@ from linewatch.line.trial import TrialRunner
 from linewatch.line.view_merger import ViewMerger
 from linewatch.models.recipe_file import names, products
 from linewatch.models.scoring_worker import BESIDE_A_LINE, ScoringWorker
-from linewatch.runtime import malloc as heap
-from linewatch.runtime import systemd
+from linewatch.runtime import malloc, systemd
 from linewatch.runtime.lane import Lane
 from linewatch.runtime.retention_clock import RetentionClock
 from linewatch.runtime.signals import Signals
@@ -74,7 +73,7 @@ def run(
     answers and the line is about to run. Raises ConfigError when the settings cannot work, StorageFull
     when there is no room to begin, and whatever bug ended a stage.
     """
-    heap.settle()
+    malloc.configure()
     limits, source, token = settings.limits, settings.source, settings.http.token()
     # Built, not entered: a wrong address is found before anything starts.
     live = open_source(source, settings.gige).live

@@ -48,9 +48,9 @@ def run(
     duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
 ) -> None:
     """Inspect the line: the daemon. SIGTERM or SIGINT drains and stops, SIGHUP reads the recipes again."""
-    from linewatch.runtime.signals import disregard_reload
+    from linewatch.runtime.signals import ignore_sighup
 
-    disregard_reload()  # First: loading the rest takes a while.
+    ignore_sighup()  # First: loading the rest takes a while.
     from linewatch import daemon as pipeline
     from linewatch import settings
 

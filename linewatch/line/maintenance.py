@@ -7,13 +7,13 @@ from collections.abc import Callable
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
-from linewatch.runtime import malloc as heap
+from linewatch.runtime import malloc
 from linewatch.runtime.stages import Stage
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
 
 STEP_S = 1.0
-TRIM_EVERY_S = 60.0  # Else the heap creeps with the largest jumble of blocks that ever was.
+TRIM_EVERY_S = 60.0  # Otherwise fragmentation keeps resident memory at its highest level.
 
 
 class Maintenance:
@@ -53,7 +53,7 @@ class Maintenance:
                     self._selftest()
                     tested_s = time.monotonic()
                 if time.monotonic() - trimmed_s > TRIM_EVERY_S:
-                    heap.trim()
+                    malloc.trim()
                     trimmed_s = time.monotonic()
 
     def step(self) -> None:

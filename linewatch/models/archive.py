@@ -15,7 +15,7 @@ from typing import BinaryIO
 from linewatch.errors import RecipeError, UsageError
 from linewatch.identifiers import NAME, VERSION
 from linewatch.models.bundle import GRAPH, MANIFEST, WEIGHTS, Bundle, read_bundle
-from linewatch.runtime.atomic_files import storing
+from linewatch.runtime.atomic_files import translate_os_errors
 
 SUFFIXES = (".tar.gz", ".tgz")
 BYTES_MAX = 200_000_000  # Of all files of a version; one has 25 MB.
@@ -28,7 +28,7 @@ def pack(bundle: Bundle, file: Path) -> None:
     if not file.name.endswith(SUFFIXES):
         raise UsageError(f"{str(file)!r} is no name for an archive; end it in {SUFFIXES[0]}")
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    with storing(file):
+    with translate_os_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with tarfile.open(fresh, "w:gz", dereference=True) as archive:
@@ -47,7 +47,7 @@ def unpacked(file: Path, models: Path) -> Iterator[Bundle]:
     Raises RecipeError when it is damaged, foreign or of a later linewatch, UsageError when it cannot be
     read, and StorageFull.
     """
-    with storing(models):
+    with translate_os_errors(models):
         models.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".import-", dir=models) as temporary:
             place = Path(temporary)

@@ -10,7 +10,13 @@ from typing import Any
 from linewatch.domain import Result
 from linewatch.errors import RecipeError
 from linewatch.identifiers import VERSION
-from linewatch.runtime.atomic_files import copy, move_in, scratch, storing, write_text
+from linewatch.runtime.atomic_files import (
+    copy_tree,
+    move_tree,
+    temporary_folder,
+    translate_os_errors,
+    write_text,
+)
 from linewatch.vision.product_match import Likeness
 from linewatch.vision.registration import Registration
 
@@ -132,10 +138,10 @@ def write_bundle(
     version = _digest(manifest)[:8]
     manifest = {"format": FORMAT, "product": product, "version": version, "created": created} | manifest
     folder = models / product / version
-    with storing(models):
+    with translate_os_errors(models):
         (content / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if not folder.exists():
-            move_in(content, folder)
+            move_tree(content, folder)
     return read_bundle(models, product, version)
 
 
@@ -153,9 +159,9 @@ def write_variant(
     `training` is added to the facts, `sample` is a golden sample and its PNG file. Raises StorageFull.
     """
     golden = bundle.golden
-    with scratch() as folder, storing(models):
+    with temporary_folder() as folder, translate_os_errors(models):
         content = folder / "content"
-        copy(bundle.folder, content)
+        copy_tree(bundle.folder, content)
         (content / MANIFEST).unlink()
         if sample is not None:
             (content / sample[0].file).write_bytes(sample[1])
@@ -260,7 +266,7 @@ def put_on_trial(models: Path, product: str, version: str) -> None:
     if version:
         _point(pointer, version)
     else:
-        with storing(pointer):
+        with translate_os_errors(pointer):
             pointer.unlink(missing_ok=True)
 
 

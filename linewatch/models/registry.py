@@ -23,7 +23,7 @@ from linewatch.models.bundle import (
 )
 from linewatch.models.loader import prepare
 from linewatch.models.recipe_file import pinned_version
-from linewatch.runtime.atomic_files import settle
+from linewatch.runtime.atomic_files import rename_synced
 from linewatch.settings import Settings
 from linewatch.storage.journal import append_audit
 from linewatch.vision.image_io import encode_sample, read_image, read_mask, shrunk
@@ -197,7 +197,7 @@ def take_in(settings: Settings, file: Path) -> Bundle:
                 raise UsageError(f"model {product}/{version} is in {str(models)!r} already")
             active = _active(models, product)
             _remember(settings, "model_imported", product, active, version, f"from {file.name}")
-            settle(bundle.folder, folder)
+            rename_synced(bundle.folder, folder)
     except RecipeError as trouble:
         _remember(settings, "model_refused", "", "", file.name, str(trouble))
         raise

@@ -1,1 +1,1 @@
-"""What a long-running process needs: lanes, stages, back-off, signals, systemd, memory and atomic files."""
+"""Process plumbing: lanes, stages, back-off, signals, systemd, memory settings, atomic files."""

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all; what the disk refuses is one sentence."""
+"""Atomic file writes; OS errors become StorageFull."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ from linewatch.errors import StorageFull
 
 
 @contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """Raise StorageFull for what the disk refuses in the block."""
+def translate_os_errors(path: Path) -> Iterator[None]:
+    """Raise StorageFull, with `path` in its sentence, for an OSError inside the block."""
     try:
         yield
     except OSError as error:
@@ -20,60 +20,60 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> None:
-    """Write a file whole or not at all; `mode` overrules the umask. Raises StorageFull."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with storing(path):
+    """Write a file atomically, as UTF-8; `mode` overrides the umask. Raises StorageFull."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         if mode is not None:
-            fresh.chmod(mode)
-        fresh.replace(path)
+            temporary.chmod(mode)
+        temporary.replace(path)
 
 
-def try_writing(folder: Path) -> None:
-    """Make a folder that will be written to, and see whether it lets us. Raises StorageFull."""
-    with storing(folder):
+def check_writable(folder: Path) -> None:
+    """Make the folder if it is missing and check that files can be created in it. Raises StorageFull."""
+    with translate_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """Make a folder for a version on its way, gone afterwards. Raises StorageFull, also for the block."""
-    wanted = Path(os.environ.get("TMPDIR", "/tmp"))
-    with storing(wanted), tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder below TMPDIR, removed after the block. Raises StorageFull for any OSError in it."""
+    parent = Path(os.environ.get("TMPDIR", "/tmp"))
+    with translate_os_errors(parent), tempfile.TemporaryDirectory(prefix="linewatch-") as folder:
         yield Path(folder)
 
 
-def copy(content: Path, folder: Path) -> None:
-    """Copy files without their modes: a temporary folder is private, its copy is for whom the umask lets."""
-    folder.mkdir()
-    for path in sorted(content.rglob("*")):  # A folder comes before what is in it.
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder's files without their modes, so that the umask applies: a temporary folder is 0700."""
+    target.mkdir()
+    for path in sorted(source.rglob("*")):  # A folder sorts before its content.
         if path.is_dir():
-            (folder / path.relative_to(content)).mkdir()
+            (target / path.relative_to(source)).mkdir()
         else:
-            shutil.copyfile(path, folder / path.relative_to(content))
+            shutil.copyfile(path, target / path.relative_to(source))
 
 
-def move_in(content: Path, folder: Path) -> None:
-    """Bring `content` to its place in one rename, from a copy on the same disk."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    waiting = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+def move_tree(source: Path, target: Path) -> None:
+    """Move a folder, possibly from another file system; `target` appears complete, in one rename."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
     try:
-        staged = waiting / folder.name
-        copy(content, staged)
-        settle(staged, folder)
+        staged = staging / target.name
+        copy_tree(source, staged)
+        rename_synced(staged, target)
     finally:
-        shutil.rmtree(waiting)
-    shutil.rmtree(content)
+        shutil.rmtree(staging)
+    shutil.rmtree(source)
 
 
-def settle(staged: Path, folder: Path) -> None:
-    """Bring a folder to its place on the same disk in one rename; its files survive a power cut then."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for path in staged.rglob("*"):
+def rename_synced(source: Path, target: Path) -> None:
+    """Rename a folder within one file system, after an fsync of every file in it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for path in source.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    staged.rename(folder)
+    source.rename(target)

@@ -1,4 +1,4 @@
-"""The bounded belt between two threads; closing it is how a stream ends."""
+"""Bounded FIFO queue between two threads; closing it ends the stream."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -8,20 +8,20 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
-REMAINS_MAX = 100_000
-"""How many shed remains may wait; a consumer that far behind is stuck, which is a bug."""
+SHED_MAX = 100_000
+"""How many shed items may wait; a consumer that far behind is stuck, which is a bug."""
 
 
 class LaneClosed(Exception):
-    """The other end of the lane has gone: nothing can be put any more."""
+    """The lane is closed: nothing can be put, or nothing is left to take."""
 
 
 class Lane(Generic[T]):
-    """A first-in, first-out belt for `capacity` whole items.
+    """First-in, first-out queue for `capacity` whole items.
 
-    When it is full, the producer waits; or, with `shed`, the oldest whole item is replaced
-    where it stands by what `shed` leaves of it. So nothing ever vanishes and order is kept:
-    what is bounded is the heavy part of the items, the pictures.
+    When it is full, the producer waits; or, with `shed`, the oldest whole item is replaced in
+    place by what `shed` returns for it. So no item is lost and order is kept: what is bounded is
+    the heavy part of the items, the images.
 
     As a context manager it belongs to its producer: leaving closes it.
     """
@@ -32,13 +32,13 @@ class Lane(Generic[T]):
         self.capacity = capacity
         self._shed = shed
         self._items: deque[T] = deque()
-        self._remains = 0  # How many at the front are shed.
+        self._shed_count = 0  # How many items at the front are shed.
         self._closed = False
         self._changed = Condition()
 
     def __len__(self) -> int:
         """Return how many whole items wait."""
-        return len(self._items) - self._remains
+        return len(self._items) - self._shed_count
 
     def __enter__(self) -> Self:
         return self
@@ -49,22 +49,22 @@ class Lane(Generic[T]):
         self.close()
 
     def put(self, item: T) -> None:
-        """Add one item; a full lane waits or sheds. Raises LaneClosed when nobody takes any more."""
+        """Add one item; a full lane waits or sheds. Raises LaneClosed when the consumer has gone."""
         with self._changed:
             if self._shed is None:
                 self._changed.wait_for(lambda: self._closed or len(self) < self.capacity)
             if self._closed:
                 raise LaneClosed(self.name)
             if self._shed is not None and len(self) == self.capacity:
-                self._items[self._remains] = self._shed(self._items[self._remains])
-                self._remains += 1
-                assert self._remains <= REMAINS_MAX, f"lane {self.name}: the consumer is stuck"
+                self._items[self._shed_count] = self._shed(self._items[self._shed_count])
+                self._shed_count += 1
+                assert self._shed_count <= SHED_MAX, f"lane {self.name}: the consumer is stuck"
             self._items.append(item)
             assert len(self) <= self.capacity
             self._changed.notify_all()
 
     def offer(self, item: T) -> bool:
-        """Add one item only if there is room right now; return whether it was taken."""
+        """Add one item only if there is room now; return whether it was added."""
         with self._changed:
             if self._closed or len(self) >= self.capacity:
                 return False
@@ -84,22 +84,22 @@ class Lane(Generic[T]):
                     raise LaneClosed(self.name)
                 return None
             item = self._items.popleft()
-            self._remains = max(0, self._remains - 1)
+            self._shed_count = max(0, self._shed_count - 1)
             self._changed.notify_all()
             return item
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more is taken in."""
+        """Whether `put` refuses items."""
         return self._closed
 
     def peek(self) -> T | None:
-        """Return the next item and leave it where it is; None when nothing waits."""
+        """Return the next item without taking it; None when the lane is empty."""
         with self._changed:
             return self._items[0] if self._items else None
 
     def items(self, idle: Callable[[], None], idle_s: float) -> Iterator[T]:
-        """Yield until closed and drained; call `idle` whenever nothing came for `idle_s`."""
+        """Yield until closed and drained; call `idle` after every `idle_s` without an item."""
         while True:
             try:
                 item = self.take(idle_s)
@@ -111,15 +111,15 @@ class Lane(Generic[T]):
                 yield item
 
     def close(self) -> None:
-        """Say that nothing more comes; the consumer drains what is there."""
+        """End the stream: the consumer drains what is left."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def abandon(self) -> None:
-        """Say that the consumer has gone: what is left is dropped and `put` refuses."""
+        """Leave as the consumer: drop what is left, and let `put` raise LaneClosed."""
         with self._changed:
             self._closed = True
             self._items.clear()
-            self._remains = 0
+            self._shed_count = 0
             self._changed.notify_all()

@@ -1,18 +1,18 @@
-"""The C library's heap, told that this process handles pictures for months."""
+"""Tune glibc malloc for a long-running process with large images."""
 
 import ctypes
 
-LARGE_BYTES = 128 * 1024  # Where glibc begins, before it learns.
+LARGE_BYTES = 128 * 1024  # glibc's initial M_MMAP_THRESHOLD, before it adapts.
 _C = ctypes.CDLL(None)
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
 
 
-def settle() -> bool:
-    """Give large blocks back to the system when they are freed, and let all threads share one arena.
+def configure() -> bool:
+    """Return freed images to the operating system at once, and use one arena for all threads.
 
-    glibc learns from the first freed picture that blocks of this size belong into an arena, of which
-    each thread gets its own: one that is fragmented grows by whole pictures, hours after the start
-    (mallopt(3)). Call it before threads start. Returns False where the C library has no such setting.
+    By default glibc raises its mmap threshold at the first freed image and then serves images from an
+    arena per thread; a fragmented arena grows by whole images, hours after the start (mallopt(3)).
+    Call it before threads start. Returns False where the C library has no mallopt.
     """
     mallopt = getattr(_C, "mallopt", None)
     if mallopt is None:
@@ -21,6 +21,9 @@ def settle() -> bool:
 
 
 def trim() -> None:
-    """Give back the holes between small blocks, too (malloc_trim(3)); meanwhile nobody else allocates."""
+    """Return free pages between small blocks to the operating system, too (malloc_trim(3)).
+
+    Allocations in other threads wait meanwhile.
+    """
     if hasattr(_C, "malloc_trim"):
         _C.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The wall clock, as far as what it says can cost data: it may be set while the line runs."""
+"""A wall clock for retention that is safe against being set while the line runs."""
 
 import logging
 import time
@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-JUMP_S = 3600.0  # Corrections smaller than this are nobody's news.
+JUMP_S = 3600.0  # Smaller corrections are not logged.
 
 
 class RetentionClock:
-    """UTC for retention: never ahead of what the clock said at start plus the time since.
+    """UTC for retention: never ahead of UTC at start plus the monotonic time since.
 
-    A clock that is set forward while the line runs makes nothing old before its time; the next start
-    takes its word. One that is set back only keeps things longer.
+    A clock set forward while the line runs expires nothing early; the next start trusts it.
+    A clock set back keeps data longer.
     """
 
     def __init__(
@@ -25,12 +25,12 @@ class RetentionClock:
         self._jumped = False
 
     def utc_s(self) -> float:
-        """Return seconds since 1970, for deciding what is too old."""
-        told_s = self._utc_s()
-        due_s = self._started_utc_s + self._clock_s() - self._started_s
-        jumped = abs(told_s - due_s) > JUMP_S
+        """Return seconds since 1970, to decide what has expired."""
+        wall_s = self._utc_s()
+        expected_s = self._started_utc_s + self._clock_s() - self._started_s
+        jumped = abs(wall_s - expected_s) > JUMP_S
         if jumped is not self._jumped:
             self._jumped = jumped
             if jumped:
-                log.warning("clock_jumped by_s=%.0f", told_s - due_s)
-        return min(told_s, due_s)
+                log.warning("clock_jumped by_s=%.0f", wall_s - expected_s)
+        return min(wall_s, expected_s)

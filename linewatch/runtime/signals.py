@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop, a second one hurries, SIGHUP reads the recipes again."""
+"""Signal handling: SIGTERM and SIGINT stop, a second one skips the grace, SIGHUP reloads the recipes."""
 
 import logging
 import math
@@ -12,17 +12,17 @@ from typing import Self
 log = logging.getLogger(__name__)
 
 
-def disregard_reload() -> None:
-    """Let no SIGHUP end the process before `Signals` listens: it is about to read the recipes anyway."""
+def ignore_sighup() -> None:
+    """Ignore SIGHUP, which by default ends a process, until `Signals` handles it."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 class Signals:
-    """Turns signals into events while inside the `with` block, and stops after `duration_s`.
+    """Set events on signals while inside the `with` block, and stop after `duration_s`.
 
-    Leaves signals alone outside the main thread. Once a signal has asked for the end, what is cleared up
-    after the block is not interrupted by another: SIGTERM and SIGINT are ignored from then on. `reload`
-    is not called in the handler, which may interrupt anything, but by `act`.
+    Installs no handlers outside the main thread. After a signal has stopped the run, SIGTERM and SIGINT
+    stay ignored when the block ends, so that cleaning up is not interrupted. `reload` is called by `act`,
+    not in the handler, which may interrupt anything.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class Signals:
         self._stop = stop
         self._hurry = hurry
         self._reload = reload
-        self._reload_asked = False
+        self._reload_wanted = False
         self._ends_s = math.inf if duration_s is None else time.monotonic() + duration_s
         self._before: dict[int, object] = {}
-        self._asked = False  # For the end, by a signal.
+        self._stopped_by_signal = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -51,24 +51,24 @@ class Signals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            ending = self._asked and number != signal.SIGHUP
+            ending = self._stopped_by_signal and number != signal.SIGHUP
             after = signal.SIG_IGN if ending else handler
             signal.signal(number, after)  # type: ignore[arg-type]  # what signal() itself returned
 
     def act(self) -> None:
-        """Do what a signal or the clock asks for."""
+        """Stop when `duration_s` is over, and reload after a SIGHUP; call it from the main loop."""
         if time.monotonic() >= self._ends_s:
             self._stop.set()
-        if self._reload_asked:
-            self._reload_asked = False
-            log.info("reload: SIGHUP")
+        if self._reload_wanted:
+            self._reload_wanted = False
+            log.info("reload_requested signal=SIGHUP")
             self._reload()
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            self._reload_asked = True
+            self._reload_wanted = True
             return
-        self._asked = True
+        self._stopped_by_signal = True
         if self._stop.is_set():
             self._hurry.set()
         else:

@@ -1,6 +1,6 @@
-"""Stages: the daemon's named threads, started together and ended together.
+"""Stages: the daemon's named threads, started and ended together.
 
-The first failure ends all; a stage that holds one item for too long ends the process.
+The first failure ends all; a stage that spends too long on one item ends the process.
 """
 
 import threading
@@ -15,19 +15,18 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 IDLE_S = 0.25
-"""How often a stage with nothing to do shows that it is alive."""
+"""How often an idle stage shows progress."""
 
 
 class StageStalled(RuntimeError):
-    """A stage held one item for longer than its limit, or did not end when asked."""
+    """A stage spent longer on one item than its limit, or did not end in time."""
 
 
 class Stage:
-    """One named thread's work and its signs of life.
+    """One named thread's work and its progress.
 
-    `run` gets this stage, so that it can say `working()` around each item and `beat()` when idle.
-    `observe` hears how many seconds each item took. `stall_s` is how long one may take, if that is
-    not what the group allows.
+    `run` gets this stage and calls `working()` around each item and `beat()` when idle. `observe` is
+    called with the seconds that each item took. `stall_s` overrides the group's limit for one item.
     """
 
     def __init__(
@@ -43,15 +42,15 @@ class Stage:
         self.stall_s = stall_s
         self._observe = observe
         self.beats = 0
-        self._since: float | None = None  # Monotonic start of the item in hand.
+        self._since: float | None = None  # Monotonic start of the current item.
 
     def beat(self) -> None:
-        """Show progress."""
+        """Count progress without an item."""
         self.beats += 1
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Hold one item; the watchdog asks for how long."""
+        """Time one item, for `observe` and `busy_s`."""
         self._since = started = time.monotonic()
         try:
             yield
@@ -61,7 +60,7 @@ class Stage:
             self._observe(time.monotonic() - started)
 
     def busy_s(self) -> float:
-        """Return for how many seconds the item in hand has been held; 0.0 when idle."""
+        """Return how many seconds the current item has taken so far; 0.0 when idle."""
         since = self._since
         return 0.0 if since is None else time.monotonic() - since
 
@@ -90,14 +89,14 @@ def consume(stage: Stage, inlet: Lane[A], work: Callable[[A], None]) -> None:
 
 
 class StageAborted(Exception):
-    """Another stage failed: this one leaves without a word, so that the broker sends the will."""
+    """Another stage failed: this one ends without an MQTT DISCONNECT, so that the broker sends the will."""
 
 
 class StageGroup:
-    """Runs the line's stages and the services around them, until the line ends or one of them fails.
+    """Run the line's stages and its services until the line ends or a stage fails.
 
-    The line (capture to record) ends by draining; the services (deliver, announce, ...) go on until
-    it has, because they carry its last verdicts.
+    The line (capture to record) ends by draining; the services (deliver, live link, ...) run until it
+    has drained, because they carry its last verdicts.
     """
 
     def __init__(
@@ -118,7 +117,7 @@ class StageGroup:
         return bool(self._failures)
 
     def stalled(self) -> Stage | None:
-        """Return a stage that has held one item for longer than the limit."""
+        """Return a stage that has spent longer than its limit on one item; None if there is none."""
         limits = ((stage, stage.stall_s or self._stall_s) for stage in self.stages)
         return next((stage for stage, limit_s in limits if stage.busy_s() > limit_s), None)
 
@@ -130,11 +129,11 @@ class StageGroup:
         hurry: threading.Event | None = None,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        """Start every stage, watch over them and join them.
+        """Start every stage, watch for stalls and join them.
 
         `alive` is called every 0.2 s while no stage is stalled. Once `stop` is set, or a stage has
         ended, the line drains; then `drained` is set and the services end. Each of the two has
-        `grace_s` for it; once `hurry` is set, the services have no time at all. Raises the first
+        `grace_s` for it; once `hurry` is set, the services are not waited for. Raises the first
         failure, or StageStalled.
         """
         hurry = hurry or threading.Event()
@@ -143,7 +142,9 @@ class StageGroup:
         while not self._ended.wait(0.2) and not stop.is_set():
             self._watch(alive)
         stop.set()
-        never = threading.Event()  # The line is not hurried: what was captured gets its verdict.
+        never = (
+            threading.Event()
+        )  # `hurry` does not apply to the line: every captured frame gets its verdict.
         late = self._join(self._line, never, alive)
         drained.set()
         busy = self._join(self._services, hurry, alive)
@@ -157,7 +158,7 @@ class StageGroup:
     def _join(
         self, threads: Sequence[threading.Thread], hurry: threading.Event, alive: Callable[[], None]
     ) -> list[str]:
-        """Wait for threads to end; return the names of those that did not in time."""
+        """Wait for threads to end; return the names of those still running after the grace."""
         deadline = time.monotonic() + self._grace_s
         while running := [thread for thread in threads if thread.is_alive()]:
             self._watch(alive)
@@ -179,7 +180,7 @@ class StageGroup:
         try:
             stage.run(stage)
         except (LaneClosed, StageAborted):
-            pass  # A neighbour has gone; whatever ended it is the failure to report.
+            pass  # A neighbouring stage ended first; its failure is the one to report.
         except BaseException as error:  # noqa: BLE001 - the boundary: kept, and raised by run()
             self._failures.append(error)
         finally:

@@ -5,9 +5,9 @@ import weakref
 
 
 class Wakeup:
-    """Set from any thread, waited for and cleared by one; many sets before a clear are one.
+    """Event on an eventfd (eventfd(2)): set from any thread, waited for and cleared by one.
 
-    Has `fileno`, so it can stand in `select.select` beside a socket.
+    Several sets before a clear count as one. `fileno` lets it stand in `select.select` beside a socket.
     """
 
     def __init__(self) -> None:
@@ -15,7 +15,7 @@ class Wakeup:
         weakref.finalize(self, os.close, self._fd)
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable while this is set."""
+        """Return the descriptor that is readable while the event is set."""
         return self._fd
 
     def set(self) -> None:
@@ -23,7 +23,7 @@ class Wakeup:
         os.eventfd_write(self._fd, 1)
 
     def clear(self) -> bool:
-        """Return whether it was set, and take it back."""
+        """Clear the event; return whether it was set."""
         try:
             os.eventfd_read(self._fd)
         except BlockingIOError:

@@ -13,7 +13,7 @@ from linewatch.models.bundle import Bundle, activate, active_version, versions, 
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.recipe_file import index_for, inspected_area, load_recipe, write_recipe
 from linewatch.models.training_quality import is_learnt, lead, unchallenged
-from linewatch.runtime.atomic_files import scratch, try_writing
+from linewatch.runtime.atomic_files import check_writable, temporary_folder
 from linewatch.training.calibrate import calibrate
 from linewatch.training.golden_samples import Bench, golden_samples, made_up_recall
 from linewatch.training.images import open_folder
@@ -56,7 +56,7 @@ def train(
     progress("reading pictures", 0.0)
     folder = open_folder(images, roi=roi, mask=mask)
     for place in (models / product, recipes):
-        try_writing(place)
+        check_writable(place)
     pictures = measure(folder)
     progress("finding the part", 0.04)
     prepared = prepare(folder, pixels, align)
@@ -70,7 +70,7 @@ def train(
     maps = learnt.maps * prepared.seen
     scores = tuple(float(score) for score in maps.max(axis=(1, 2)))
     calibration = calibrate(scores, false_reject)
-    with scratch() as content:
+    with temporary_folder() as content:
         progress("compiling the scorer", 0.78)
         engine = OpenVinoEngine(export(learnt.network, content))
         worst = prove(learnt.network, engine, list(prepared.crops[:3]))

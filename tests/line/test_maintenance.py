@@ -12,7 +12,7 @@ from linewatch.line import maintenance as housekeeping
 from linewatch.line.maintenance import STEP_S, Maintenance
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
-from linewatch.runtime import malloc as heap
+from linewatch.runtime import malloc
 from linewatch.runtime.stages import Stage
 from linewatch.settings import EvidenceSettings
 from linewatch.storage.evidence import Evidence
@@ -254,7 +254,7 @@ def test_the_product_in_use_is_tested_on_schedule(tmp_path: Path) -> None:
 def test_the_heap_is_trimmed_on_schedule(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Again and again, for as long as the line runs."""
     trims: list[str] = []
-    monkeypatch.setattr(heap, "trim", lambda: trims.append("trimmed"))
+    monkeypatch.setattr(malloc, "trim", lambda: trims.append("trimmed"))
     monkeypatch.setattr(housekeeping, "TRIM_EVERY_S", 0.0)
 
     house.housekeeping.run(Stage("tidy", lambda _: None), Ticks(2))

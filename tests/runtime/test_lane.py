@@ -41,7 +41,7 @@ def test_a_shedding_lane_keeps_a_place_for_every_item() -> None:
 
 
 def test_a_shedding_lane_sheds_again_after_some_were_taken() -> None:
-    """Taking a remain makes no room for a whole item, taking a whole item does."""
+    """Taking a shed item makes no room for a whole item; taking a whole item does."""
     lane = Lane[str]("frames", 2, shed=str.upper)
     for item in ("a", "b", "c"):
         lane.put(item)
@@ -52,7 +52,7 @@ def test_a_shedding_lane_sheds_again_after_some_were_taken() -> None:
 
 
 def test_an_offer_to_a_full_lane_is_refused() -> None:
-    """A producer that must not wait learns at once that there is no room."""
+    """`offer` returns False at once when there is no room."""
     lane = Lane[int]("triggers", 1)
 
     assert lane.offer(1)
@@ -81,7 +81,7 @@ def test_nothing_can_be_put_once_the_consumer_has_gone() -> None:
 
 
 def test_an_idle_consumer_is_heard() -> None:
-    """`items` calls `idle` when nothing came, so that a waiting stage still shows life."""
+    """`items` calls `idle` when no item came, so that a waiting stage still counts progress."""
     lane = Lane[int]("numbers", 1)
 
     assert list(lane.items(lane.close, 0.001)) == []

@@ -1,4 +1,4 @@
-"""What a clock that is set while the line runs may change: nothing but what people read."""
+"""Setting the wall clock while the line runs removes no data early."""
 
 import logging
 from pathlib import Path
@@ -13,57 +13,57 @@ DAY_S = 86_400.0
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
 
 
-class Hands:
-    """Both clocks, as the test sets them."""
+class FakeClocks:
+    """A wall clock and a monotonic clock, both set by the test."""
 
     def __init__(self) -> None:
         self.utc_s, self.since_s = 1_790_000_000.0, 50.0
 
-    def cautious(self) -> RetentionClock:
-        """Start a clock now."""
+    def retention_clock(self) -> RetentionClock:
+        """Return a retention clock that starts now."""
         return RetentionClock(lambda: self.utc_s, lambda: self.since_s)
 
     def pass_time(self, seconds: float) -> None:
-        """Let both go on."""
+        """Advance both clocks."""
         self.utc_s += seconds
         self.since_s += seconds
 
 
 def test_time_that_passes_counts() -> None:
-    """Without any setting the clock says what the wall says."""
-    hands = Hands()
-    clock = hands.cautious()
-    hands.pass_time(100 * DAY_S)
+    """Without a jump it follows the wall clock."""
+    clocks = FakeClocks()
+    clock = clocks.retention_clock()
+    clocks.pass_time(100 * DAY_S)
 
-    assert clock.utc_s() == hands.utc_s
+    assert clock.utc_s() == clocks.utc_s
 
 
 def test_a_clock_set_forward_makes_nothing_old(caplog: pytest.LogCaptureFixture) -> None:
-    """A year ahead and back again: retention sees only the time that passed; the jumps are told."""
-    hands = Hands()
-    clock = hands.cautious()
+    """A year ahead and back again: only the time that passed counts, and the jump is logged."""
+    clocks = FakeClocks()
+    clock = clocks.retention_clock()
     with caplog.at_level(logging.WARNING):
-        hands.utc_s += 365 * DAY_S
-        hands.pass_time(10.0)
+        clocks.utc_s += 365 * DAY_S
+        clocks.pass_time(10.0)
         assert clock.utc_s() == 1_790_000_010.0
-        hands.utc_s -= 365 * DAY_S
+        clocks.utc_s -= 365 * DAY_S
         assert clock.utc_s() == 1_790_000_010.0
 
     assert [record.getMessage() for record in caplog.records] == ["clock_jumped by_s=31536000"]
 
 
 def test_a_clock_set_back_keeps_things_longer() -> None:
-    """An hour back is an hour later removed."""
-    hands = Hands()
-    clock = hands.cautious()
-    hands.utc_s -= 3600.0
+    """A wall clock set back is followed, so data is removed later."""
+    clocks = FakeClocks()
+    clock = clocks.retention_clock()
+    clocks.utc_s -= 3600.0
 
     assert clock.utc_s() == 1_790_000_000.0 - 3600.0
 
 
 @pytest.mark.skipif(not LIBRARIES, reason="apt-get install faketime, which sets a clock for one process")
-def test_the_line_does_not_mind_its_clock_being_set(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """An hour back, then 400 days ahead: no part is late or old, no picture goes before its time."""
+def test_setting_the_clock_does_not_disturb_the_line(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """An hour back, then 400 days ahead: no part becomes late or old, no evidence is removed early."""
     hands = tmp_path / "hands"
     hands.write_text("+0")
     environment = {

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from linewatch.runtime.signals import Signals, disregard_reload
+from linewatch.runtime.signals import Signals, ignore_sighup
 
 
 class Rig:
-    """Signals with what they act on."""
+    """Signals with the events that they set."""
 
     def __init__(self, duration_s: float | None = None) -> None:
         self.stop, self.hurry = threading.Event(), threading.Event()
@@ -21,7 +21,7 @@ class Rig:
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Put back what listened before."""
+    """Restore the signal handlers."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -31,7 +31,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    """Listen to signals for the time of a test."""
+    """Install the handlers for one test."""
     rig = Rig()
     with rig.signals:
         yield rig
@@ -39,7 +39,7 @@ def rig() -> Iterator[Rig]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_stops_and_the_second_hurries(rig: Rig, number: signal.Signals) -> None:
-    """Whoever asks twice does not want to wait for the history."""
+    """The second signal skips the wait for the history."""
     signal.raise_signal(number)
     assert (rig.stop.is_set(), rig.hurry.is_set()) == (True, False)
 
@@ -48,7 +48,7 @@ def test_the_first_signal_stops_and_the_second_hurries(rig: Rig, number: signal.
 
 
 def test_a_signal_after_another_reason_to_stop_hurries(rig: Rig) -> None:
-    """When the recording has ended already, the first Ctrl+C is impatience."""
+    """When the line has ended already, the first signal skips the grace."""
     rig.stop.set()
 
     signal.raise_signal(signal.SIGINT)
@@ -57,7 +57,7 @@ def test_a_signal_after_another_reason_to_stop_hurries(rig: Rig) -> None:
 
 
 def test_reloading_waits_for_a_safe_moment(rig: Rig) -> None:
-    """A handler may interrupt anything, even a lock being taken: the work is done by `act`, once."""
+    """The handler only notes SIGHUP; `act` reloads, once."""
     signal.raise_signal(signal.SIGHUP)
     signal.raise_signal(signal.SIGHUP)
     assert rig.reloads == 0
@@ -70,7 +70,7 @@ def test_reloading_waits_for_a_safe_moment(rig: Rig) -> None:
 
 
 def test_the_handlers_before_are_back_after_it() -> None:
-    """A test runner or a shell keeps its own Ctrl+C."""
+    """The handlers of before are back after the block."""
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
 
@@ -81,7 +81,7 @@ def test_the_handlers_before_are_back_after_it() -> None:
 
 
 def test_a_signal_that_comes_after_the_end_does_not_disturb_it() -> None:
-    """Ctrl+C twice: the second may find all done already, and must not turn a good end into a bad one."""
+    """A second Ctrl+C during clean-up does not turn exit status 0 into another."""
     rig = Rig()
     with rig.signals:
         signal.raise_signal(signal.SIGTERM)
@@ -93,7 +93,7 @@ def test_a_signal_that_comes_after_the_end_does_not_disturb_it() -> None:
 
 
 def test_outside_the_main_thread_signals_are_left_alone() -> None:
-    """Python allows handlers in the main thread only; the daemon in a thread still runs."""
+    """Python allows handlers in the main thread only; elsewhere none is installed."""
     before = signal.getsignal(signal.SIGTERM)
     seen: list[object] = []
 
@@ -110,7 +110,7 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 
 @pytest.mark.parametrize(("duration_s", "stops"), [(0.0, True), (3600.0, False), (None, False)])
 def test_a_given_duration_stops_by_itself(duration_s: float | None, stops: bool) -> None:
-    """`--duration` is one more way to stop, as gentle as the first signal."""
+    """The end of `--duration` stops as the first signal does."""
     rig = Rig(duration_s)
 
     rig.signals.act()
@@ -119,7 +119,7 @@ def test_a_given_duration_stops_by_itself(duration_s: float | None, stops: bool)
 
 
 def test_a_reload_while_starting_does_not_end_the_process() -> None:
-    """By default SIGHUP kills: a recipe edited during the self-test would have stopped the line."""
-    disregard_reload()
+    """A SIGHUP during the start does not end the process."""
+    ignore_sighup()
 
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

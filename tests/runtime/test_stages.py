@@ -70,7 +70,7 @@ def test_the_first_failure_ends_every_stage(failing: str) -> None:
 
 
 def test_a_stage_that_hangs_on_one_item_is_named() -> None:
-    """The watchdog's question is how long one item is in hand, and the answer ends the run."""
+    """A stage that exceeds its limit on one item ends the run."""
     lane, release = Lane[int]("a", 1), threading.Event()
 
     def hang(_: int) -> None:
@@ -86,7 +86,7 @@ def test_a_stage_that_hangs_on_one_item_is_named() -> None:
 
 
 def test_a_stage_that_does_not_end_is_named() -> None:
-    """After the grace a stop does not wait for ever."""
+    """A stop waits for the grace and no longer."""
     release, stop = threading.Event(), threading.Event()
     stop.set()
 
@@ -99,7 +99,7 @@ def test_a_stage_that_does_not_end_is_named() -> None:
 
 
 def test_an_idle_stage_beats() -> None:
-    """A stage that waits for work shows progress, so the watchdog is fed by life, not by luck."""
+    """A stage that waits for work counts progress, so the watchdog sees that its thread runs."""
     lane = Lane[int]("a", 1)
     stage = Stage("idle", lambda stage: consume(stage, lane, lambda _: None))
     thread = threading.Thread(target=stage.run, args=(stage,))
@@ -115,7 +115,7 @@ def test_an_idle_stage_beats() -> None:
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_services_go_on_until_the_line_has_drained(broken: bool) -> None:
-    """They learn of the end only after every part was recorded, and by then know of a failure."""
+    """Services end only after every part was recorded, and know by then whether a stage failed."""
     lane, drained = Lane[int]("a", 1), threading.Event()
     seen: list[int] = []
 
@@ -140,7 +140,7 @@ def test_services_go_on_until_the_line_has_drained(broken: bool) -> None:
 
 
 def test_a_hurried_stop_still_drains_the_line_and_leaves_the_services() -> None:
-    """What was captured gets its verdict; nobody waits for the history."""
+    """Every captured frame gets its verdict; the services are not waited for."""
     stop, drained, hurry = threading.Event(), threading.Event(), threading.Event()
     awaited, forgotten = threading.Event(), threading.Event()
     lane, seen, looks = Lane[int]("a", 3), list[int](), list[int]()

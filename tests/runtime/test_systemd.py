@@ -9,7 +9,7 @@ from linewatch.runtime.systemd import notify
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Listen as systemd does."""
+    """Bind a notification socket as systemd does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.settimeout(5)
@@ -17,8 +17,8 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
         yield listener
 
 
-def test_the_manager_hears_every_line_in_one_datagram(manager: socket.socket) -> None:
-    """Lines of one call belong together."""
+def test_all_lines_arrive_in_one_datagram(manager: socket.socket) -> None:
+    """The lines of one call are one datagram."""
     assert notify("READY=1", "STATUS=judging")
     assert notify("WATCHDOG=1")
 
@@ -28,7 +28,7 @@ def test_the_manager_hears_every_line_in_one_datagram(manager: socket.socket) ->
 def test_an_abstract_socket_is_reached_by_its_at_sign(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Containers and user managers use these."""
+    """`@` stands for an abstract socket, as containers and user managers use."""
     name = f"linewatch-test{tmp_path}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0{name}")
@@ -41,7 +41,7 @@ def test_an_abstract_socket_is_reached_by_its_at_sign(
 
 @pytest.mark.parametrize("address", [None, ""])
 def test_outside_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
-    """On a terminal there is nobody to tell."""
+    """Without NOTIFY_SOCKET, as on a terminal, nothing is sent."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)
@@ -50,14 +50,14 @@ def test_outside_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch, addres
 
 
 def test_a_manager_that_went_away_ends_nothing(manager: socket.socket) -> None:
-    """The next line will do."""
+    """A closed socket is no error."""
     manager.close()
 
     assert not notify("WATCHDOG=1")
 
 
 def test_a_manager_that_does_not_read_holds_up_nothing(manager: socket.socket) -> None:
-    """Its queue is finite; a full one costs a line and not the line's pace."""
+    """A full socket queue costs a notification and never blocks."""
     sent = 0
     while notify("WATCHDOG=1"):
         sent += 1

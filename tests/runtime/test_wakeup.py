@@ -1,4 +1,4 @@
-"""An event that stands beside sockets in select."""
+"""The event that select can wait for."""
 
 import gc
 import select
@@ -8,8 +8,8 @@ from pathlib import Path
 from linewatch.runtime.wakeup import Wakeup
 
 
-def test_many_sets_are_one_and_clear_tells() -> None:
-    """Whoever waits sees it once, and knows whether anything happened."""
+def test_many_sets_are_one_and_clear_returns_it() -> None:
+    """Several sets are cleared at once; clear returns whether there was one."""
     wake = Wakeup()
     assert not wake.clear()
     wake.set()
@@ -19,7 +19,7 @@ def test_many_sets_are_one_and_clear_tells() -> None:
 
 
 def test_select_returns_when_another_thread_sets_it() -> None:
-    """That is what it is for."""
+    """A set in one thread ends a select in another."""
     wake = Wakeup()
     threading.Timer(0.01, wake.set).start()
 
@@ -27,7 +27,7 @@ def test_select_returns_when_another_thread_sets_it() -> None:
 
 
 def test_its_descriptor_goes_with_it() -> None:
-    """A link makes one for each connection, for years."""
+    """No descriptor leaks: the live link makes one event for each connection."""
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(50):
         Wakeup()
