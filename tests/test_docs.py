@@ -1,4 +1,4 @@
-"""What a user can see stands in the documents: whoever adds something finds here where to write it down."""
+"""Everything a user can see is documented; a failing test names the table that lacks a line."""
 
 import json
 import re
@@ -15,6 +15,7 @@ from linewatch.domain import Reason, State
 from linewatch.line.metrics import Metrics
 from linewatch.mqtt.messages import COMMANDS, Topics
 from linewatch.settings import Section, Settings, keys
+from tests.test_layers import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -33,7 +34,7 @@ COMMAND_LINES = sorted(command_lines())
 
 @cache
 def rows(document: str, heading: str) -> tuple[tuple[str, ...], ...]:
-    """Return the cells of every table whose first column is called `heading`, without the heads."""
+    """Return the cells of every table whose first column is called `heading`, without its header."""
     found: list[tuple[str, ...]] = []
     inside = False
     for line in (DOCS / document).read_text().splitlines():
@@ -46,12 +47,12 @@ def rows(document: str, heading: str) -> tuple[tuple[str, ...], ...]:
 
 
 def named(document: str, heading: str) -> set[str]:
-    """Return what stands in backticks in the first column of such tables."""
+    """Return the names in backticks in the first column of such tables."""
     return {name for cells in rows(document, heading) for name in re.findall("`([^`]+)`", cells[0])}
 
 
 def default(key: str) -> str:
-    """Return a setting's default as TOML writes it; "" for what is not set."""
+    """Return a setting's default as TOML writes it; "" if it has none."""
     section, _, name = key.partition(".")
     table = Settings.model_fields[section].annotation
     assert isinstance(table, type) and issubclass(table, Section)
@@ -83,7 +84,7 @@ def test_every_command_stands_in_the_operations() -> None:
 
 
 def test_every_metric_stands_in_the_operations() -> None:
-    """A new metric gets its line under Metrics in docs/operations.md: what it means, when to look."""
+    """A new metric gets its line under Metrics in docs/operations.md: its meaning, and when to read it."""
     known = {
         family.name.removeprefix("linewatch_") + ("_total" if family.type == "counter" else "")
         for family in Metrics("station1").registry.collect()
@@ -110,20 +111,30 @@ def test_every_topic_stands_in_the_plc_document() -> None:
 
 
 def test_every_plc_command_and_reason_stands_in_the_plc_document() -> None:
-    """New ones get their lines in the tables of docs/plc.md."""
+    """A new command or reason gets its line in docs/plc.md."""
     assert named("plc.md", "command") == set(COMMANDS)
     assert [cells[0] for cells in rows("plc.md", "reason")] == [str(reason.value) for reason in Reason]
 
 
 def test_every_event_stands_in_the_plc_document() -> None:
     """A new event gets its line under Events in docs/plc.md."""
-    said = set(re.findall(r'\bevent\(\s*"(\w+)"', SOURCE))
+    events = set(re.findall(r'\bevent\(\s*"(\w+)"', SOURCE))
     parts = set(re.findall(r'\b(?:impaired|storage_failed|set_impairment)[(,]\s*"(\w+)"', SOURCE))
 
-    assert said and parts
-    assert named("plc.md", "event") == said | {
+    assert events and parts
+    assert named("plc.md", "event") == events | {
         f"{part}_{edge}" for part in parts for edge in ("impaired", "restored")
     }
+
+
+def test_every_package_stands_in_the_architecture_with_what_it_may_import() -> None:
+    """A new package, or a new import rule in tests/test_layers.py, gets its line in docs/architecture.md."""
+    documented = {
+        cells[0].strip("`"): set(re.findall("`([^`]+)`", cells[2]))
+        for cells in rows("architecture.md", "package")
+    }
+
+    assert documented == MAY_IMPORT
 
 
 DOCUMENTS = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
@@ -131,7 +142,7 @@ DOCUMENTS = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
-    """A document that was moved or renamed is found by those who point at it, and so is its heading."""
+    """Every link in a document points at a file, and a heading in it, that exists."""
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
         if "://" in target:
             continue
