@@ -19,7 +19,7 @@ from linewatch.models.bundle import (
     Calibration,
     GoldenSample,
     ImageStatistics,
-    activate,
+    set_active,
     write_bundle,
 )
 from linewatch.models.recipe_file import write_recipe
@@ -95,7 +95,7 @@ def teach(
             content=content,
             likeness=likeness,
         )
-    activate(models.path, product, bundle.version)
+    set_active(models.path, product, bundle.version)
     recipe = write_recipe(models.recipes, product)
     if index:
         recipe.write_text(f"index = {index}\n")

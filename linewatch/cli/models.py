@@ -28,9 +28,9 @@ def models_list(
 ) -> None:
     """Show every version; the active ones with a star."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
-    for found in lifecycle.list_models(settings.load(config).models.path, product):
+    for found in registry.list_models(settings.load(config), product):
         star = "*" if found.active else " "
         typer.echo(f"{star} {found.product} {found.version}  {found.created}  {found.text}")
 
@@ -39,9 +39,9 @@ def models_list(
 def models_show(product: Product, version: Version = "active", config: Config = None) -> None:
     """Print what is known of one version as JSON."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
-    known = lifecycle.facts(settings.load(config).models.path, product, version)
+    known = registry.describe(settings.load(config), product, version)
     typer.echo(json.dumps(known, indent=2, default=str))
 
 
@@ -49,10 +49,10 @@ def models_show(product: Product, version: Version = "active", config: Config = 
 def models_verify(product: Product, version: Version = "active", config: Config = None) -> None:
     """Prove the files of a version. Of the active or pinned one its golden samples, too."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
     chosen = settings.load(config)
-    bundle = lifecycle.verify(chosen, product, version)
+    bundle = registry.verify(chosen, product, version)
     typer.echo(f"{product} {bundle.version}: {len(bundle.files)} files intact")
     if version == "active":
         _tell_pin(chosen, product, bundle.version)
@@ -67,10 +67,10 @@ def models_activate(
 ) -> None:
     """Make a version the active one. A running daemon takes it up on SIGHUP or a product command."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
     chosen = settings.load(config)
-    before = lifecycle.make_active(chosen, product, version, why)
+    _, before = registry.activate(chosen, product, version, why)
     typer.echo(f"{product}: {version} is active (before: {before or 'none'})")
     _tell_pin(chosen, product, version)
 
@@ -83,10 +83,10 @@ def models_rollback(
 ) -> None:
     """Make the version active again that was so before."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
     chosen = settings.load(config)
-    now, before = lifecycle.roll_back(chosen, product, version)
+    now, before = registry.rollback(chosen, product, version)
     typer.echo(f"{product}: {now} is active again (before: {before or 'none'})")
     _tell_pin(chosen, product, now)
 
@@ -100,10 +100,10 @@ def models_golden(
 ) -> None:
     """Add a picture to the golden samples. From now on every self-test judges it, too."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
     chosen = settings.load(config)
-    version = lifecycle.add_golden(chosen, product, picture, defect=defect)
+    version, _ = registry.add_golden_sample(chosen, product, picture, defect=defect)
     typer.echo(f"{product} {version} is active; back: linewatch models rollback {product}")
     _tell_pin(chosen, product, version)
 
@@ -117,9 +117,9 @@ def models_try(
 ) -> None:
     """Let a version judge the same parts beside the line. It changes nothing there."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
-    lifecycle.try_out(settings.load(config), product, version, why)
+    registry.start_trial(settings.load(config), product, version, why)
     typer.echo(f"{product}: {version} is on trial; see: linewatch models compare {product}")
 
 
@@ -135,10 +135,10 @@ def models_compare(
     """Say what the version on trial would have done otherwise."""
     from linewatch import settings
     from linewatch.cli import trial_report as comparison
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
     chosen = settings.load(config)
-    report = comparison.report(chosen, product, version or lifecycle.on_trial(chosen, product), last)
+    report = comparison.report(chosen, product, version or registry.version_on_trial(chosen, product), last)
     typer.echo(comparison.table(report))
     if json_file is not None:
         write_json(json_file, report.as_dict())
@@ -154,10 +154,10 @@ def models_promote(
 ) -> None:
     """Make the version on trial the active one."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
     chosen = settings.load(config)
-    now, before = lifecycle.promote(chosen, product, why)
+    now, before = registry.promote_trial(chosen, product, why)
     typer.echo(f"{product}: {now} is active (before: {before or 'none'})")
     _tell_pin(chosen, product, now)
 
@@ -170,9 +170,9 @@ def models_discard(
 ) -> None:
     """End the trial; the line stays as it is."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
-    version = lifecycle.discard(settings.load(config), product, why)
+    version = registry.discard_trial(settings.load(config), product, why)
     typer.echo(f"{product}: {version} is no longer on trial")
 
 
@@ -187,12 +187,12 @@ def models_export(
 ) -> None:
     """Write a version into one file, for another machine."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
     if len(version_and_file) > 2:
         raise UsageError("name one version and one file; see: linewatch models export --help")
     version, file = ["active", *version_and_file][-2:]
-    bundle = lifecycle.hand_out(settings.load(config), product, version, Path(file))
+    bundle = registry.export_version(settings.load(config), product, version, Path(file))
     typer.echo(f"{product} {bundle.version} is in {file}; there: linewatch models import {Path(file).name}")
 
 
@@ -203,9 +203,9 @@ def models_import(
 ) -> None:
     """Bring a version in from such a file. It is proven, and does not become active."""
     from linewatch import settings
-    from linewatch.models import registry as lifecycle
+    from linewatch.models import registry
 
-    bundle = lifecycle.take_in(settings.load(config), file)
+    bundle = registry.import_version(settings.load(config), file)
     typer.echo(
         f"{bundle.product} {bundle.version} is there; "
         f"to use it: linewatch models activate {bundle.product} {bundle.version}"
@@ -214,7 +214,7 @@ def models_import(
 
 def _tell_pin(settings: "Settings", product: str, version: str) -> None:
     """Say that the active version is not what the line uses, if that is so."""
-    from linewatch.models.registry import overruled
+    from linewatch.models.registry import pin_warning
 
-    if sentence := overruled(settings, product, version):
+    if sentence := pin_warning(settings, product, version):
         typer.echo(sentence)

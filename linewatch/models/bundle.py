@@ -240,7 +240,7 @@ def active_version(models: Path, product: str) -> str:
     return version
 
 
-def activate(models: Path, product: str, version: str) -> None:
+def set_active(models: Path, product: str, version: str) -> None:
     """Make `version` the active one, after proving it. Raises RecipeError and StorageFull."""
     read_bundle(models, product, version)
     pointer = models / product / ACTIVE
@@ -260,7 +260,7 @@ def trial_version(models: Path, product: str) -> str:
     return _pointed_at(models / product / TRIAL)
 
 
-def put_on_trial(models: Path, product: str, version: str) -> None:
+def set_trial(models: Path, product: str, version: str) -> None:
     """Let a version judge beside the line; "" ends the trial."""
     pointer = models / product / TRIAL
     if version:

@@ -1,9 +1,14 @@
-"""The life of a product's models: which are there, which is active, and who changed that."""
+"""List, verify, activate, try, import and export a product's model versions; every change is audited.
+
+Every function takes the settings first, then product and version where it needs them. What changes a
+model is recorded in the journal's audit log with the user's name and, where given, the reason `why`.
+"""
 
 import getpass
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from linewatch.domain import Result
 from linewatch.errors import RecipeError, UsageError
@@ -12,11 +17,11 @@ from linewatch.models.bundle import (
     ACTIVE,
     Bundle,
     GoldenSample,
-    activate,
     active_version,
     previous_version,
-    put_on_trial,
     read_bundle,
+    set_active,
+    set_trial,
     trial_version,
     versions,
     write_variant,
@@ -30,7 +35,7 @@ from linewatch.vision.image_io import encode_sample, read_image, read_mask, shru
 from linewatch.vision.recipe import judge
 from linewatch.vision.scoring import check_mask, cut_roi, mask_over
 
-SAMPLE_SIDE_PX = 1024  # Golden samples are kept no larger than this.
+SAMPLE_SIDE_PX = 1024  # Golden samples are shrunk to at most this side length.
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,20 @@ class ListedModel:
     product: str
     version: str
     active: bool
-    created: str  # UTC, ISO 8601; "" if the model is unfit.
-    text: str  # For people: the threshold, or why it is unfit.
+    created: str  # UTC, ISO 8601; "" if the version is unfit.
+    text: str  # For people: the threshold, or why the version is unfit.
 
 
-def list_models(models: Path, product: str | None = None) -> list[ListedModel]:
+class Activation(NamedTuple):
+    """A change of the active version."""
+
+    version: str
+    previous: str  # "" if none was active.
+
+
+def list_models(settings: Settings, product: str | None = None) -> list[ListedModel]:
     """Return every version of one product, or of all, oldest first. Raises RecipeError if it has none."""
+    models = settings.models.path
     if product and not versions(models, product):
         raise RecipeError(
             f"product {product!r} has no model in {str(models)!r}; "
@@ -59,14 +72,14 @@ def list_models(models: Path, product: str | None = None) -> list[ListedModel]:
     return [_listed(models, name, version) for name in products for version in versions(models, name)]
 
 
-def facts(models: Path, product: str, version: str) -> dict[str, object]:
-    """Return what is known of a version: threshold, data, settings, file hashes. Raises RecipeError."""
-    bundle = read_bundle(models, product, version)
+def describe(settings: Settings, product: str, version: str) -> dict[str, object]:
+    """Return a version's threshold, training data, settings and file hashes. Raises RecipeError."""
+    bundle = read_bundle(settings.models.path, product, version)
     calibration = bundle.calibration
     return {
         "product": product,
         "version": bundle.version,
-        "active": bundle.version == _active(models, product),
+        "active": bundle.version == _active(settings.models.path, product),
         "created": bundle.created,
         "input_shape": list(bundle.input_shape),
         "registered": bundle.registration is not None,
@@ -80,17 +93,20 @@ def facts(models: Path, product: str, version: str) -> dict[str, object]:
     }
 
 
-def verify(settings: Settings, product: str, version: str | None) -> Bundle:
-    """Prove a version's files and, if it is active or pinned, its golden samples. Raises RecipeError."""
+def verify(settings: Settings, product: str, version: str = ACTIVE) -> Bundle:
+    """Verify a version's files and, if active or pinned, its golden samples. Raises RecipeError."""
     models = settings.models
-    bundle = read_bundle(models.path, product, version or ACTIVE)
-    if bundle.version in (_active(models.path, product), pinned_version(models.recipes, product)):
+    bundle = read_bundle(models.path, product, version)
+    if bundle.version in (_active(settings.models.path, product), pinned_version(models.recipes, product)):
         prepare(product, models, version=bundle.version)
     return bundle
 
 
-def overruled(settings: Settings, product: str, version: str) -> str:
-    """Return a sentence if the recipe pins another version than this one, else ""."""
+def pin_warning(settings: Settings, product: str, version: str) -> str:
+    """Return a sentence if the recipe pins another version than `version`, "" otherwise.
+
+    Raises RecipeError if the recipe cannot be read.
+    """
     pinned = pinned_version(settings.models.recipes, product)
     if pinned in ("", version):
         return ""
@@ -101,59 +117,65 @@ def overruled(settings: Settings, product: str, version: str) -> str:
     )
 
 
-def make_active(settings: Settings, product: str, version: str, why: str) -> str:
-    """Activate a version and keep in the audit who did it; return the one before, "" if none was.
+def activate(settings: Settings, product: str, version: str, why: str = "") -> Activation:
+    """Make a version the active one after verifying its files and golden samples.
 
-    A version whose files or golden samples are not as recorded is refused; the audit keeps that too.
-    Raises RecipeError and StorageFull, and changes nothing then.
+    A refusal is audited too. Raises RecipeError and StorageFull, and changes nothing then.
     """
-    before = _active(settings.models.path, product)
-    try:
-        _prove(settings, product, version)
-    except RecipeError as trouble:
-        _remember(
-            settings, "model_refused", product, before, version, f"{why}: {trouble}" if why else str(trouble)
+    previous = _verify_or_audit(settings, product, version, why)
+    _audit(settings, "model_activated", product, previous, version, why)
+    set_active(settings.models.path, product, version)
+    return Activation(version, previous)
+
+
+def rollback(settings: Settings, product: str, version: str = "") -> Activation:
+    """Activate the previously active version again, or the named one.
+
+    Raises UsageError if no version was active before, RecipeError and StorageFull.
+    """
+    version = version or previous_version(settings.models.path, product)
+    if not version:
+        raise UsageError(
+            f"product {product!r} has no earlier active model; see: linewatch models list {product}"
         )
-        raise
-    _remember(settings, "model_activated", product, before, version, why)
-    activate(settings.models.path, product, version)
-    return before
+    return activate(settings, product, version, "rollback")
 
 
-def try_out(settings: Settings, product: str, version: str, why: str) -> None:
-    """Let a version judge beside the line from now on; the audit keeps it. Raises RecipeError."""
-    active = _active(settings.models.path, product)
-    if version == active:
+def start_trial(settings: Settings, product: str, version: str, why: str = "") -> None:
+    """Put a version on trial after verifying its files and golden samples.
+
+    A version on trial judges the same parts as the active one; its verdicts are only compared.
+    Raises UsageError if it is the active one, RecipeError and StorageFull.
+    """
+    if version == _active(settings.models.path, product):
         raise UsageError(f"{product}/{version} is on the line already; put another version on trial")
-    try:
-        _prove(settings, product, version)
-    except RecipeError as trouble:
-        _remember(
-            settings, "model_refused", product, active, version, f"{why}: {trouble}" if why else str(trouble)
-        )
-        raise
-    _remember(settings, "trial_begun", product, active, version, why)
-    put_on_trial(settings.models.path, product, version)
+    active = _verify_or_audit(settings, product, version, why)
+    _audit(settings, "trial_begun", product, active, version, why)
+    set_trial(settings.models.path, product, version)
 
 
-def promote(settings: Settings, product: str, why: str) -> tuple[str, str]:
-    """Activate the version on trial and end the trial; return it and the one before."""
-    version = on_trial(settings, product)
-    before = make_active(settings, product, version, why or "promoted after its trial")
-    put_on_trial(settings.models.path, product, "")
-    return version, before
+def promote_trial(settings: Settings, product: str, why: str = "") -> Activation:
+    """Activate the version on trial and end the trial. Raises UsageError, RecipeError and StorageFull."""
+    activation = activate(
+        settings, product, version_on_trial(settings, product), why or "promoted after its trial"
+    )
+    set_trial(settings.models.path, product, "")
+    return activation
 
 
-def discard(settings: Settings, product: str, why: str) -> str:
-    """End the trial and leave the line as it is; return the version that was on trial."""
-    version = on_trial(settings, product)
-    _remember(settings, "trial_discarded", product, _active(settings.models.path, product), version, why)
-    put_on_trial(settings.models.path, product, "")
+def discard_trial(settings: Settings, product: str, why: str = "") -> str:
+    """End the trial, leave the active version as it is, and return the version that was on trial.
+
+    Raises UsageError if none was, and StorageFull.
+    """
+    version = version_on_trial(settings, product)
+    _audit(settings, "trial_discarded", product, _active(settings.models.path, product), version, why)
+    set_trial(settings.models.path, product, "")
     return version
 
 
-def on_trial(settings: Settings, product: str) -> str:
-    """Return the version on trial. Raises UsageError when none is."""
+def version_on_trial(settings: Settings, product: str) -> str:
+    """Return the version on trial. Raises UsageError if none is."""
     version = trial_version(settings.models.path, product)
     if not version:
         raise UsageError(
@@ -162,31 +184,18 @@ def on_trial(settings: Settings, product: str) -> str:
     return version
 
 
-def roll_back(settings: Settings, product: str, version: str = "") -> tuple[str, str]:
-    """Activate the version that was active before, or another one; return it and the one it replaces.
-
-    Raises UsageError, RecipeError and StorageFull.
-    """
-    previous = version or previous_version(settings.models.path, product)
-    if not previous:
-        raise UsageError(
-            f"product {product!r} has no earlier active model; see: linewatch models list {product}"
-        )
-    return previous, make_active(settings, product, previous, "rollback")
-
-
-def hand_out(settings: Settings, product: str, version: str, file: Path) -> Bundle:
-    """Write a version into an archive; return it. Raises RecipeError, UsageError and StorageFull."""
+def export_version(settings: Settings, product: str, version: str, file: Path) -> Bundle:
+    """Write a version to an archive and return it. Raises RecipeError, UsageError and StorageFull."""
     bundle = read_bundle(settings.models.path, product, version)
     pack(bundle, file)
     return bundle
 
 
-def take_in(settings: Settings, file: Path) -> Bundle:
-    """Bring a version in from an archive and keep in the audit who did it; return it. It is not active then.
+def import_version(settings: Settings, file: Path) -> Bundle:
+    """Add the version in an archive to the models, without activating it, and return it.
 
-    One that is damaged, foreign or of a later linewatch is refused; the audit keeps that too. Raises
-    RecipeError, UsageError when the version is there already, and StorageFull; changes nothing then.
+    Raises RecipeError if the archive is damaged, foreign or of a later linewatch, which is audited too,
+    UsageError if the version exists already, and StorageFull. Changes nothing then.
     """
     models = settings.models.path
     try:
@@ -195,25 +204,25 @@ def take_in(settings: Settings, file: Path) -> Bundle:
             folder = models / product / version
             if folder.exists():
                 raise UsageError(f"model {product}/{version} is in {str(models)!r} already")
-            active = _active(models, product)
-            _remember(settings, "model_imported", product, active, version, f"from {file.name}")
+            active = _active(settings.models.path, product)
+            _audit(settings, "model_imported", product, active, version, f"from {file.name}")
             rename_synced(bundle.folder, folder)
     except RecipeError as trouble:
-        _remember(settings, "model_refused", "", "", file.name, str(trouble))
+        _audit(settings, "model_refused", "", "", file.name, str(trouble))
         raise
     return read_bundle(models, product, version)
 
 
-def add_golden(settings: Settings, product: str, picture: Path, *, defect: bool) -> str:
-    """Add a picture to the golden samples of the model in use, as a version that becomes active; return it.
+def add_golden_sample(settings: Settings, product: str, image: Path, *, defect: bool) -> Activation:
+    """Write and activate a version that has one golden sample more than the one in use.
 
-    The picture is one that the line took, and the model must judge it rightly already. Raises
-    UsageError when it does not, ImageError, RecipeError and StorageFull.
+    `image` is a frame taken on the line, which the version in use must judge correctly: a `defect` FAIL,
+    a good part not FAIL. Raises UsageError if it does not, ImageError, RecipeError and StorageFull.
     """
     models = settings.models
     prepared, bundle = prepare(product, models)
     recipe = prepared.recipe
-    frame = read_image(picture)
+    frame = read_image(image)
     area = shrunk(cut_roi(frame, recipe.roi)[0], SAMPLE_SIDE_PX)
     mask = None
     if recipe.mask is not None:
@@ -226,21 +235,19 @@ def add_golden(settings: Settings, product: str, picture: Path, *, defect: bool)
     if defect != (result is Result.FAIL):
         wanted = "a defect must fail" if defect else "a good part must not fail"
         raise UsageError(
-            f"{str(picture)!r} scores {raw:.3f} at threshold {plain.threshold:.3f}, so it is {result}; "
+            f"{str(image)!r} scores {raw:.3f} at threshold {plain.threshold:.3f}, so it is {result}; "
             f"{wanted}: train or calibrate with it first"
         )
     kind, number = ("defect" if defect else "good"), len(bundle.golden) + 1
     sample = GoldenSample(f"golden/{kind}{number}.png", Result.FAIL if defect else Result.PASS, raw)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    fresh = write_variant(
+    variant = write_variant(
         models.path,
         bundle,
-        created=now,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         training={"golden_from": bundle.version},
         sample=(sample, encode_sample(area, mask)),
     )
-    make_active(settings, product, fresh.version, f"golden sample {sample.file} added")
-    return fresh.version
+    return activate(settings, product, variant.version, f"golden sample {sample.file} added")
 
 
 def _listed(models: Path, product: str, version: str) -> ListedModel:
@@ -255,20 +262,31 @@ def _listed(models: Path, product: str, version: str) -> ListedModel:
 
 
 def _active(models: Path, product: str) -> str:
+    """Return the active version, "" if there is none."""
     try:
         return active_version(models, product)
     except RecipeError:
         return ""
 
 
-def _prove(settings: Settings, product: str, version: str) -> None:
-    """Try a version as the line would: its files and, once there is a recipe, its golden samples."""
-    if (settings.models.recipes / f"{product}.toml").exists():
-        prepare(product, settings.models, version=version)
-    else:
-        read_bundle(settings.models.path, product, version)
+def _verify_or_audit(settings: Settings, product: str, version: str, why: str) -> str:
+    """Verify a version's files and, once there is a recipe, its golden samples; return the active version.
+
+    Audits a refusal. Raises RecipeError.
+    """
+    active = _active(settings.models.path, product)
+    try:
+        if (settings.models.recipes / f"{product}.toml").exists():
+            prepare(product, settings.models, version=version)
+        else:
+            read_bundle(settings.models.path, product, version)
+    except RecipeError as trouble:
+        reason = f"{why}: {trouble}" if why else str(trouble)
+        _audit(settings, "model_refused", product, active, version, reason)
+        raise
+    return active
 
 
-def _remember(settings: Settings, action: str, product: str, before: str, after: str, why: str) -> None:
+def _audit(settings: Settings, action: str, product: str, before: str, after: str, why: str) -> None:
     facts = {"product": product, "from": before, "to": after, "why": why}
     append_audit(settings.journal.path, getpass.getuser(), action, facts)

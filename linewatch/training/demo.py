@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 
 from linewatch.acquisition.sources.simulator.source import render
-from linewatch.models.bundle import Bundle, activate, versions
+from linewatch.models.bundle import Bundle, set_active, versions
 from linewatch.training.progress import Report, bar, silent
 from linewatch.training.train import train
 
@@ -24,7 +24,7 @@ def train_demo(models: Path, recipes: Path, *, parts: int = PARTS, progress: Rep
         for number in range(1, parts + 1):
             cv2.imwrite(str(images / f"{number:04}.png"), render(SEED, number))
         bundle = train(PRODUCT, images, models, recipes, false_reject=FALSE_REJECT, progress=progress)
-    activate(models, PRODUCT, bundle.version)
+    set_active(models, PRODUCT, bundle.version)
     for old in versions(models, PRODUCT):
         if old != bundle.version:
             shutil.rmtree(models / PRODUCT / old)

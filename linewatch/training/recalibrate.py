@@ -12,7 +12,7 @@ from linewatch.models.bundle import Bundle, Calibration, write_variant
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import follow_model, load_recipe
-from linewatch.models.registry import make_active
+from linewatch.models.registry import activate
 from linewatch.models.self_test import self_test
 from linewatch.settings import Settings
 from linewatch.training.calibrate import calibrate
@@ -142,7 +142,7 @@ def adopt(settings: Settings, proposal: Proposal) -> tuple[Bundle, list[str]]:
     self_test(build_scorer(fresh, OpenVinoEngine(fresh.graph, threads=place.threads)), proposal.after, fresh)
     pins = follow_model(place.recipes, bundle.product)
     why = f"calibrate to {proposal.calibration.false_reject:g} with {len(proposal.marks.good)} marked good"
-    make_active(settings, bundle.product, fresh.version, why)
+    activate(settings, bundle.product, fresh.version, why)
     return fresh, pins
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from linewatch.errors import LinewatchError, RecipeError, UsageError
-from linewatch.models.bundle import Bundle, activate, active_version, versions, write_bundle
+from linewatch.models.bundle import Bundle, active_version, set_active, versions, write_bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.recipe_file import index_for, inspected_area, load_recipe, write_recipe
 from linewatch.models.training_quality import is_learnt, lead, unchallenged
@@ -153,7 +153,7 @@ def _introduce(bundle: Bundle, models: Path, recipes: Path, before: list[str]) -
         try:
             active_version(models, bundle.product)
         except RecipeError:
-            activate(models, bundle.product, bundle.version)
+            set_active(models, bundle.product, bundle.version)
     except LinewatchError:
         if bundle.version not in before:
             shutil.rmtree(bundle.folder)  # Nobody was told of it.

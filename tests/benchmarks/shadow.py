@@ -18,7 +18,7 @@ import numpy as np
 
 from linewatch.cli.inspect_files import inspect_files
 from linewatch.cli.trial_report import report, table
-from linewatch.models.bundle import put_on_trial
+from linewatch.models.bundle import set_trial
 from linewatch.settings import JournalSettings, ModelsSettings, Settings
 from tests.daemon import Daemon
 from tests.mosquitto import Mosquitto
@@ -44,7 +44,7 @@ def main() -> None:
         try:
             latencies = {}
             for trial in ("", options.version):
-                put_on_trial(models, options.product, trial)
+                set_trial(models, options.product, trial)
                 latencies[trial] = run(folder, models, broker, options)
         finally:
             broker.stop()

@@ -12,7 +12,7 @@ from linewatch.line.inspector import Inspector
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.line.trial import WAITING_MAX, TrialRunner
-from linewatch.models.bundle import put_on_trial
+from linewatch.models.bundle import set_trial
 from linewatch.models.judge_file import judge_picture
 from linewatch.models.loader import prepare
 from linewatch.models.scoring_worker import ScoringWorker
@@ -88,7 +88,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
 
 def test_what_a_trial_says_is_compared_and_the_disagreements_are_shown(line: Line) -> None:
     """Counts are those of the journal; each disagreement has its picture and a heatmap."""
-    put_on_trial(line.models.path, "demo", line.strict)
+    set_trial(line.models.path, "demo", line.strict)
     line.shadow.step("demo")
     judged = []
     for blob in (0, 10, 18, 30):  # Line: 0.0, 1.0, 1.8, 3.0 of 2.0. Trial: 1.5, 2.5, 3.3, 4.5.
@@ -129,7 +129,7 @@ def test_without_a_trial_nothing_waits(line: Line) -> None:
 
 def test_parts_that_come_too_fast_are_not_compared_and_hold_up_nobody(line: Line) -> None:
     """The lane is bounded and the oldest keep their turn."""
-    put_on_trial(line.models.path, "demo", line.strict)
+    set_trial(line.models.path, "demo", line.strict)
     line.shadow.step("demo")
     for _ in range(9):
         line.judge(0)
@@ -139,7 +139,7 @@ def test_parts_that_come_too_fast_are_not_compared_and_hold_up_nobody(line: Line
 
 def test_the_version_on_the_line_is_not_compared_with_itself(line: Line) -> None:
     """Promoted meanwhile: the trial has ended."""
-    put_on_trial(line.models.path, "demo", line.live)
+    set_trial(line.models.path, "demo", line.live)
     line.shadow.step("demo")
     line.judge(0)
 
@@ -150,7 +150,7 @@ def test_an_unfit_model_on_trial_is_told_once_and_harms_nobody(
     line: Line, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its files were changed after it was put on trial."""
-    put_on_trial(line.models.path, "demo", line.strict)
+    set_trial(line.models.path, "demo", line.strict)
     (line.models.path / "demo" / line.strict / "scorer.bin").write_bytes(b"")
     line.shadow.step("demo")
     for _ in range(3):

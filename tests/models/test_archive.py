@@ -15,7 +15,7 @@ from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.models import archive
 from linewatch.models.archive import pack, unpacked
 from linewatch.models.bundle import MANIFEST, WEIGHTS, active_version, read_bundle, versions
-from linewatch.models.registry import hand_out, make_active, take_in
+from linewatch.models.registry import activate, export_version, import_version
 from linewatch.settings import JournalSettings, Settings
 from linewatch.storage.journal_reader import AnotherJournal, JournalReader
 from tests.bundles import models_in, teach
@@ -50,7 +50,7 @@ class Carried:
     def refused(self, says: str) -> None:
         """Take it in: that is refused with one sentence, in the audit, and nothing is left."""
         with pytest.raises(RecipeError, match=says) as caught:
-            take_in(self.here, self.file)
+            import_version(self.here, self.file)
         assert "\n" not in str(caught.value) and ".import-" not in str(caught.value)
         assert list(self.here.models.path.iterdir()) == []
         assert self.audit()[-1] == ("model_refused", "model.tar.gz", str(caught.value))
@@ -84,7 +84,7 @@ def add(packed: tarfile.TarFile, name: str, content: bytes = b"", **facts: Any) 
 
 def test_a_version_arrives_as_it_was_and_waits_to_be_activated(carried: Carried) -> None:
     """Every file, proven; who brought it is in the audit, and the line takes no notice yet."""
-    arrived = take_in(carried.here, carried.file)
+    arrived = import_version(carried.here, carried.file)
 
     place = carried.here.models.path
     assert arrived.files == carried.bundle.files
@@ -93,17 +93,17 @@ def test_a_version_arrives_as_it_was_and_waits_to_be_activated(carried: Carried)
     assert carried.audit() == [("model_imported", arrived.version, "from model.tar.gz")]
     with pytest.raises(RecipeError, match="no active model"):
         active_version(place, "demo")
-    make_active(carried.here, "demo", arrived.version, "")
+    activate(carried.here, "demo", arrived.version, "")
     assert active_version(place, "demo") == arrived.version
 
 
 def test_a_version_that_is_there_is_left_alone(carried: Carried) -> None:
     """Whatever state it is in."""
-    arrived = take_in(carried.here, carried.file)
+    arrived = import_version(carried.here, carried.file)
     (arrived.folder / WEIGHTS).write_bytes(b"mine")
 
     with pytest.raises(UsageError, match=rf"model demo/{arrived.version} is in '.*models' already"):
-        take_in(carried.here, carried.file)
+        import_version(carried.here, carried.file)
 
     assert (arrived.folder / WEIGHTS).read_bytes() == b"mine"
 
@@ -113,7 +113,7 @@ def test_an_archive_packed_by_hand_will_do(carried: Carried) -> None:
     with tarfile.open(carried.file, "w:gz") as packed:
         packed.add(carried.bundle.folder, f"./{carried.root}")
 
-    assert take_in(carried.here, carried.file).files == carried.bundle.files
+    assert import_version(carried.here, carried.file).files == carried.bundle.files
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_damaged_archive_is_one_sentence(carried: Carried, tmp_path: Path) -> 
         assert list(carried.here.models.path.iterdir()) == []
 
     with pytest.raises(UsageError, match=r"archive '.*' cannot be read \(No such file or directory\)"):
-        take_in(carried.here, tmp_path / "nowhere.tar.gz")
+        import_version(carried.here, tmp_path / "nowhere.tar.gz")
 
 
 def test_only_a_sound_version_is_handed_out_under_a_name_that_tells_what_it_is(
@@ -258,10 +258,10 @@ def test_only_a_sound_version_is_handed_out_under_a_name_that_tells_what_it_is(
     """A version where the file should be named is no file name; a damaged model goes nowhere."""
     there = Settings(models=models_in(tmp_path / "there"))
     with pytest.raises(UsageError, match=r"is no name for an archive; end it in \.tar\.gz"):
-        hand_out(there, "demo", "active", tmp_path / carried.bundle.version)
+        export_version(there, "demo", "active", tmp_path / carried.bundle.version)
     carried.bundle.graph.write_text("<net/>")
     with pytest.raises(RecipeError, match="was changed after training"):
-        hand_out(there, "demo", "active", tmp_path / "new.tar.gz")
+        export_version(there, "demo", "active", tmp_path / "new.tar.gz")
 
     assert versions(there.models.path, "demo") == [carried.bundle.version]
     assert not (tmp_path / "new.tar.gz").exists()

@@ -12,9 +12,9 @@ from linewatch.models.bundle import (
     MANIFEST,
     WEIGHTS,
     Bundle,
-    activate,
     active_version,
     read_bundle,
+    set_active,
     trial_version,
     versions,
     write_variant,
@@ -136,7 +136,7 @@ def test_a_pointer_that_names_no_version_is_mended_by_activating_one(
 
     with pytest.raises(RecipeError, match="names no version"):
         active_version(models.path, "demo")
-    activate(models.path, "demo", bundle.version)
+    set_active(models.path, "demo", bundle.version)
     assert active_version(models.path, "demo") == bundle.version
 
 
@@ -171,10 +171,10 @@ def test_only_a_sound_version_becomes_active(models: ModelsSettings) -> None:
     """A damaged version is refused, and the one in use stays."""
     good = teach(models)
     bad = teach(models, level=120)
-    activate(models.path, "demo", good.version)
+    set_active(models.path, "demo", good.version)
     _change(bad.folder / WEIGHTS)
 
     with pytest.raises(RecipeError):
-        activate(models.path, "demo", bad.version)
+        set_active(models.path, "demo", bad.version)
 
     assert active_version(models.path, "demo") == good.version

@@ -8,25 +8,25 @@ import pytest
 
 from linewatch.domain import Result
 from linewatch.errors import ImageError, RecipeError, UsageError
-from linewatch.models.bundle import MANIFEST, activate, active_version, read_bundle
+from linewatch.models.bundle import MANIFEST, active_version, read_bundle, set_active
 from linewatch.models.loader import prepare
 from linewatch.models.registry import (
-    add_golden,
-    discard,
-    make_active,
-    on_trial,
-    overruled,
-    promote,
-    roll_back,
-    try_out,
+    activate,
+    add_golden_sample,
+    discard_trial,
+    pin_warning,
+    promote_trial,
+    rollback,
+    start_trial,
     verify,
+    version_on_trial,
 )
 from linewatch.settings import JournalSettings, Settings
 from linewatch.storage.journal_reader import AnotherJournal, AuditEntry, JournalReader
 from tests.bundles import models_in, part, png, teach
 
 
-class Shop:
+class Workshop:
     """Models, recipes and a journal in one folder, as a person at the command line finds them."""
 
     def __init__(self, folder: Path) -> None:
@@ -45,18 +45,18 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
+def shop(tmp_path: Path) -> Workshop:
     """Open the shop."""
-    return Shop(tmp_path)
+    return Workshop(tmp_path)
 
 
-def test_an_activation_is_audited_and_a_rollback_brings_back_the_very_same(shop: Shop) -> None:
+def test_an_activation_is_audited_and_a_rollback_brings_back_the_very_same(shop: Workshop) -> None:
     """Who, when, from, to and why; afterwards the version before is active again."""
     old = teach(shop.models).version
     new = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
-    make_active(shop.settings, "demo", old, "the lamp is back")
+    activate(shop.settings, "demo", old, "the lamp is back")
 
-    assert (shop.active, roll_back(shop.settings, "demo"), shop.active) == (old, (new, old), new)
+    assert (shop.active, rollback(shop.settings, "demo"), shop.active) == (old, (new, old), new)
 
     first, second = shop.audit()
     assert (first.action, first.facts) == (
@@ -67,13 +67,13 @@ def test_an_activation_is_audited_and_a_rollback_brings_back_the_very_same(shop:
     assert first.who and first.at_ms <= second.at_ms
 
 
-def test_a_rollback_may_name_its_version(shop: Shop) -> None:
+def test_a_rollback_may_name_its_version(shop: Workshop) -> None:
     """Further back than the one before; the audit calls it a rollback, too."""
     oldest = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
     teach(shop.models, level=101, golden=[])
     newest = teach(shop.models).version
 
-    assert roll_back(shop.settings, "demo", oldest) == (oldest, newest)
+    assert rollback(shop.settings, "demo", oldest) == (oldest, newest)
 
     assert shop.active == oldest
     assert shop.audit()[-1].facts["why"] == "rollback"
@@ -104,7 +104,7 @@ def nothing(folder: Path) -> None:
     ],
 )
 def test_an_unfit_version_is_refused_and_the_attempt_is_audited(
-    shop: Shop, spoil: Callable[[Path], None], sentence: str
+    shop: Workshop, spoil: Callable[[Path], None], sentence: str
 ) -> None:
     """Nothing changes; the audit says who wanted what, and why it was not done."""
     old = teach(shop.models).version
@@ -113,7 +113,7 @@ def test_an_unfit_version_is_refused_and_the_attempt_is_audited(
     spoil(bad.folder)
 
     with pytest.raises(RecipeError, match=sentence):
-        make_active(shop.settings, "demo", bad.version, "new batch")
+        activate(shop.settings, "demo", bad.version, "new batch")
 
     assert shop.active == old
     (entry,) = shop.audit()
@@ -121,91 +121,91 @@ def test_an_unfit_version_is_refused_and_the_attempt_is_audited(
     assert str(entry.facts["why"]).startswith("new batch: ") and sentence in str(entry.facts["why"])
 
 
-def test_verifying_tests_the_version_that_is_named(shop: Shop) -> None:
+def test_verifying_tests_the_version_that_is_named(shop: Workshop) -> None:
     """The active one and the one that the recipe pins are each tested as themselves."""
     bad = teach(shop.models, golden=[(part(), Result.PASS, 1.7)]).version
     pinned = teach(shop.models).version
     (shop.models.recipes / "demo.toml").write_text(f'index = 1\nmodel = "{pinned}"\n')
-    activate(shop.models.path, "demo", bad)
+    set_active(shop.models.path, "demo", bad)
 
     assert verify(shop.settings, "demo", pinned).version == pinned
     with pytest.raises(RecipeError, match=f"model demo/{bad} scores golden sample"):
         verify(shop.settings, "demo", "active")
 
 
-def test_a_pinned_version_is_named_when_another_becomes_active(shop: Shop) -> None:
+def test_a_pinned_version_is_named_when_another_becomes_active(shop: Workshop) -> None:
     """Whoever activates learns that the line will not follow, and what to write."""
     old = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
     new = teach(shop.models).version
-    assert overruled(shop.settings, "demo", new) == ""
+    assert pin_warning(shop.settings, "demo", new) == ""
     (shop.models.recipes / "demo.toml").write_text(f'index = 1\nmodel = "{old}"\n')
 
-    assert overruled(shop.settings, "demo", old) == ""
+    assert pin_warning(shop.settings, "demo", old) == ""
     assert re.fullmatch(
         rf"recipe '.*demo\.toml' pins model {old}, which the line uses all the same; "
         r'write model = "active" there to follow',
-        overruled(shop.settings, "demo", new),
+        pin_warning(shop.settings, "demo", new),
     )
 
 
-def test_without_an_earlier_version_there_is_nothing_to_roll_back_to(shop: Shop) -> None:
+def test_without_an_earlier_version_there_is_nothing_to_roll_back_to(shop: Workshop) -> None:
     """The sentence says where to look."""
     teach(shop.models)
 
     with pytest.raises(UsageError, match="no earlier active model; see: linewatch models list demo"):
-        roll_back(shop.settings, "demo")
+        rollback(shop.settings, "demo")
 
 
-def test_a_version_on_trial_is_promoted_and_rolled_back(shop: Shop) -> None:
+def test_a_version_on_trial_is_promoted_and_rolled_back(shop: Workshop) -> None:
     """Each step is audited, and the trial ends with the promotion."""
     new = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
     old = teach(shop.models).version
     (shop.models.path / "demo/previous").unlink()
 
-    try_out(shop.settings, "demo", new, "a week of parts more")
-    assert (shop.active, on_trial(shop.settings, "demo")) == (old, new)
-    assert promote(shop.settings, "demo", "") == (new, old)
+    start_trial(shop.settings, "demo", new, "a week of parts more")
+    assert (shop.active, version_on_trial(shop.settings, "demo")) == (old, new)
+    assert promote_trial(shop.settings, "demo", "") == (new, old)
     assert shop.active == new
     with pytest.raises(UsageError, match="no model on trial; begin with: linewatch models try demo VERSION"):
-        promote(shop.settings, "demo", "")
-    roll_back(shop.settings, "demo")
+        promote_trial(shop.settings, "demo", "")
+    rollback(shop.settings, "demo")
 
     assert shop.active == old
     assert [entry.action for entry in shop.audit()] == ["trial_begun", "model_activated", "model_activated"]
 
 
-def test_a_discarded_trial_leaves_the_line_as_it_is(shop: Shop) -> None:
+def test_a_discarded_trial_leaves_the_line_as_it_is(shop: Workshop) -> None:
     """The version stays on disk, for another day."""
     new = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
     old = teach(shop.models).version
-    try_out(shop.settings, "demo", new, "")
+    start_trial(shop.settings, "demo", new, "")
 
-    assert discard(shop.settings, "demo", "more false rejects") == new
+    assert discard_trial(shop.settings, "demo", "more false rejects") == new
 
     assert shop.active == old
     assert [entry.facts["why"] for entry in shop.audit()] == ["", "more false rejects"]
 
 
-def test_only_a_fit_version_that_is_not_on_the_line_is_put_on_trial(shop: Shop) -> None:
+def test_only_a_fit_version_that_is_not_on_the_line_is_put_on_trial(shop: Workshop) -> None:
     """The refusal of an unfit one is audited."""
     bad = teach(shop.models, golden=[(part(), Result.PASS, 1.7)]).version
     old = teach(shop.models).version
 
     with pytest.raises(UsageError, match="is on the line already"):
-        try_out(shop.settings, "demo", old, "")
+        start_trial(shop.settings, "demo", old, "")
     with pytest.raises(RecipeError, match="scores golden sample"):
-        try_out(shop.settings, "demo", bad, "")
+        start_trial(shop.settings, "demo", bad, "")
 
     (entry,) = shop.audit()
     assert (entry.action, entry.facts["to"]) == ("model_refused", bad)
 
 
-def test_an_engineer_s_golden_sample_is_tested_from_now_on(shop: Shop, tmp_path: Path) -> None:
+def test_an_engineer_s_golden_sample_is_tested_from_now_on(shop: Workshop, tmp_path: Path) -> None:
     """A threshold that would let the defect pass is refused, which was not so before."""
     old = teach(shop.models, golden=[(part(), Result.PASS, 0.0)]).version
     (tmp_path / "defect.png").write_bytes(png(part(25)))
 
-    new = add_golden(shop.settings, "demo", tmp_path / "defect.png", defect=True)
+    new, _ = add_golden_sample(shop.settings, "demo", tmp_path / "defect.png", defect=True)
 
     assert shop.active == new != old
     bundle = read_bundle(shop.models.path, "demo")
@@ -218,7 +218,7 @@ def test_an_engineer_s_golden_sample_is_tested_from_now_on(shop: Shop, tmp_path:
     assert shop.audit()[-1].facts["why"] == "golden sample golden/defect2.png added"
 
 
-def test_a_golden_sample_keeps_the_mask_of_its_recipe(shop: Shop, tmp_path: Path) -> None:
+def test_a_golden_sample_keeps_the_mask_of_its_recipe(shop: Workshop, tmp_path: Path) -> None:
     """What may differ on good parts is hidden in the sample, too, whatever becomes of the recipe's mask."""
     teach(shop.models)
     (tmp_path / "part.png").write_bytes(png(part(25)))
@@ -227,14 +227,14 @@ def test_a_golden_sample_keeps_the_mask_of_its_recipe(shop: Shop, tmp_path: Path
     recipe = shop.models.recipes / "demo.toml"
     recipe.write_text(f"index = 1\nmask = {str(mask)!r}\n")
 
-    add_golden(shop.settings, "demo", tmp_path / "part.png", defect=False)
+    add_golden_sample(shop.settings, "demo", tmp_path / "part.png", defect=False)
     recipe.write_text("index = 1\n")
 
     _, bundle = prepare("demo", shop.models)
     assert (bundle.golden[-1].expected, bundle.golden[-1].raw) == (Result.PASS, 0.0)
 
 
-def test_a_golden_sample_is_not_taken_where_the_mask_does_not_fit(shop: Shop, tmp_path: Path) -> None:
+def test_a_golden_sample_is_not_taken_where_the_mask_does_not_fit(shop: Workshop, tmp_path: Path) -> None:
     """The line would judge no part by that recipe; stretched, the mask would hide something else."""
     old = teach(shop.models).version
     (tmp_path / "part.png").write_bytes(png(part()))
@@ -242,17 +242,17 @@ def test_a_golden_sample_is_not_taken_where_the_mask_does_not_fit(shop: Shop, tm
     (shop.models.recipes / "demo.toml").write_text(f"index = 1\nmask = {str(tmp_path / 'mask.png')!r}\n")
 
     with pytest.raises(ImageError, match="is 32x32 pixels but frames are 64x64"):
-        add_golden(shop.settings, "demo", tmp_path / "part.png", defect=False)
+        add_golden_sample(shop.settings, "demo", tmp_path / "part.png", defect=False)
 
     assert shop.active == old
 
 
-def test_a_sample_that_the_model_judges_wrongly_is_refused(shop: Shop, tmp_path: Path) -> None:
+def test_a_sample_that_the_model_judges_wrongly_is_refused(shop: Workshop, tmp_path: Path) -> None:
     """It would put the line in FAULT at once; learn it first."""
     old = teach(shop.models).version
     (tmp_path / "part.png").write_bytes(png(part(25)))
 
     with pytest.raises(UsageError, match=r"scores 2\.500 at threshold 2\.000, so it is FAIL; a good part"):
-        add_golden(shop.settings, "demo", tmp_path / "part.png", defect=False)
+        add_golden_sample(shop.settings, "demo", tmp_path / "part.png", defect=False)
 
     assert shop.active == old

@@ -10,7 +10,7 @@ from linewatch.cli.inspect_files import inspect_files
 from linewatch.domain import Reason, Result
 from linewatch.errors import LinewatchError, SelfTestFailed
 from linewatch.models.bundle import active_version
-from linewatch.models.registry import roll_back
+from linewatch.models.registry import rollback
 from linewatch.settings import JournalSettings, Settings
 from linewatch.storage.journal import Journal
 from linewatch.training.recalibrate import Proposal, adopt, describe, recalibrate
@@ -103,7 +103,7 @@ def test_marked_false_rejects_move_the_threshold_as_foreseen_and_a_rollback_take
         "5 parts marked good" in told and "of the last 101 parts it would have changed: 5 from FAIL" in told
     )
     assert "of 1 parts marked defect it finds 1 (now 1)" in told
-    roll_back(line.settings, "demo")
+    rollback(line.settings, "demo")
     assert line.score(tmp_path) == before
 
 

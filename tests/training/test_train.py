@@ -19,7 +19,7 @@ from linewatch.models.bundle import GRAPH, WEIGHTS, Bundle, active_version, vers
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import Prepared, build_scorer
 from linewatch.models.recipe_file import load_recipe
-from linewatch.models.registry import roll_back
+from linewatch.models.registry import rollback
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.models.self_test import self_test
 from linewatch.models.training_quality import lead
@@ -311,7 +311,7 @@ def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path,
     }
     assert strict.points[0].threshold == strict.calibration.threshold
     assert all(0 <= share <= 1 for p in strict.points for share in (p.false_reject, p.recall, p.precision))
-    assert roll_back(settings, PRODUCT) == (bundle.version, calibrated.version)
+    assert rollback(settings, PRODUCT) == (bundle.version, calibrated.version)
     assert load_recipe(home / "recipes", PRODUCT, home / "models")[1] == bundle
 
 
