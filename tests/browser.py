@@ -19,10 +19,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 class Browser:
-    """One page in one browser. `complaints` collects console errors, refused resources and exceptions."""
+    """One page in one browser. `errors` collects console errors, refused resources and exceptions."""
 
     def __init__(self) -> None:
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         self.bytes_loaded = 0
         self._calls = 0
         self._session = ""
@@ -179,10 +179,10 @@ class Browser:
         facts = message.get("params", {})
         match message.get("method"):
             case "Runtime.exceptionThrown":
-                self.complaints.append(str(facts["exceptionDetails"]))
+                self.errors.append(str(facts["exceptionDetails"]))
             case "Log.entryAdded" if facts["entry"]["level"] in ("error", "warning"):
-                self.complaints.append(f"{facts['entry']['text']} {facts['entry'].get('url', '')}")
+                self.errors.append(f"{facts['entry']['text']} {facts['entry'].get('url', '')}")
             case "Runtime.consoleAPICalled" if facts["type"] in ("error", "warning"):
-                self.complaints.append(str(facts["args"]))
+                self.errors.append(str(facts["args"]))
             case "Network.loadingFinished":
                 self.bytes_loaded += int(facts["encodedDataLength"])

@@ -100,7 +100,7 @@ class Formatter:
 
 
 def is_scored(verdict: Verdict) -> bool:
-    """Whether a score was computed; an unreadable or unregistered part has none, and 0 would look perfect."""
+    """Whether a score was computed: without one, 0 would look like a perfect part."""
     return verdict.threshold > 0 and verdict.raw != 0
 
 

@@ -27,8 +27,8 @@ HISTORY_LIMIT = 40
 QUEUE_MAX = 100
 FILE_NAME_CHARACTERS_MAX = 100
 FILTER = ("from", "to", "product", "reason")
-REVIEWED_RESULTS = frozenset({Result.FAIL, Result.UNSURE})
-REVIEWED_REASONS = (
+REVIEW_RESULTS = frozenset({Result.FAIL, Result.UNSURE})
+REVIEW_REASONS = (
     Reason.ABOVE_THRESHOLD,
     Reason.NEAR_THRESHOLD,
     Reason.NOT_REGISTERED,
@@ -152,7 +152,7 @@ class Pages:
         """Show the newest part that waits for review, and those behind it."""
         asked = read_page_query(request.args, self._texts, limit=QUEUE_MAX)
         queue = self._backend.verdicts(
-            replace(asked, limit=QUEUE_MAX, results=REVIEWED_RESULTS, reviewed=False)
+            replace(asked, limit=QUEUE_MAX, results=REVIEW_RESULTS, reviewed=False)
         )
         row = queue[0] if queue else None
         chosen = _chosen(request.args)
@@ -165,7 +165,7 @@ class Pages:
             asked=asked,
             before=request.args.get("before", ""),
             chosen=chosen,
-            reasons=REVIEWED_REASONS,
+            reasons=REVIEW_REASONS,
             skip=url_for(".review", **chosen, before=_key(queue[0])) if len(queue) > 1 else "",
             first=url_for(".review", **chosen) if asked.before else "",
             products=self._backend.products(),

@@ -90,13 +90,21 @@ class WebServer:
     After entering, `port` is the port in use, also when 0 asked for any free one.
     """
 
-    def __init__(self, app: Flask, host: str, port: int, *, request_s: int = REQUEST_S) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        host: str,
+        port: int,
+        *,
+        request_s: int = REQUEST_S,
+        stopping: threading.Event | None = None,
+    ) -> None:
         self._app = app
         self._host = host
         self._request_s = request_s
         self.port = port
         self._channels: dict[int, socket.socket] = {}  # Waitress's socket map, by file descriptor.
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()  # Set by the loop itself.
         self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
 
     @property

@@ -21,7 +21,7 @@ def test_the_session_cookie_is_protected_and_ends_with_sign_out(client: FlaskCli
     assert 'action="/sign-in"' in client.get("/products").text
     copied = client.application.test_client()
     copied.set_cookie("linewatch_station1", cookie.partition("=")[2].partition(";")[0])
-    assert 'action="/sign-in"' in copied.get("/products").text, "also for whoever has copied the cookie"
+    assert 'action="/sign-in"' in copied.get("/products").text, "a copied cookie is invalid, too"
 
 
 def test_a_wrong_token_gets_no_session_and_is_not_logged(

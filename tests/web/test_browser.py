@@ -11,16 +11,16 @@ from linewatch.domain import Reason, Result, State
 from linewatch.web import Actual, InspectResult, LiveImage, Row, WebServer, create_app
 from tests.browser import CHROMIUM, Browser
 from tests.fakes import FakeBackend, verdict
+from tests.web.client import TOKEN
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
 
-TOKEN = "a-long-random-token"
 UNFOLD = "for (const folded of document.querySelectorAll('details')) folded.open = true"
 PAGES = ("/", "/inspect", "/history", "/history/41/2", "/review", "/products", "/nowhere")
 
 
 def jpeg(level: int) -> bytes:
-    """Return a plain picture."""
+    """Return a plain image as JPEG."""
     return cv2.imencode(".jpg", np.full((240, 320, 3), level, np.uint8))[1].tobytes()
 
 
@@ -28,7 +28,7 @@ class ImageBackend(FakeBackend):
     """Answers uploads with a heatmap that a browser can show."""
 
     def inspect(self, product: str, data: bytes) -> InspectResult:
-        """Fail every picture."""
+        """Return FAIL for every image."""
         return InspectResult(verdict(0, Result.FAIL, boot=0), jpeg(200), jpeg(60))
 
 
@@ -41,7 +41,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def backend(tmp_path: Path) -> FakeBackend:
-    """Ten parts, the newest with a picture."""
+    """Ten parts, the newest with an image."""
     results = [Result.PASS, Result.FAIL, Result.UNSURE, Result.ERROR]
     backend = ImageBackend(
         *(Row(verdict(i, results[(i - 1) % 4], image="a.png", heatmap="a.jpg")) for i in range(1, 11))
@@ -54,18 +54,18 @@ def backend(tmp_path: Path) -> FakeBackend:
 
 @pytest.fixture
 def address(browser: Browser, backend: FakeBackend, tmp_path: Path) -> Iterator[str]:
-    """Serve the page; afterwards nothing may have been complained about."""
-    browser.complaints.clear()
+    """Serve the page and return its address."""
+    browser.errors.clear()
     browser.look(1280, 800)
     app = create_app(backend, lambda: (b"", "text/plain"), TOKEN, tmp_path)
     with WebServer(app, "127.0.0.1", 0) as server:
         yield server.address.rstrip("/")
-        browser.open("about:blank")  # Nobody polls while the server goes.
+        browser.open("about:blank")  # No more polling while the server stops.
     browser.call("Network.clearBrowserCookies")
 
 
 def test_the_live_view_follows_the_line(browser: Browser, address: str, backend: FakeBackend) -> None:
-    """A new part appears by itself: tile, picture, strip and state, without a reload."""
+    """Tile, image, strip and state are updated without a reload."""
     browser.open(address + "/")
     browser.ask("window.stays = true")
 
@@ -81,13 +81,13 @@ def test_the_live_view_follows_the_line(browser: Browser, address: str, backend:
     assert "heck the cable" in browser.ask("document.querySelector('.tile').innerText")
     assert browser.ask("document.querySelector('.pill').innerText.trim()") == "Fault"
     assert browser.ask("window.stays") is True
-    assert browser.complaints == []
+    assert browser.errors == []
 
 
 def test_a_part_under_the_keyboard_s_focus_does_not_move_away(
     browser: Browser, address: str, backend: FakeBackend
 ) -> None:
-    """Who is about to open a part still finds it there after the next update."""
+    """An element with keyboard focus is not replaced by the next update."""
     browser.open(address + "/")
     browser.ask("document.querySelector('.strip a').focus()")
 
@@ -97,8 +97,10 @@ def test_a_part_under_the_keyboard_s_focus_does_not_move_away(
     assert browser.ask("document.activeElement.innerText.includes('#10')")
 
 
-def test_a_silent_station_is_said_to_be_silent(browser: Browser, address: str, backend: FakeBackend) -> None:
-    """When the answers stop, an old PASS does not stay bright."""
+def test_a_station_that_does_not_answer_is_shown_as_such(
+    browser: Browser, address: str, backend: FakeBackend
+) -> None:
+    """When the server stops answering, the page says so and turns grey."""
     browser.open(address + "/")
     assert browser.ask("getComputedStyle(document.querySelector('.stale')).display") == "none"
 
@@ -127,7 +129,7 @@ def test_a_silent_station_is_said_to_be_silent(browser: Browser, address: str, b
 def test_nothing_moves_and_no_word_is_cut_when_the_result_changes(
     browser: Browser, address: str, backend: FakeBackend, width: int, height: int
 ) -> None:
-    """Whatever the verdict, its tile is as high as before and the last parts stay where they were."""
+    """Tile, image and strip keep position and height for every result, and no text is cut off."""
     verdicts = [
         verdict(11),
         verdict(12, Result.FAIL, part="broken_large/2026-11-24T10-00-00_station4_000123.png"),
@@ -160,7 +162,7 @@ def test_nothing_moves_and_no_word_is_cut_when_the_result_changes(
 def test_an_upload_gets_verdict_and_heatmap(
     browser: Browser, address: str, tmp_path: Path, scripts: bool
 ) -> None:
-    """Choosing a file and pressing the button is all, with scripts or without."""
+    """Choosing a file and pressing the button is enough, with scripts or without."""
     browser.open(address + "/inspect")
     browser.call("Emulation.setScriptExecutionDisabled", value=not scripts)
     browser.choose_file("#image", tmp_path / "a.png")
@@ -176,13 +178,13 @@ def test_an_upload_gets_verdict_and_heatmap(
         320,
     ]
     assert "a.png" in browser.ask("document.querySelector('.tile').innerText")
-    assert browser.complaints == []
+    assert browser.errors == []
 
 
 def test_an_operator_signs_in_marks_a_reject_and_changes_over(
     browser: Browser, address: str, backend: FakeBackend
 ) -> None:
-    """One sign-in, then a press for each part, and two for another product."""
+    """After one sign-in a review takes one press and a changeover two."""
     browser.open(address + "/review")
     browser.ask(f"document.querySelector('#token').value = {TOKEN!r}")
     browser.submit(".sign-in button")
@@ -197,11 +199,11 @@ def test_an_operator_signs_in_marks_a_reject_and_changes_over(
     browser.ask("document.querySelector('.switch summary').click()")
     browser.submit(".switch button")
     assert backend.switched == ["screw"]
-    assert browser.complaints == []
+    assert browser.errors == []
 
 
 def test_reviewing_on_a_phone_needs_no_scrolling(browser: Browser, address: str) -> None:
-    """The heatmap comes first, all pictures are there in full, and both answers are at the thumb."""
+    """The heatmap comes first, all images are fully visible, and both buttons are at the thumb."""
     browser.look(390, 844, phone=True)
     browser.open(address + "/review")
     browser.ask(f"document.querySelector('#token').value = {TOKEN!r}")
@@ -220,7 +222,7 @@ def test_reviewing_on_a_phone_needs_no_scrolling(browser: Browser, address: str)
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_fits_a_phone_and_a_thumb(browser: Browser, address: str, page: str) -> None:
-    """Nothing is cut off at 360 pixels, and what is pressed is at least 44 high."""
+    """Nothing is cut off at 360 pixels, and every control is at least 44 pixels high."""
     browser.look(360, 740, dark=True, phone=True)
     browser.open(address + page)
     browser.ask(UNFOLD)
@@ -232,15 +234,15 @@ def test_every_page_fits_a_phone_and_a_thumb(browser: Browser, address: str, pag
     )
     assert small == []
     if page != "/nowhere":  # A 404 is an entry of its own in the browser's log.
-        assert browser.complaints == []
+        assert browser.errors == []
 
 
 @pytest.mark.parametrize("signed_in", [False, True], ids=["signed out", "signed in"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_nothing_keeps_anybody_from_using_a_page(
+def test_every_page_is_accessible(
     browser: Browser, address: str, backend: FakeBackend, dark: bool, signed_in: bool
 ) -> None:
-    """Names, roles, order and contrast: axe finds nothing on any page, in any state of the station."""
+    """Axe finds no violation on any page, in any state of the station."""
     browser.look(1280, 800, dark=dark)
     if signed_in:
         browser.look(390, 844, dark=dark, phone=True)
@@ -265,7 +267,7 @@ def test_nothing_keeps_anybody_from_using_a_page(
 
 
 def test_the_first_view_is_small(browser: Browser, address: str) -> None:
-    """Without the camera's picture, everything together is under 60 kB."""
+    """Without the camera's image everything together is under 60 kB."""
     browser.call("Network.setCacheDisabled", cacheDisabled=True)
     browser.open(address + "/")
     browser.call("Network.setCacheDisabled", cacheDisabled=False)

@@ -1,4 +1,4 @@
-"""What comes in over HTTP is not to be trusted: every refusal is one sentence and nothing leaks."""
+"""Hostile and malformed HTTP requests: every refusal is one sentence, and nothing leaks."""
 
 import struct
 import zlib
@@ -19,9 +19,8 @@ from linewatch.domain import Result
 from linewatch.web import LiveImage, Row, create_app
 from tests.fakes import FakeBackend, verdict
 from tests.multipart import upload
+from tests.web.client import BEARER, TOKEN
 
-TOKEN = "a-long-random-token"
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
 ROUTES = (
     *("/", "/inspect", "/history", "/review", "/products", "/metrics", "/healthz", "/readyz", "/live.jpg"),
     *("/api/state", "/api/verdicts", "/api/inspect", "/api/product", "/sign-in", "/sign-out"),
@@ -40,7 +39,7 @@ def backend() -> FakeBackend:
 
 @pytest.fixture
 def client(backend: FakeBackend, tmp_path: Path) -> FlaskClient:
-    """Ask the app as it runs in production: a bug becomes a 500."""
+    """Call the app as it runs in production: an exception becomes a 500."""
     (tmp_path / "evidence").mkdir()
     (tmp_path / "secret.png").write_bytes(b"secret")
     (tmp_path / "evidence" / "1.png").write_bytes(b"picture")
@@ -60,7 +59,7 @@ def png_of(width: int, height: int, rows: bytes = b"") -> bytes:
 
 
 def encoded(suffix: str, height: int = 64, width: int = 64) -> bytes:
-    """Return noise as an encoded picture."""
+    """Return noise as an encoded image."""
     noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     return cv2.imencode(suffix, noise)[1].tobytes()
 
@@ -91,7 +90,7 @@ UPLOADS: dict[str, tuple[Callable[[], bytes], int]] = {
 def test_a_bad_upload_is_refused_with_one_sentence(
     client: FlaskClient, backend: FakeBackend, name: str, path: str
 ) -> None:
-    """No such file reaches the scorer, whatever its name says."""
+    """No such file reaches the scorer, and the answer does not quote its name."""
     make, status = UPLOADS[name]
 
     body, content_type = upload(make())
@@ -104,8 +103,8 @@ def test_a_bad_upload_is_refused_with_one_sentence(
     assert backend.inspected == []
 
 
-def test_a_mislabelled_picture_is_judged_by_what_it_is(client: FlaskClient, backend: FakeBackend) -> None:
-    """Name and type of a file prove nothing; a JPEG called .html is a JPEG."""
+def test_a_mislabelled_image_is_inspected_by_its_content(client: FlaskClient, backend: FakeBackend) -> None:
+    """A JPEG called .html is inspected as a JPEG."""
     image = (BytesIO(encoded(".jpg")), "<script>.html", "text/html")
 
     response = client.post("/api/inspect", data={"image": image, "product": "bottle"})
@@ -118,7 +117,7 @@ def test_a_mislabelled_picture_is_judged_by_what_it_is(client: FlaskClient, back
     "name", ["../../etc/passwd", "/etc/passwd", "a\\..\\b", "a\0b.png", "x" * 300, "CON", 'a"; drop.png', ""]
 )
 def test_a_file_name_is_never_used(client: FlaskClient, tmp_path: Path, name: str) -> None:
-    """Whatever an upload is called, no file of that name appears and nothing breaks."""
+    """No file of the upload's name is created."""
     before = sorted(tmp_path.rglob("*"))
 
     response = client.post(
@@ -131,7 +130,7 @@ def test_a_file_name_is_never_used(client: FlaskClient, tmp_path: Path, name: st
 
 @pytest.mark.parametrize("path", ["/api/inspect", "/inspect", "/api/product", "/sign-in", "/history/41/1"])
 def test_200_megabytes_are_refused_by_their_header(client: FlaskClient, path: str) -> None:
-    """The length alone is enough: the body is not read."""
+    """Content-Length alone is enough; the body is not read."""
 
     class Unread(BytesIO):
         def read(self, *sizes: int | None) -> bytes:
@@ -160,7 +159,7 @@ def test_200_megabytes_are_refused_by_their_header(client: FlaskClient, path: st
     ],
 )
 def test_a_form_that_is_no_upload_is_refused(client: FlaskClient, body: dict[str, Any]) -> None:
-    """Missing, unknown or far too many fields are the sender's fault."""
+    """Missing, unknown or too many fields get a status of 400 to 499."""
     for path in ("/api/inspect", "/inspect"):
         response = client.post(path, data={k: v for k, v in body.items() if isinstance(v, str)})
         assert 400 <= response.status_code < 500
@@ -186,7 +185,7 @@ def test_a_form_that_is_no_upload_is_refused(client: FlaskClient, body: dict[str
     ],
 )
 def test_evidence_never_leaves_its_folder(client: FlaskClient, tmp_path: Path, path: str) -> None:
-    """Neither dots, encodings, links nor odd names lead anywhere else, and only whole pictures are served."""
+    """Neither dots, encodings, links nor odd names lead outside, and only complete images are served."""
     (tmp_path / "evidence" / "link.png").symlink_to(tmp_path / "secret.png")
     (tmp_path / "evidence" / "notes.txt").write_text("secret")
     (tmp_path / "evidence" / ".half.png").write_text("secret")
@@ -214,7 +213,7 @@ def test_evidence_never_leaves_its_folder(client: FlaskClient, tmp_path: Path, p
     ],
 )
 def test_a_path_parameter_is_what_it_must_be_or_nothing(client: FlaskClient, path: str) -> None:
-    """Numbers are numbers of a bounded length and names are looked up, never joined to a path."""
+    """Anything but a number of at most ten digits, or the name of a known thing, is 404."""
     assert client.get(path).status_code == 404
 
 
@@ -233,8 +232,8 @@ def test_a_path_parameter_is_what_it_must_be_or_nothing(client: FlaskClient, pat
         ),
     ],
 )
-def test_a_bad_question_gets_one_sentence(client: FlaskClient, query: str) -> None:
-    """Every parameter is checked before anybody is asked."""
+def test_a_wrong_parameter_gets_one_sentence(client: FlaskClient, query: str) -> None:
+    """Wrong values of known parameters get 400 from the API and from pages."""
     api, page = client.get("/api/verdicts?" + query), client.get("/history?" + query)
 
     if query.startswith("to="):
@@ -276,7 +275,7 @@ def test_an_unknown_parameter_is_named(client: FlaskClient, query: str) -> None:
 def test_a_review_that_cannot_be_stored_is_refused(
     client: FlaskClient, backend: FakeBackend, body: bytes
 ) -> None:
-    """Only the two words and a short plain note come through."""
+    """Only good, defect and a note of at most 500 printable characters are stored."""
     response = client.post("/api/verdicts/41/1/review", data=body, headers=BEARER)
 
     assert response.status_code == 400 and list(response.get_json()) == ["error"]
@@ -284,7 +283,7 @@ def test_a_review_that_cannot_be_stored_is_refused(
 
 
 def test_a_note_is_text_wherever_it_is_shown(client: FlaskClient) -> None:
-    """Markup in a note stays what it is: letters."""
+    """Markup in a note is escaped."""
     note = "<script>alert('é')</script>"
     client.post("/api/verdicts/41/1/review", json={"actual": "good", "note": note}, headers=BEARER)
 
@@ -306,7 +305,7 @@ def test_a_note_is_text_wherever_it_is_shown(client: FlaskClient) -> None:
 def test_other_sites_cannot_post_through_an_operators_browser(
     client: FlaskClient, backend: FakeBackend, headers: dict[str, str]
 ) -> None:
-    """Even with the session's cookie, and even from another port of this host."""
+    """They are refused with the session's cookie, too, and from another port of the same host."""
     client.post("/sign-in", data={"token": TOKEN}, headers={"Origin": "http://localhost"})
 
     for path, form in (("/history/41/1", {"actual": "good"}), ("/products", {"product": "screw"})):
@@ -320,7 +319,7 @@ def test_other_sites_cannot_post_through_an_operators_browser(
 
 @pytest.mark.parametrize("value", ["a\r\nSet-Cookie: x=1", "a%0d%0aSet-Cookie:%20x=1", "é" * 50])
 def test_no_input_becomes_a_header(client: FlaskClient, value: str) -> None:
-    """Line ends in any parameter make no header of their own."""
+    """Line ends in a parameter never start a new header."""
     clean = value.replace("\r\n", "%0d%0a")
     responses = [
         client.get("/live.jpg?at=" + clean),
@@ -335,10 +334,10 @@ def test_no_input_becomes_a_header(client: FlaskClient, value: str) -> None:
         assert not any(v.startswith("x=1") for k, v in response.headers if k == "Set-Cookie")
 
 
-def test_a_bug_tells_nothing(
+def test_an_exception_reveals_nothing(
     client: FlaskClient, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault of ours is a plain 500 for programs and people; the traceback is in the log only."""
+    """An exception is a plain 500 for programs and people; the traceback is in the log only."""
 
     def broken() -> list[Any]:
         raise ZeroDivisionError("secret detail")
@@ -385,7 +384,7 @@ def test_random_calls_never_end_in_a_fault(
     body: bytes | None,
     bearer: bool,
 ) -> None:
-    """Whatever is sent wherever, the answer is never a 500, and errors of the API are one sentence."""
+    """No random request gets a 500, and errors of the API are one sentence."""
     response = client.open(
         route + quote(extra),
         method=method,

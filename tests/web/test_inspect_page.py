@@ -10,11 +10,11 @@ def test_an_upload_shows_the_name_of_its_file(client: FlaskClient, backend: Fake
     """Escaped, printable and at most 100 characters, beside a good part."""
     backend.good = "1.png"
     page = client.post("/inspect", **upload(png(), name=f"{'x' * 300}<b>.png")).text
-    stranger = client.post("/inspect", **upload(png(), name="\u202egnp.exe")).text
+    renamed = client.post("/inspect", **upload(png(), name="\u202egnp.exe")).text
 
     assert f"{'x' * 93}&lt;b&gt;.png</p>" in page and "x" * 94 not in page
     assert '<img src="/evidence/1.png"' in page
-    assert "gnp.exe" in stranger and "\u202e" not in stranger
+    assert "gnp.exe" in renamed and "\u202e" not in renamed
 
 
 def test_an_upload_works_without_javascript(client: FlaskClient, backend: FakeBackend) -> None:

@@ -1,6 +1,6 @@
-"""The API against its own description: whatever is asked, the answer is one that it promises.
+"""The API against its OpenAPI document: every response is one that the document describes.
 
-A few hundred random calls by default; `make api-calls` asks ten thousand (API_CALLS says how many).
+A few hundred random calls by default; `make api-calls` makes ten thousand (set by API_CALLS).
 """
 
 import os
@@ -32,10 +32,10 @@ from linewatch.web.office_backend import OfficeBackend
 from linewatch.web.openapi import StationState, Verdict, document
 from tests.bundles import models_in, part, png, teach
 from tests.fakes import verdict
+from tests.web.client import TOKEN
 
 CALLS = int(os.environ.get("API_CALLS", "300"))
-TOKEN = "a-long-random-token"
-SECRET = b"the content of a file that is nobody's business"
+SECRET = b"the content of a file outside the evidence folder"
 CHECKS: list[Any] = [content_type_conformance, response_schema_conformance, status_code_conformance]
 DESCRIPTION = document()
 FOR_PROGRAMS = ("/api", "/healthz", "/readyz", "/metrics", "/live.jpg", "/evidence")
@@ -45,7 +45,7 @@ load_all_checks()
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """Give the app over real parts: journal, models, evidence and the process that judges uploads."""
+    """Return the app with real journal, models, evidence and scoring process."""
     folder = tmp_path_factory.mktemp("station")
     models = models_in(folder)
     teach(models)
@@ -64,12 +64,12 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 
 
 def files(folder: Path) -> set[Path]:
-    """Return every file below a folder but the journal's own."""
+    """Return every file below a folder except the journal's."""
     return {path for path in folder.rglob("*") if not path.name.startswith("journal.db")}
 
 
 def test_every_address_for_programs_is_described(app: Flask) -> None:
-    """What is served and what is described are the same, method by method."""
+    """The routes for programs and the operations described are the same."""
     described = DESCRIPTION["paths"]
     served = {
         (str(rule).replace("ordinal:", "").replace("path:", "").replace("<", "{").replace(">", "}"), method)
@@ -101,10 +101,10 @@ def test_state_and_verdict_are_described_as_they_are_on_the_wire() -> None:
 
 
 @pytest.mark.timeout(60 + CALLS)
-# Of a form that breaks off werkzeug leaves the buffer to the collector, which closes it at once.
+# Werkzeug leaves the buffer of a truncated form to the garbage collector, which closes it at once.
 @pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
 def test_random_calls_get_what_the_description_promises(app: Flask) -> None:
-    """Right and wrong calls alike: no fault, no undescribed answer, no leak, no file."""
+    """Valid and invalid calls get only described responses; nothing leaks and no file is left."""
     schema = schemathesis.openapi.from_dict(DESCRIPTION)
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     cases = [
@@ -123,7 +123,7 @@ def test_random_calls_get_what_the_description_promises(app: Flask) -> None:
     @given(case=st.one_of(cases), bearer=st.booleans(), known=st.booleans())
     def ask(case: Any, bearer: bool, known: bool) -> None:
         if known:
-            name_what_is_there(case)
+            use_existing_names(case)
         headers = {"Authorization": f"Bearer {TOKEN}"} if bearer else {}
         response = case.call(base_url=page.address, headers=headers, session=session)
         asked.add((case.operation.path, response.status_code))
@@ -147,8 +147,8 @@ def test_random_calls_get_what_the_description_promises(app: Flask) -> None:
     assert {200, 400, 401, 404, 409} <= {status for _, status in asked}
 
 
-def name_what_is_there(case: Any) -> None:
-    """Put names of real things into a call: a random one hardly ever hits any."""
+def use_existing_names(case: Any) -> None:
+    """Insert names of existing things, which random values hardly ever hit."""
     there = {"boot": 1, "seq": 2, "path": "1.png", "product": "demo", "image": png(part())}
     for place in (case.path_parameters, case.query, case.body):
         if isinstance(place, dict):

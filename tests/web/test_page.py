@@ -1,4 +1,4 @@
-"""End to end for the operator: a running daemon, its page, a real browser."""
+"""End to end: a running daemon, its page, a real browser."""
 
 import json
 import shutil
@@ -18,10 +18,10 @@ from tests.bundles import teach
 from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto
 from tests.multipart import upload
+from tests.web.client import TOKEN
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
 
-TOKEN = "a-long-random-token"
 PICTURE = "document.querySelector('[data-part=picture] img')"
 WORD = "document.querySelector('.tile .word').innerText.toUpperCase()"
 
@@ -65,23 +65,23 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_signed_in_and_nothing_complained(browser: Browser) -> Iterator[None]:
+def _signed_out_and_without_errors(browser: Browser) -> Iterator[None]:
     browser.call("Network.clearBrowserCookies")
-    browser.complaints.clear()
+    browser.errors.clear()
     yield
     browser.open("about:blank")
-    assert browser.complaints == []
+    assert browser.errors == []
 
 
 def sign_in(browser: Browser, address: str) -> None:
-    """Sign in where the page asks for it."""
+    """Sign in with the form of a page."""
     browser.open(address)
     browser.ask(f"document.querySelector('#token').value = {TOKEN!r}")
     browser.submit(".sign-in button")
 
 
 def test_the_live_view_changes_with_the_line(browser: Browser, daemon: Daemon) -> None:
-    """Picture, verdict and count move on by themselves, and all of it is under 300 kB."""
+    """Image and verdict are updated without a reload, and the page loads less than 300 kB."""
     browser.call("Network.setCacheDisabled", cacheDisabled=True)
     browser.open(daemon.address + "/")
     browser.call("Network.setCacheDisabled", cacheDisabled=False)
@@ -98,7 +98,7 @@ def test_the_live_view_changes_with_the_line(browser: Browser, daemon: Daemon) -
 def test_an_uploaded_part_gets_its_verdict_and_a_heatmap(
     browser: Browser, daemon: Daemon, file: str, word: str, scripts: bool
 ) -> None:
-    """A good part passes and a defective one fails, and where it is shows in colour."""
+    """A good part passes; a defective one fails, and its heatmap is coloured."""
     browser.open(daemon.address + "/inspect")
     browser.call("Emulation.setScriptExecutionDisabled", value=not scripts)
     browser.choose_file("#image", daemon.folder / file)
@@ -111,7 +111,7 @@ def test_an_uploaded_part_gets_its_verdict_and_a_heatmap(
 
 
 def hottest(browser: Browser) -> int:
-    """Return how much redder than blue the heatmap is where it is reddest: the parts are grey or blue."""
+    """Return the largest red minus blue in the heatmap, 0 to 255; the parts themselves are grey or blue."""
     level: int = browser.ask(
         "(() => { const img = document.querySelector('.result .heatmap img');"
         "const canvas = new OffscreenCanvas(img.naturalWidth, img.naturalHeight);"
@@ -123,8 +123,8 @@ def hottest(browser: Browser) -> int:
     return level
 
 
-def test_a_reject_is_found_in_history_and_marked(browser: Browser, daemon: Daemon) -> None:
-    """By result and product, without JavaScript; then it counts as a false reject, with its note."""
+def test_a_reject_is_found_in_history_and_reviewed(browser: Browser, daemon: Daemon) -> None:
+    """It is found by result and product without JavaScript, and reviewed as good with a note."""
     sign_in(browser, daemon.address + "/review")
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     browser.open(daemon.address + "/history")
@@ -145,7 +145,7 @@ def test_a_reject_is_found_in_history_and_marked(browser: Browser, daemon: Daemo
 
 
 def test_the_product_is_switched_with_the_token_only(browser: Browser, daemon: Daemon) -> None:
-    """Signed out there is nothing to press and the API refuses; signed in it takes two touches."""
+    """Signed out there is no button and the API refuses; signed in it takes two presses."""
     browser.open(daemon.address + "/products")
     assert browser.ask("document.querySelector('.switch')") is None
     request = urllib.request.Request(daemon.address + "/api/product", b'{"product": "lid"}')
@@ -163,15 +163,15 @@ def test_the_product_is_switched_with_the_token_only(browser: Browser, daemon: D
 
 @pytest.mark.parametrize("file", ["good.png", "scratched.png"])
 def test_the_api_scores_as_the_command_does(daemon: Daemon, file: str) -> None:
-    """`POST /api/inspect` and `linewatch inspect` say the same of the same file."""
+    """`POST /api/inspect` and `linewatch inspect` return the same verdict on the same file."""
     picture = daemon.folder / file
     body, content_type = upload(picture.read_bytes(), "demo")
     request = urllib.request.Request(
         daemon.address + "/api/inspect", body, headers={"Content-Type": content_type}
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        told = json.load(answer)
-    (said,) = inspect_files("demo", [picture], daemon.folder / "models", daemon.folder / "recipes")
+        from_api = json.load(answer)
+    (from_command,) = inspect_files("demo", [picture], daemon.folder / "models", daemon.folder / "recipes")
 
     same = ("product", "model", "result", "code", "reason", "score", "raw", "threshold", "defects", "box")
-    assert {key: told[key] for key in same} == {key: said[key] for key in same}
+    assert {key: from_api[key] for key in same} == {key: from_command[key] for key in same}

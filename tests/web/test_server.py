@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from flask import Flask
 
@@ -18,31 +16,32 @@ from linewatch.web import WebServer, create_app
 from linewatch.web.server import CONNECTIONS_EACH
 from tests.fakes import FakeBackend
 from tests.multipart import upload
+from tests.web.client import TOKEN, png
 
 WAIT_S = 10
 
 
 @pytest.fixture
 def backend() -> FakeBackend:
-    """Give a station without parts."""
+    """Return a backend without parts."""
     return FakeBackend()
 
 
 @pytest.fixture
 def app(backend: FakeBackend, tmp_path: Path) -> Flask:
     """Build the app over `backend`."""
-    return create_app(backend, lambda: (b"", "text/plain"), "a-long-random-token", tmp_path)
+    return create_app(backend, lambda: (b"", "text/plain"), TOKEN, tmp_path)
 
 
 @pytest.fixture
 def server(app: Flask) -> Iterator[WebServer]:
-    """Serve on a free port."""
+    """Start the server on a free port."""
     with WebServer(app, "127.0.0.1", 0) as server:
         yield server
 
 
 def get(server: WebServer, path: str, source: str = "127.0.0.1") -> int:
-    """Ask once and return the status."""
+    """Send one GET request and return the status."""
     connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S, source_address=(source, 0))
     try:
         connection.request("GET", path)
@@ -53,10 +52,9 @@ def get(server: WebServer, path: str, source: str = "127.0.0.1") -> int:
         connection.close()
 
 
-def post_picture(server: WebServer) -> int:
-    """Upload a small picture and return the status."""
-    picture = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
-    body, content_type = upload(picture)
+def post_image(server: WebServer) -> int:
+    """Upload a small image and return the status."""
+    body, content_type = upload(png())
     connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
     try:
         connection.request("POST", "/api/inspect", body, {"Content-Type": content_type})
@@ -68,7 +66,7 @@ def post_picture(server: WebServer) -> int:
 
 
 def test_it_serves_on_a_free_port_until_the_block_ends(app: Flask) -> None:
-    """Port 0 is any free port, readable as `port` and `address`; afterwards nobody listens."""
+    """Port 0 is any free port, readable as `port` and `address`; afterwards connections are refused."""
     with WebServer(app, "127.0.0.1", 0) as server:
         assert server.address == f"http://127.0.0.1:{server.port}/"
         assert get(server, "/healthz") == 200
@@ -79,27 +77,24 @@ def test_it_serves_on_a_free_port_until_the_block_ends(app: Flask) -> None:
         get(server, "/healthz")
 
 
-def test_the_loop_may_end_the_moment_it_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever stops it is not left with a file that the loop has closed, or somebody else's by now."""
+def test_the_loop_may_end_as_soon_as_it_is_stopped(app: Flask) -> None:
+    """Stopping never writes to a file descriptor that the loop has closed already."""
 
-    class Prompt(threading.Event):
+    class JoiningEvent(threading.Event):
         def set(self) -> None:
             super().set()
             for thread in threading.enumerate():
                 if thread.name == "web" and thread is not threading.current_thread():
                     thread.join(WAIT_S)
 
-    server = WebServer(app, "127.0.0.1", 0)
-    monkeypatch.setattr(server, "_stopping", Prompt())
-
-    with server:
+    with WebServer(app, "127.0.0.1", 0, stopping=JoiningEvent()) as server:
         assert get(server, "/healthz") == 200
 
     assert not server.running
 
 
 def test_a_taken_port_is_one_sentence(server: WebServer, app: Flask) -> None:
-    """The installer learns which address is taken and what to do."""
+    """The error names the address and what to do."""
     with (
         pytest.raises(
             ConfigError, match=rf"cannot listen on 127\.0\.0\.1:{server.port} .* set another http\.host"
@@ -109,8 +104,8 @@ def test_a_taken_port_is_one_sentence(server: WebServer, app: Flask) -> None:
         pass
 
 
-def test_a_request_in_hand_is_answered_before_the_end(backend: FakeBackend, app: Flask) -> None:
-    """Stopping lets the last answer out."""
+def test_a_request_in_progress_is_answered_before_the_end(backend: FakeBackend, app: Flask) -> None:
+    """On stopping, a request in progress still gets its response."""
     started, go_on = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -120,16 +115,16 @@ def test_a_request_in_hand_is_answered_before_the_end(backend: FakeBackend, app:
     backend.during_inspect = slow
     with ThreadPoolExecutor(1) as pool:
         with WebServer(app, "127.0.0.1", 0) as server:
-            answer = pool.submit(post_picture, server)
+            answer = pool.submit(post_image, server)
             assert started.wait(WAIT_S)
             threading.Timer(0.2, go_on.set).start()  # While the block is ending.
         assert answer.result(WAIT_S) == 200
 
 
-def test_uploads_are_judged_one_at_a_time_and_only_a_few_wait(
+def test_uploads_are_inspected_one_at_a_time_and_only_a_few_wait(
     backend: FakeBackend, server: WebServer
 ) -> None:
-    """Many uploads at once neither run side by side nor keep the others from their pages."""
+    """Four uploads are inspected one after the other, the rest get 503, and pages are served meanwhile."""
     lock, go_on, full = threading.Lock(), threading.Event(), threading.Event()
     answers: list[int] = []
 
@@ -139,7 +134,7 @@ def test_uploads_are_judged_one_at_a_time_and_only_a_few_wait(
         lock.release()
 
     def upload() -> None:
-        answers.append(post_picture(server))
+        answers.append(post_image(server))
         if len(answers) == 6:
             full.set()
 
@@ -147,7 +142,7 @@ def test_uploads_are_judged_one_at_a_time_and_only_a_few_wait(
     clients = [threading.Thread(target=upload) for _ in range(10)]
     for client in clients:
         client.start()
-    assert full.wait(WAIT_S), "six of ten are sent away at once"
+    assert full.wait(WAIT_S), "six of ten are refused at once"
     assert get(server, "/healthz") == 200
     go_on.set()
     for client in clients:
@@ -157,7 +152,7 @@ def test_uploads_are_judged_one_at_a_time_and_only_a_few_wait(
 
 
 def test_one_address_does_not_take_every_connection(server: WebServer) -> None:
-    """What it opens beyond its share is closed; others, and the health check, are served."""
+    """Connections beyond the limit are closed; other addresses are served."""
     with ExitStack() as opened:
         held = [
             opened.enter_context(socket.create_connection(("127.0.0.1", server.port), WAIT_S))
@@ -172,7 +167,7 @@ def test_one_address_does_not_take_every_connection(server: WebServer) -> None:
 
 
 def test_a_request_that_drips_in_is_cut_off(app: Flask) -> None:
-    """A client that sends a byte now and then does not hold its connection for ever."""
+    """A client that sends a byte now and then is disconnected after the time-out."""
     with (
         WebServer(app, "127.0.0.1", 0, request_s=1) as server,
         socket.create_connection(("127.0.0.1", server.port)) as connection,
@@ -184,7 +179,7 @@ def test_a_request_that_drips_in_is_cut_off(app: Flask) -> None:
 
 
 def drip_until_closed(connection: socket.socket) -> int:
-    """Send a byte every 0.1 s; return how many went before the other side closed."""
+    """Send a byte every 0.1 s; return how many were sent before the server closed the connection."""
     for sent in range(WAIT_S * 10):
         try:
             connection.sendall(b"a")
@@ -198,7 +193,7 @@ def drip_until_closed(connection: socket.socket) -> int:
 
 
 def test_too_much_is_refused_before_it_is_sent(server: WebServer) -> None:
-    """200 MB are answered by their header; so are endless headers."""
+    """200 MB are refused by their Content-Length with 413, and oversized headers with 431."""
     with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as connection:
         connection.sendall(
             b"POST /api/inspect HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\n"
@@ -217,10 +212,10 @@ def test_too_much_is_refused_before_it_is_sent(server: WebServer) -> None:
         ("/inspect", "text/plain; charset=utf-8", "The upload is too large; "),
     ],
 )
-def test_a_client_that_sends_far_too_much_hears_why(
+def test_a_client_that_sends_far_too_much_gets_a_sentence(
     server: WebServer, path: str, kind: str, answer: str
 ) -> None:
-    """Above the server's own limit, too: JSON for programs, once the body is through; it is not kept."""
+    """A body above the server's own limit gets 413 with one sentence, as JSON below /api."""
     connection = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_S)
     connection.request("POST", path, bytes(30_000_000), {"Content-Type": "multipart/form-data; boundary=x"})
     response = connection.getresponse()
@@ -232,7 +227,7 @@ def test_a_client_that_sends_far_too_much_hears_why(
 
 
 def test_a_client_that_asks_before_sending_too_much_need_not_send(server: WebServer) -> None:
-    """The refusal comes instead of the permission."""
+    """With `Expect: 100-continue` the answer is 413 instead of 100."""
     with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as connection:
         connection.sendall(
             b"POST /api/inspect HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n"
@@ -251,8 +246,8 @@ def test_a_client_that_asks_before_sending_too_much_need_not_send(server: WebSer
         b"\xff\xfe / HTTP/1.1",
     ],
 )
-def test_garbage_gets_an_answer_and_the_server_lives_on(server: WebServer, request_line: bytes) -> None:
-    """What is no HTTP is refused without a fault, and the next request is served."""
+def test_malformed_requests_do_not_stop_the_server(server: WebServer, request_line: bytes) -> None:
+    """Malformed requests are refused, and the next request is served."""
     with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as connection:
         connection.sendall(request_line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
         answer = connection.recv(1000)
@@ -262,7 +257,7 @@ def test_garbage_gets_an_answer_and_the_server_lives_on(server: WebServer, reque
 
 
 def test_many_clients_do_not_fill_the_log(server: WebServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Twenty tablets are normal, not a warning each."""
+    """Twenty clients at once cause no warning."""
     with caplog.at_level(logging.WARNING), ThreadPoolExecutor(20) as pool:
         statuses = list(pool.map(lambda _: get(server, "/"), range(100)))
 

@@ -12,15 +12,15 @@ SOURCES = {path.name: path.read_text() for path in [*WEB.glob("*.py"), *WEB.glob
 CSS = (WEB / "static" / "page.css").read_text()
 
 
-def test_reasons_states_and_results_have_words() -> None:
-    """Whatever the wire can say, the page can say."""
+def test_reasons_states_and_results_have_texts() -> None:
+    """Every result, reason and state has a text."""
     assert set(ENGLISH.reasons) == set(Reason)
     assert set(ENGLISH.states) == set(State)
     assert set(ENGLISH.results) == set(Result)
 
 
 def test_every_text_is_used_and_every_used_text_exists() -> None:
-    """A translator translates no dead words, and no page meets a missing one."""
+    """No text is unused, and no page refers to a missing one."""
     sources = "".join(text for name, text in SOURCES.items() if name != "texts.py")
     named = set(re.findall(r"\bt\.(\w+)", sources)) | set(re.findall(r'(?:texts|_t)\["(\w+)"\]', sources))
     families = ("nav_", "actual_", "error_4", "error_5")  # Looked up by a computed name.
@@ -30,8 +30,8 @@ def test_every_text_is_used_and_every_used_text_exists() -> None:
     assert unused == set()
 
 
-def test_templates_say_nothing_themselves() -> None:
-    """All words come from the texts, so that another language needs no other templates."""
+def test_templates_contain_no_words() -> None:
+    """All words come from the texts, so that another language needs no change of templates."""
     for name, text in SOURCES.items():
         if name.endswith(".html"):
             source = re.sub(r"{% block page %}\w+{% endblock %}", "", text)  # A name, not a word.
@@ -40,7 +40,7 @@ def test_templates_say_nothing_themselves() -> None:
 
 
 def colours(block: str) -> dict[str, str]:
-    """Return the custom properties of a rule that are colours."""
+    """Return the colours among the custom properties of a CSS rule."""
     return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
 
 
@@ -49,21 +49,21 @@ DARK = LIGHT | colours(CSS[CSS.index("@media") : CSS.index("*, ::before")])
 
 
 def luminance(colour: str) -> float:
-    """Return WCAG's relative luminance of #rrggbb."""
+    """Return the relative luminance of #rrggbb as defined by WCAG 2, 0 to 1."""
     levels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     r, g, b = (level / 12.92 if level <= 0.04045 else ((level + 0.055) / 1.055) ** 2.4 for level in levels)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
 def contrast(one: str, other: str) -> float:
-    """Return WCAG's contrast ratio, 1 to 21."""
+    """Return the contrast ratio as defined by WCAG 2, 1 to 21."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 def test_every_pair_of_colours_meets_wcag_aa(theme: dict[str, str]) -> None:
-    """Text has 4.5 to 1 on whatever it can stand on, edges of controls 3 to 1."""
+    """Text has a contrast of 4.5 to 1 on every background, edges of controls 3 to 1."""
     words = ["ink", "dim", "blue", "pass-ink", "fail-ink", "unsure-ink", "error-ink", "idle-ink"]
     text = [(word, ground) for word in words for ground in ("card", "ground")]
     text += [("blue", "blue-tint"), ("ink", "blue-tint"), ("fail-ink", "over"), ("on-blue", "blue")]
