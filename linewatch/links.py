@@ -28,10 +28,10 @@ class DisabledLink:
         """Send nothing; nobody wanted it, so nothing is counted as failed."""
         return False
 
-    def publish_all(self, letters: Sequence[Message]) -> None:
+    def publish_all(self, messages: Sequence[Message]) -> None:
         """Take a window of history as delivered: nobody waits for it."""
 
-    def rest(self, timeout_s: float) -> None:
+    def idle(self, timeout_s: float) -> None:
         """Wait."""
         time.sleep(max(timeout_s, 0))
 
@@ -88,7 +88,7 @@ def live_link(
         on_command=commands.receive,
         events=station.events,
         changed=station.changed,
-        on_edge=edge,
+        on_change=edge,
         count=lambda topic, outcome: metrics.mqtt_messages.labels(metrics.station, topic, outcome).inc(),
     )
 
@@ -115,7 +115,7 @@ def courier(settings: Settings, journal: Journal, station: Station, metrics: Met
         Topics(settings.mqtt.base_topic).history,
         grace_s=settings.limits.grace_s,
         sent=sent,
-        on_edge=edge,
+        on_change=edge,
     )
 
 

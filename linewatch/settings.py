@@ -1,4 +1,4 @@
-"""What an installer decides: a TOML file, then LINEWATCH_* from the environment; frozen once read."""
+"""Settings from a TOML file, overridden by LINEWATCH_* environment variables; immutable once read."""
 
 import difflib
 import ipaddress
@@ -19,14 +19,14 @@ DEFAULT_FILE = Path("config/linewatch.toml")
 ENV_PREFIX = "LINEWATCH_"
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
-# Bounded, because dates and timers cannot take every number: infinity would end the daemon hours later.
+# Bounded: timers and dates overflow on very large numbers, hours after the start.
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
 Count = Annotated[int, Field(ge=1)]
 
 
 def _named(path: Path) -> Path:
-    if not path.name:  # "", "." and "/": files would land among everything else.
+    if not path.name:  # "", "." and "/" name no file.
         raise ValueError(f"{str(path)!r} names nothing; write a path such as var/name")
     return path
 
@@ -35,7 +35,7 @@ NamedPath = Annotated[Path, AfterValidator(_named)]
 
 
 def _without_empty(values: Any, *names: str) -> Any:
-    """Treat `key = ""` as not given, as the shipped file writes it."""
+    """Drop keys with an empty value, so that `key = ""` means not given."""
     if isinstance(values, dict):
         return {key: value for key, value in values.items() if key not in names or value not in ("", None)}
     return values
@@ -58,37 +58,37 @@ def _is_loopback(host: str) -> bool:
 
 
 class Section(BaseModel):
-    """One TOML table: unknown keys are errors, nothing changes after start."""
+    """One TOML table; unknown keys are errors, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class StationSettings(Section):
-    """Who this is and what it starts with."""
+    """The station's name and its product at start."""
 
     name: Name = "station1"
     product: Name = "demo"
 
 
 class SourceSettings(Section):
-    """Where frames come from and how fast."""
+    """The camera or other source, and its pace."""
 
     kind: Literal["folder", "video", "camera", "rtsp", "gige", "simulator"] = "simulator"
     uri: str = ""
     fps: Annotated[float, Field(ge=0, le=1000)] = 10.0
     loop: bool = False
     open_timeout_s: Seconds = 5.0
-    read_timeout_s: Seconds = 1.5  # The PLC shall read FAULT within 2 s.
+    read_timeout_s: Seconds = 1.5  # So that the PLC reads FAULT within 2 s.
 
 
 class GigeSettings(Section):
-    """What a GigE Vision camera is told when it is opened; what is not given stays as the camera has it."""
+    """GigE Vision camera features to set when it is opened; the others stay as they are."""
 
     exposure_us: Annotated[float, Field(gt=0)] | None = None
     gain: float | None = None
-    pixel_format: str = ""  # GenICam's name, such as Mono8 or BayerRG8.
-    trigger_source: str = ""  # The camera's own input, such as Line0; "" lets it run free.
-    packet_size: Count | None = None  # Bytes; without it the largest that arrives is found out.
+    pixel_format: str = ""  # GenICam name, such as Mono8 or BayerRG8.
+    trigger_source: str = ""  # The camera's hardware input, such as Line0; "" is free-running.
+    packet_size: Count | None = None  # Bytes; by default the largest that gets through.
 
     @model_validator(mode="before")
     @classmethod
@@ -97,12 +97,12 @@ class GigeSettings(Section):
 
 
 class TriggerSettings(Section):
-    """What starts an exposure."""
+    """The trigger of an exposure."""
 
     mode: Literal["free", "mqtt", "part"] = "free"
-    axis: Literal["x", "y"] = "x"  # How the belt runs: parts cross the picture sideways, or up and down.
-    views: Annotated[int, Field(ge=1, le=16)] = 1  # Exposures of each part; the worst one counts.
-    background: Path | None = None  # Pictures of the empty belt; without them it is learnt at start.
+    axis: Literal["x", "y"] = "x"  # The belt's direction in the image: x is sideways, y up and down.
+    views: Annotated[int, Field(ge=1, le=16)] = 1  # Exposures of each part; the worst result counts.
+    background: Path | None = None  # Images of the empty belt; without them it is learnt at start.
 
     @model_validator(mode="before")
     @classmethod
@@ -111,17 +111,21 @@ class TriggerSettings(Section):
 
 
 class ModelsSettings(Section):
-    """Where learnt models and recipes are."""
+    """Folders of models and recipes."""
 
     path: Path = Path("models")
     recipes: Path = Path("config/recipes")
-    threads: Annotated[int, Field(ge=0, le=64)] = 0  # For inference; 0 leaves one core to the rest.
-    resident_bytes_max: Annotated[int, Field(ge=0)] = 500_000_000  # For models used before the one in use.
-    selftest_every_s: Annotated[float, Field(ge=0, le=86_400)] = 3600.0  # Beside the line; 0 is never.
+    threads: Annotated[int, Field(ge=0, le=64)] = 0  # For inference; 0 means all cores but one.
+    resident_bytes_max: Annotated[int, Field(ge=0)] = (
+        500_000_000  # For models kept loaded besides the active one.
+    )
+    selftest_every_s: Annotated[float, Field(ge=0, le=86_400)] = (
+        3600.0  # Between self-tests while the line runs; 0 is never.
+    )
 
 
 class MqttSettings(Section):
-    """The broker that carries verdicts to the PLC."""
+    """The MQTT broker between station and PLC."""
 
     enabled: bool = True
     host: str = "127.0.0.1"
@@ -141,31 +145,31 @@ class MqttSettings(Section):
         return _without_empty(values, "password_file", "tls_ca", "tls_cert", "tls_key")
 
     def secret(self) -> str:
-        """Return the broker password, from the environment or its file. Raises ConfigError."""
+        """Return the broker password, from its file or the environment. Raises ConfigError."""
         if self.password_file is None:
             return self.password.get_secret_value()
         return _read_secret("mqtt.password_file", self.password_file)
 
 
 class JournalSettings(Section):
-    """The SQLite file that owns every verdict."""
+    """The SQLite file of all verdicts."""
 
     path: NamedPath = Path("var/journal.db")
     retention_days: Days = 90
 
 
 class EvidenceSettings(Section):
-    """Which pictures are kept, and how much room they may take."""
+    """Which images are kept, and their limits."""
 
     path: NamedPath = Path("var/evidence")
-    pass_every: Annotated[int, Field(ge=0)] = 100  # 0 keeps no PASS at all.
+    pass_every: Annotated[int, Field(ge=0)] = 100  # 0 keeps no PASS.
     bytes_max: Count = 10_000_000_000
     free_bytes_min: Annotated[int, Field(ge=0)] = 1_000_000_000
     retention_days: Days = 30
 
 
 class HttpSettings(Section):
-    """The operator's page, the metrics and the health checks."""
+    """The HTTP server: operator page, metrics, health checks."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -177,7 +181,7 @@ class HttpSettings(Section):
         return _without_empty(values, "token_file")
 
     def token(self) -> str:
-        """Return the token for changes, "" if there is none. Raises ConfigError."""
+        """Return the token for state-changing requests, "" if there is none. Raises ConfigError."""
         if self.token_file is None:
             return ""
         token = _read_secret("http.token_file", self.token_file)
@@ -199,18 +203,18 @@ class HttpSettings(Section):
 
 
 class LimitsSettings(Section):
-    """Time and room that one part may take."""
+    """Time limits and queue bounds."""
 
     deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 200
     frame_age_ms_max: Annotated[int, Field(ge=1, le=60_000)] = 500
     frames_max: Annotated[int, Field(ge=1, le=1000)] = 4
     inspections_max: Annotated[int, Field(ge=1, le=1000)] = 4
-    stall_s: Seconds = 10.0  # One item in one stage for longer than this: the process ends.
-    grace_s: Seconds = 5.0  # How long a stop waits for history to reach the broker.
+    stall_s: Seconds = 10.0  # The process ends when a stage spends longer on one item.
+    grace_s: Seconds = 5.0  # How long a stop waits for history to be delivered.
 
 
 class Settings(BaseSettings):
-    """Everything `config/linewatch.toml` and the environment can say. Read it with `load`."""
+    """All settings of `config/linewatch.toml` and the environment. Read them with `load`."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -233,7 +237,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _limits_fit(self) -> "Settings":
-        """Refuse time-outs that would make a silent camera look like a hung stage."""
+        """Refuse time-outs that would let a silent camera count as a stalled stage."""
         for key in ("open_timeout_s", "read_timeout_s"):
             if getattr(self.source, key) >= self.limits.stall_s:
                 raise ValueError(f"source.{key} must be below limits.stall_s ({self.limits.stall_s:g})")
@@ -241,7 +245,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _one_trigger(self) -> "Settings":
-        """Refuse two triggers of which one would never see what it needs."""
+        """Refuse a hardware trigger together with trigger.mode "part", which needs every frame."""
         if self.hardware_triggered and self.trigger.mode == "part":
             raise ValueError(
                 'trigger.mode "part" has to see every frame; use "free" with gige.trigger_source'
@@ -250,27 +254,27 @@ class Settings(BaseSettings):
 
     @property
     def hardware_triggered(self) -> bool:
-        """Whether the camera's own input decides when it exposes."""
+        """Whether the camera's hardware input triggers exposures."""
         return self.source.kind == "gige" and bool(self.gige.trigger_source)
 
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings defines the signature
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the environment above the file, whose tables arrive as keyword arguments."""
+        """Give the environment priority over the file, whose tables arrive as keyword arguments."""
         return env_settings, init_settings
 
 
 def load(path: Path | None, instead: Mapping[str, Any] = MappingProxyType({})) -> Settings:
     """Read settings from `path`, then from the environment.
 
-    None means: `config/linewatch.toml` if it is there, else the defaults. Tables in `instead` take
-    the place of the file's. Raises ConfigError with one sentence that names the file or variable, the
+    None means `config/linewatch.toml` if it exists, else the defaults. Tables in `instead` replace
+    those of the file. Raises ConfigError with one sentence that names the file or variable, the
     key and what to write instead.
     """
     if path is None:
@@ -306,7 +310,7 @@ def keys() -> Iterator[str]:
 
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    """pydantic-settings ignores a misspelt variable; an installer would never find out."""
+    """Raise ConfigError for an unknown LINEWATCH_* variable, which pydantic-settings ignores."""
     known = {ENV_PREFIX + key.upper().replace(".", "__") for key in keys()}
     for name in sorted(environment):
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:

@@ -1,4 +1,4 @@
-"""The network cable between daemon and broker: pulled out and plugged in at will."""
+"""A TCP forwarder that stands for the network cable between daemon and broker."""
 
 import socket
 import threading
@@ -29,12 +29,12 @@ class Cable:
         self.pull()
 
     def plug(self) -> None:
-        """Let connections through."""
+        """Forward connections."""
         with self._lock:
             self._plugged = True
 
     def pull(self) -> None:
-        """Cut what is connected, and let nothing through."""
+        """Close all connections and refuse new ones."""
         with self._lock:
             self._plugged = False
             for end in self._ends:
@@ -54,10 +54,10 @@ class Cable:
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._ends += [near, far]
             for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+                threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
 
     @staticmethod
-    def _carry(source: socket.socket, sink: socket.socket) -> None:
+    def _forward(source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(65536):
                 sink.sendall(data)

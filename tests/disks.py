@@ -1,4 +1,4 @@
-"""Small disks of the test's own: full, read-only and back at will."""
+"""Small file systems for tests: full, read-only and back."""
 
 import subprocess
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ class SmallDisk:
         return not self._run("mount", "-t", "tmpfs", "-o", f"size={self._size_mb}m", "tmpfs", self.folder)
 
     def unmount(self) -> None:
-        """Take it away."""
+        """Unmount it."""
         self._run("umount", "--lazy", self.folder)
 
     def fill(self) -> None:
-        """Leave not a byte."""
+        """Fill it to the last byte."""
         with self._ballast.open("ab", buffering=0) as file:
             for size in (65536, 4096, 1):
                 try:
@@ -34,7 +34,7 @@ class SmallDisk:
                     continue
 
     def empty(self) -> None:
-        """Make room again."""
+        """Free the room again."""
         self._ballast.unlink()
 
     @contextmanager

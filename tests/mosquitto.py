@@ -1,4 +1,4 @@
-"""The real broker for tests: started, stopped, hung and started again at will; and an ear to listen."""
+"""A mosquitto broker for tests, and a subscriber independent of linewatch."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ WAIT_S = 10.0
 
 
 def free_port() -> int:
-    """Return a port that nobody uses now."""
+    """Return a free TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -65,10 +65,10 @@ class Mosquitto:
         self._process = None
 
     def hang(self) -> None:
-        """Stop it from doing anything; the network still accepts bytes for it."""
+        """Suspend the process; the kernel still accepts bytes for it."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
-        os.waitpid(self._process.pid, os.WUNTRACED)  # Until it does hang.
+        os.waitpid(self._process.pid, os.WUNTRACED)  # Until it is stopped.
 
     def go_on(self) -> None:
         """End `hang`."""
@@ -78,7 +78,7 @@ class Mosquitto:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """One message as a subscriber got it."""
+    """One received message."""
 
     topic: str
     payload: str
@@ -89,7 +89,7 @@ class ReceivedMessage:
 
 
 class Subscriber:
-    """A subscriber to everything, independent of the product's own MQTT code."""
+    """A subscriber to everything, independent of linewatch's own MQTT code."""
 
     def __init__(self, port: int, *, mqtt5: bool = True, topic: str = "#") -> None:
         version = MQTTProtocolVersion.MQTTv5 if mqtt5 else MQTTProtocolVersion.MQTTv311
@@ -99,7 +99,7 @@ class Subscriber:
         self._changed = threading.Condition()
         self._ready = False
         self.heard: list[ReceivedMessage] = []
-        self._client.on_socket_open = lambda _client, _userdata, sock: _send_at_once(sock)
+        self._client.on_socket_open = lambda _client, _userdata, sock: _no_delay(sock)
         self._client.on_connect = lambda client, *_: client.subscribe(self._topic, qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed()
         self._client.on_message = lambda _c, _u, message: self._hear(message)
@@ -123,7 +123,7 @@ class Subscriber:
         self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(WAIT_S)
 
     def ask(self, topic: str, payload: str, *, reply_to: str, correlation: bytes = b"") -> None:
-        """Publish a request that wants its answer elsewhere (MQTT 5)."""
+        """Publish a request with a response topic (MQTT 5)."""
         wanted = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # Paho's omission.
         wanted.ResponseTopic = reply_to
         if correlation:
@@ -131,14 +131,16 @@ class Subscriber:
         self._client.publish(topic, payload, qos=1, properties=wanted).wait_for_publish(WAIT_S)
 
     def on(self, topic: str) -> list[str]:
-        """Return the payloads heard on one topic so far."""
+        """Return the payloads received on one topic so far."""
         with self._changed:
             return [message.payload for message in self.heard if message.topic == topic]
 
     def wait(self, done: Callable[["Subscriber"], bool], what: str = "what was expected") -> None:
-        """Wait until what was heard meets a condition."""
+        """Wait until the received messages meet a condition."""
         with self._changed:
-            assert self._changed.wait_for(lambda: done(self), WAIT_S), f"not heard: {what}: {self.heard[-9:]}"
+            assert self._changed.wait_for(lambda: done(self), WAIT_S), (
+                f"not received: {what}: {self.heard[-9:]}"
+            )
 
     def wait_for(self, topic: str, payload: str) -> None:
         """Wait for one message."""
@@ -164,7 +166,7 @@ class Subscriber:
             self._changed.notify_all()
 
 
-def _send_at_once(sock: object) -> None:
-    """Let a command not wait for company either."""
+def _no_delay(sock: object) -> None:
+    """Disable Nagle's algorithm."""
     assert isinstance(sock, socket.socket)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -17,7 +17,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def refusal(path: Path | None) -> str:
-    """Return the sentence that settings are refused with."""
+    """Return the sentence of the ConfigError."""
     with pytest.raises(ConfigError) as refused:
         load(path)
     sentence = str(refused.value)
@@ -43,7 +43,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_settings_never_change_after_start() -> None:
-    """Assignment is refused, in a table and in the whole."""
+    """Assignment is refused, in a table and at the top."""
     settings = Settings()
 
     with pytest.raises(ValueError, match="frozen"):
@@ -72,7 +72,7 @@ def test_without_a_name_the_shipped_place_is_tried_and_then_the_defaults(
 
 
 def test_the_shipped_file_says_what_the_defaults_are() -> None:
-    """Nobody is misled by config/linewatch.toml: it is valid, and equal to having no file."""
+    """config/linewatch.toml is valid and equals the defaults."""
     shipped = ROOT / "config/linewatch.toml"
 
     assert load(shipped) == Settings()
@@ -104,7 +104,7 @@ def test_the_benchmark_file_is_valid() -> None:
     ],
 )
 def test_a_mistake_in_the_file_names_file_key_and_remedy(tmp_path: Path, text: str, sentence: str) -> None:
-    """One sentence says which file, which key, and what would be right."""
+    """One sentence names the file, the key and the right value."""
     said = refusal(write(tmp_path, text))
 
     assert "line.toml" in said
@@ -123,12 +123,12 @@ def test_a_mistake_in_the_file_names_file_key_and_remedy(tmp_path: Path, text: s
     ],
 )
 def test_numbers_that_nothing_can_be_computed_with_are_refused(tmp_path: Path, text: str, key: str) -> None:
-    """Infinite time would end the daemon hours later, in the middle of a shift."""
+    """Times that would overflow a timer are refused."""
     assert f"line.toml: {key}: " in refusal(write(tmp_path, text))
 
 
 def test_a_folder_and_foreign_bytes_are_no_settings_file(tmp_path: Path) -> None:
-    """What cannot be read says why."""
+    """A file that cannot be read is refused with the reason."""
     assert "cannot be read" in refusal(tmp_path)
 
     (tmp_path / "line.toml").write_bytes(b"\xff\xfe\x00")
@@ -146,7 +146,7 @@ def test_a_folder_and_foreign_bytes_are_no_settings_file(tmp_path: Path) -> None
     ],
 )
 def test_a_misspelt_variable_is_an_error(monkeypatch: pytest.MonkeyPatch, variable: str, advice: str) -> None:
-    """An installer finds out at once that a variable did nothing."""
+    """An unknown LINEWATCH_* variable is refused."""
     monkeypatch.setenv(variable, "1")
 
     said = refusal(None)
@@ -159,7 +159,7 @@ def test_a_misspelt_variable_is_an_error(monkeypatch: pytest.MonkeyPatch, variab
 def test_a_bad_value_in_the_environment_is_laid_to_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """Nobody searches the file for what a variable said."""
+    """An error from the environment names the variable and not the file."""
     monkeypatch.setenv(variable, "many")
 
     said = refusal(write(tmp_path, ""))
@@ -169,7 +169,7 @@ def test_a_bad_value_in_the_environment_is_laid_to_the_environment(
 
 
 def test_secrets_are_never_in_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither what is printed nor the error behind it quotes a password."""
+    """Neither the sentence nor its cause quotes a password."""
     monkeypatch.setenv("LINEWATCH_MQTT__PASSWORD", "hunter2")
     with pytest.raises(ConfigError) as refused:
         load(write(tmp_path, "[mqtt]\nport = -1\npassword = ['hunter2']\n"))
@@ -180,7 +180,7 @@ def test_secrets_are_never_in_messages(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_password_file_is_read_without_its_newline(tmp_path: Path) -> None:
-    """The broker gets what the file holds; a file that is gone is named, its content never."""
+    """The password is read from its file; a missing file is named."""
     path = tmp_path / "password"
     path.write_text("hunter2\n")
     settings = MqttSettings(password_file=path)
@@ -200,7 +200,7 @@ def test_an_empty_text_means_not_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "line-pc", ""])
 def test_a_page_that_others_can_reach_needs_a_token(tmp_path: Path, host: str) -> None:
-    """Without a token file the daemon does not offer itself to the plant."""
+    """A non-loopback host without a token file is refused."""
     said = refusal(write(tmp_path, f'[http]\nhost = "{host}"\n'))
 
     assert "line.toml: http: " in said
@@ -215,7 +215,7 @@ def test_a_page_for_this_machine_needs_none(host: str) -> None:
 
 
 def test_an_empty_token_file_is_no_token(tmp_path: Path) -> None:
-    """A file that was made and never filled would let everybody in."""
+    """An empty token file is refused."""
     path = tmp_path / "token"
     path.write_text("\n")
     with pytest.raises(ConfigError, match="is empty; make one with"):

@@ -1,4 +1,4 @@
-"""A PLC's side of the bargain, runnable: it triggers parts, keeps the time window, passes what earned it.
+"""The PLC's side, runnable: trigger each part, wait for its verdict in a time window, pass or reject it.
 
     python docs/examples/plc.py --base linewatch/station1 --product-index 1 [--parts 10] [--window-ms 400]
 
@@ -19,16 +19,16 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 LINE = re.compile(r"[0-9]{5};[0-9]{10};([1-4]);([0-9]{2});([0-9]{3});[0-9]{5};#", re.ASCII)
 HEARTBEAT_S = 2.0
-SILENCE_S = 10.0  # Without a status word for so long there is nobody to talk to.
+SILENCE_S = 10.0  # Without a status word for so long the program gives up.
 READY = 1 << 1
 RIDS = 65535
 
 
 class Gate:
-    """Closed until the part in front of it has earned its pass. All times are seconds of one steady clock.
+    """Opens for a part only after its PASS. All times are seconds of one monotonic clock.
 
     `window_s` begins with the trigger and must be twice the station's limits.deadline_ms at least: the
-    picture may come three quarters of the deadline after the trigger, and its PASS a deadline after that.
+    exposure may come three quarters of the deadline after the trigger, and its PASS a deadline after that.
     Later the station itself sends none, so that a late one cannot count for the next part.
     """
 
@@ -42,10 +42,10 @@ class Gate:
         self._until_s = 0.0
         self._accepted = False
         self._refusal = ""
-        self.why = ""  # For people: what the last reject is for.
+        self.why = ""  # For people: the cause of the last reject.
 
     def word(self, text: str, now_s: float) -> None:
-        """Take `B/plc/word`: the station lives while the heartbeat counts, and judges while it is ready."""
+        """Take `B/plc/word`: heartbeat and ready bit."""
         word = int(text) if text.isascii() and text.isdigit() else 0
         self._ready = bool(word & READY)
         if word >> 12 != self._heartbeat:
@@ -57,13 +57,13 @@ class Gate:
         self._refusal = "no reply to the trigger in the window"
 
     def reply(self, rid: int, code: int, reason: str = "") -> None:
-        """Take the answer to a trigger. What a broker held back comes before it, and no longer counts."""
+        """Take the reply to a trigger. Verdicts that the broker delayed arrive before it and do not count."""
         self._accepted = rid == self._rid and code == 0
         if rid == self._rid:
             self._refusal = f"trigger refused: code {code}, {reason}" if code else "no verdict in the window"
 
     def verdict(self, line: str, now_s: float) -> str:
-        """Take `B/plc/verdict`; return "PASS", "REJECT", or "" if it is nobody's."""
+        """Take `B/plc/verdict`; return "PASS", "REJECT", or "" if no part waits for one."""
         if not self._rid or not self._accepted:
             return ""
         self._rid = 0  # One verdict for one part, whatever it says.
@@ -94,7 +94,7 @@ class Gate:
 
 
 def main() -> int:
-    """Send parts past a station and print what the gate does; exit 1 if one was rejected."""
+    """Trigger parts and print each decision; exit 1 if one was rejected."""
     parser = argparse.ArgumentParser(prog="plc.py")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=1883)
@@ -105,7 +105,7 @@ def main() -> int:
     options = parser.parse_args()
 
     inbox: queue.Queue[tuple[str, str, float]] = queue.Queue()
-    client = Client(CallbackAPIVersion.VERSION2)  # A clean session: nothing old waits for us.
+    client = Client(CallbackAPIVersion.VERSION2)  # A clean session: no old message is delivered.
     client.on_connect = lambda client, *_: client.subscribe(
         [(f"{options.base}/{topic}", 1) for topic in ("plc/word", "plc/verdict", "cmd/trigger/res")]
     )
@@ -137,20 +137,20 @@ def _one_part(
     gate: Gate, client: Client, inbox: "queue.Queue[tuple[str, str, float]]", base: str, rid: int, part: str
 ) -> str:
     silent_s = time.monotonic() + SILENCE_S
-    while _heard(gate, inbox, 0.6)[0] != "plc/word":  # Every part begins with a fresh sign of life.
+    while _receive(gate, inbox, 0.6)[0] != "plc/word":  # Every part begins with a fresh heartbeat.
         if time.monotonic() > silent_s:
             sys.exit(f"plc.py: no {base}/plc/word; does the station run, and is --base its mqtt.base_topic?")
     gate.trigger(rid, time.monotonic())
     client.publish(f"{base}/cmd/trigger", json.dumps({"rid": rid, "part": part}), qos=1)
     decision = ""
     while not decision:
-        decision = _heard(gate, inbox, 0.005)[1] or gate.tick(time.monotonic())
+        decision = _receive(gate, inbox, 0.005)[1] or gate.tick(time.monotonic())
     print(f"part {part}: {decision}", f"({gate.why})" if decision == "REJECT" else "", flush=True)
     return decision
 
 
-def _heard(gate: Gate, inbox: "queue.Queue[tuple[str, str, float]]", wait_s: float) -> tuple[str, str]:
-    """Feed the gate with one message; return its topic and what the gate does."""
+def _receive(gate: Gate, inbox: "queue.Queue[tuple[str, str, float]]", wait_s: float) -> tuple[str, str]:
+    """Pass one message to the gate; return its topic and the decision."""
     try:
         topic, text, now_s = inbox.get(timeout=wait_s)
     except queue.Empty:

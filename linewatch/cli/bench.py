@@ -330,9 +330,9 @@ def _listen(settings: Settings, broker_port: int) -> list[Heard]:
     try:
         with Broker(mqtt, "linewatch-bench").connect(arrived) as session:
             session.subscribe(Topics(settings.mqtt.base_topic).verdict)
-            session.rest(WARM_UP_S)
+            session.idle(WARM_UP_S)
             seen.clear()
-            session.rest(MEASURE_S)
+            session.idle(MEASURE_S)
     except BrokerLost as trouble:
         raise LinewatchError(f"the benchmark's own broker: {trouble}") from trouble
     if len(seen) < 10:

@@ -15,7 +15,7 @@ from linewatch.domain import State
 from linewatch.errors import PrepareTimeout, RecipeError
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
-from linewatch.mqtt.messages import Command, Incoming, Refused, parse_command, reply_json
+from linewatch.mqtt.messages import Command, Incoming, InvalidCommand, parse_command, reply_json
 from linewatch.runtime.lane import Lane
 from linewatch.runtime.stages import Stage, consume
 
@@ -107,7 +107,9 @@ class Commands:
             log.warning("command_refused name=%r reason='its name is too long to answer'", command.name[:32])
             return
         key = (command.name, command.rid)
-        understood = not isinstance(command, Refused)  # Else nothing was done, and it may come again mended.
+        understood = not isinstance(
+            command, InvalidCommand
+        )  # Else nothing was done, and it may come again mended.
         with self._lock:
             stored = self._replies.get(key)
             if command.rid and stored and self._clock_s() - stored[0] < REPLIES_S:
@@ -133,7 +135,7 @@ class Commands:
                 )
             reply(text)
 
-        if isinstance(command, Refused):
+        if isinstance(command, InvalidCommand):
             answer(self._missed(command, Answer(Code.BAD_ARGUMENT, command.reason)))
         elif command.name == "trigger":
             answer(self._trigger(command, arrived_ns))
@@ -262,7 +264,7 @@ class Commands:
             return answer
         return self._missed(command, answer)
 
-    def _missed(self, command: Command | Refused, answer: Answer) -> Answer:
+    def _missed(self, command: Command | InvalidCommand, answer: Answer) -> Answer:
         """Count a trigger that exposes nothing: a part goes by without a verdict."""
         if command.name == "trigger":
             self._metrics.triggers.inc()

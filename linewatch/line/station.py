@@ -44,7 +44,7 @@ class Snapshot:
     last_seq: int = 0
     last_result: Result | None = None
     started_s: float = 0.0  # Monotonic.
-    births: int = 0  # How often somebody asked to hear everything again.
+    rebirths: int = 0  # How often somebody asked to hear everything again.
 
     def judges(self, captured_ns: int) -> bool:
         """Whether a part that was exposed then (monotonic) may earn a PASS now: what judges, judged then."""
@@ -269,7 +269,7 @@ class Station:
     def reborn(self) -> None:
         """Say everything again: somebody new is listening."""
         with self._lock:
-            self._replace(births=self._now.births + 1)
+            self._replace(rebirths=self._now.rebirths + 1)
 
     def event(self, name: str, **facts: object) -> None:
         """Queue one event for `B/event`."""

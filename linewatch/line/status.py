@@ -75,5 +75,5 @@ def facts_of(now: Snapshot, outbox: int) -> StateFacts:
         outbox=outbox,
         last_seq=now.last_seq,
         uptime_s=now.uptime_s,
-        births=now.births,
+        rebirths=now.rebirths,
     )

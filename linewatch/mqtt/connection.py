@@ -1,8 +1,8 @@
-"""MQTT by paho, one fresh client per connection, driven by the thread that connected.
+"""MQTT connection: one new paho client per connection, run by the thread that connected.
 
-Paho's own threads, queues and reconnects are not used: after a loss it would send old verdicts
-again, and an exception in a callback would kill its thread unseen. Here a bug in a callback
-surfaces in `pump`, and what was in flight goes down with the connection.
+Paho's own network thread, queue and reconnect are not used: after a lost connection it would resend
+old verdicts, and an exception in a callback would end its thread silently. Here an exception in a
+callback is raised by `pump`, and messages in flight are dropped with the connection.
 """
 
 import select
@@ -26,12 +26,12 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from linewatch.errors import BrokerLost, ConfigError
 from linewatch.mqtt.messages import Incoming, Message
-from linewatch.mqtt.tls import connect_problem, resolve, tls_context, unfit
+from linewatch.mqtt.tls import connect_problem, missing_feature, resolve, tls_context
 from linewatch.runtime.wakeup import Wakeup
 from linewatch.settings import MqttSettings
 
-CONNECT_S = 3.0  # For each of: name, connection with TLS, the broker's answer.
-GOODBYE_S = 1.0
+CONNECT_S = 3.0  # For each of: name lookup, TCP and TLS, CONNACK.
+DISCONNECT_S = 1.0
 INFLIGHT_MAX = 20
 WINDOW_S = 10.0  # For one window of history to be acknowledged.
 PACKET_BYTES_MAX = 64 * 1024  # More than any command.
@@ -39,11 +39,11 @@ UNSUPPORTED_VERSION, TAKEN_OVER = 0x84, 0x8E
 
 
 class Session:
-    """One connection from CONNECT to its end; get it from `Broker.connect`, use it as `with`.
+    """One connection; `Broker.connect` opens it, its `with` block ends it.
 
-    `pump` and `publish_all` belong to the thread that connected; `publish` may be called from any.
-    Leaving without an exception says goodbye, so that no will is sent; with one, the connection
-    is cut at once, and whatever the network had not taken yet is never sent.
+    Only the thread that connected may call `pump` and `publish_all`; any thread may call `publish`.
+    Without an exception the block ends with DISCONNECT, so that the broker sends no will; with one,
+    the connection is reset at once and unsent bytes are dropped.
     """
 
     def __init__(
@@ -65,26 +65,26 @@ class Session:
         self._connected = False
         self._connack: Properties | None = None
         self._subscribed = False
-        self._trouble = ""  # Why this connection is over or unfit.
+        self._trouble = ""  # Why this connection has ended or cannot be used.
         self.version_refused = False
         self._inflight: deque[tuple[float, MQTTMessageInfo]] = deque()
-        self._lock = threading.Lock()  # Never held while paho is called: it has locks of its own.
+        self._lock = threading.Lock()  # Never held while calling paho, which has its own locks.
         client.on_connect = self._connected_or_refused
         client.on_disconnect = self._disconnected
         client.on_subscribe = self._subscription_answered
         client.on_message = self._received
         client.on_publish = self._acknowledged
         client.on_socket_open = self._opened
-        client.on_socket_register_write = _leave_writing_to_pump
+        client.on_socket_register_write = _write_in_pump_only
 
     @property
     def mqtt5(self) -> bool:
-        """Whether the broker speaks MQTT 5 with us."""
+        """Whether this connection uses MQTT 5."""
         return self._client.protocol == MQTTProtocolVersion.MQTTv5
 
     @property
     def receive_max(self) -> int:
-        """How many unacknowledged messages the broker takes."""
+        """Return how many unacknowledged messages the broker accepts (Receive Maximum)."""
         return int(getattr(self._connack, "ReceiveMaximum", 65_535))
 
     def __enter__(self) -> Self:
@@ -94,11 +94,11 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and not self._trouble:
-            self._say_goodbye()
-        self.cut()
+            self._disconnect()
+        self.abort()
 
     def open(self, host: str, port: int, keepalive_s: int) -> None:
-        """Connect and wait for the broker's answer. Raises BrokerLost."""
+        """Connect and wait for the CONNACK. Raises BrokerLost."""
         resolve(host, port, self._address, self._connect_s)
         v5 = _properties(PacketTypes.CONNECT, MaximumPacketSize=PACKET_BYTES_MAX) if self.mqtt5 else None
         try:
@@ -108,11 +108,11 @@ class Session:
         except OSError as error:
             raise BrokerLost(self._address, connect_problem(error, self._connect_s)) from error
         self._pump_until(lambda: self._connected, self._connect_s, "does not answer; is it an MQTT broker?")
-        self._trouble = unfit(self._connack)
+        self._trouble = missing_feature(self._connack)
         self._raise_trouble()
 
     def inflight(self) -> tuple[int, float]:
-        """Return how many messages wait for their acknowledgement, and the oldest one's age in seconds."""
+        """Return how many messages are unacknowledged, and the oldest one's age in seconds."""
         with self._lock:
             while self._inflight and self._inflight[0][1].is_published():
                 self._inflight.popleft()
@@ -122,42 +122,42 @@ class Session:
 
     def publish(
         self,
-        *letters: Message,
+        *messages: Message,
         qos: int = 1,
         retain: bool = False,
         expiry_s: int = 0,
         correlation: bytes = b"",
     ) -> None:
-        """Hand messages to the connection; never waits. Expiry and correlation need MQTT 5.
+        """Queue messages without waiting. Expiry and correlation need MQTT 5.
 
-        Whether they arrived shows in `inflight`; a refusal ends the session.
+        `inflight` counts them until they are acknowledged; a refusal ends the session.
         """
-        extras = self._extras(expiry_s, correlation)
-        for letter in letters:
-            info = self._client.publish(letter.topic, letter.payload.encode(), qos, retain, extras)
+        properties = self._publish_properties(expiry_s, correlation)
+        for message in messages:
+            info = self._client.publish(message.topic, message.payload.encode(), qos, retain, properties)
             if qos and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 with self._lock:
                     self._inflight.append((time.monotonic(), info))
-        self._wake.set()  # Once: the network's thread would compete with this one.
+        self._wake.set()  # Once, after all: the network thread competes with this one for the GIL.
 
-    def publish_all(self, letters: Sequence[Message]) -> None:
-        """Send one window and wait until the broker has acknowledged all of it. Raises BrokerLost."""
-        self.publish(*letters)
+    def publish_all(self, messages: Sequence[Message]) -> None:
+        """Publish messages and wait until the broker has acknowledged all of them. Raises BrokerLost."""
+        self.publish(*messages)
         self.flush(WINDOW_S)
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until nothing is in flight. Raises BrokerLost."""
+        """Wait until no message is in flight. Raises BrokerLost."""
         self._pump_until(lambda: not self.inflight()[0], timeout_s, "does not acknowledge messages")
 
-    def rest(self, timeout_s: float) -> None:
-        """Keep the connection alive while there is nothing to say. Raises BrokerLost."""
+    def idle(self, timeout_s: float) -> None:
+        """Keep the connection alive for `timeout_s` without publishing. Raises BrokerLost."""
         until = time.monotonic() + timeout_s
         while (left := until - time.monotonic()) > 0:
             self.pump(left)
 
     def subscribe(self, topic_filter: str) -> None:
-        """Subscribe at QoS 1 and wait for the answer. Raises BrokerLost."""
-        if self.mqtt5:  # Retained copies stay recognizable, so that they can be refused.
+        """Subscribe at QoS 1 and wait for the SUBACK. Raises BrokerLost."""
+        if self.mqtt5:  # Keeps the retain flag, so that retained commands can be refused.
             self._client.subscribe(topic_filter, options=SubscribeOptions(qos=1, retainAsPublished=True))
         else:
             self._client.subscribe(topic_filter, qos=1)
@@ -166,14 +166,14 @@ class Session:
         )
 
     def pump(self, timeout_s: float, *others: Wakeup) -> None:
-        """Do the network's work: wait up to `timeout_s` for traffic, a publish or one of `others`.
+        """Run the network loop once: wait up to `timeout_s` for traffic, a publish or one of `others`.
 
-        Raises BrokerLost when the connection is over, and whatever a message callback raised.
+        Raises BrokerLost when the connection has ended, and any exception of a message callback.
         """
         self._raise_trouble()
         sock = self._sock
         assert sock is not None, "pump before open"
-        # TLS may hold bytes that select cannot see.
+        # select does not see bytes that TLS has already decrypted.
         buffered = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
         writers = [sock] if self._client.want_write() else []
         sources: list[socket.socket | Wakeup] = [sock, self._wake, *others]
@@ -192,24 +192,24 @@ class Session:
             self._trouble = f"no acknowledgement for {oldest_s:.1f} s; is it or the network overloaded?"
         self._raise_trouble()
 
-    def cut(self) -> None:
-        """End the connection now: unsent bytes are thrown away, and the broker sends the will."""
+    def abort(self) -> None:
+        """Reset the connection: unsent bytes are dropped, and the broker sends the will."""
         if self._sock is not None and self._sock.fileno() >= 0:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._sock.close()
         self._trouble = self._trouble or "connection closed"
-        # Paho's client and this object hold each other; without the callbacks both go at once.
+        # Break the reference cycle with paho's client, so that both are freed at once.
         for name in ("connect", "disconnect", "subscribe", "message", "publish"):
             setattr(self._client, f"on_{name}", None)
 
-    def _say_goodbye(self) -> None:
+    def _disconnect(self) -> None:
         try:
-            self.flush(GOODBYE_S)
+            self.flush(DISCONNECT_S)
             self._client.disconnect()
             self._wake.set()
-            self._pump_until(lambda: False, GOODBYE_S, "does not take our goodbye")
+            self._pump_until(lambda: False, DISCONNECT_S, "does not close the connection")
         except BrokerLost:
-            pass  # It is over either way.
+            pass  # The connection has ended anyway.
 
     def _pump_until(self, done: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
         deadline = time.monotonic() + timeout_s
@@ -223,7 +223,7 @@ class Session:
         if self._trouble:
             raise BrokerLost(self._address, self._trouble)
 
-    def _extras(self, expiry_s: int, correlation: bytes) -> Properties | None:
+    def _publish_properties(self, expiry_s: int, correlation: bytes) -> Properties | None:
         if not self.mqtt5 or not (expiry_s or correlation):
             return None
         wanted = {"MessageExpiryInterval": expiry_s, "CorrelationData": correlation}
@@ -231,7 +231,9 @@ class Session:
 
     def _opened(self, _c: Client, _u: object, sock: object) -> None:
         assert isinstance(sock, socket.socket)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # A verdict does not wait for company.
+        sock.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # Send verdicts at once, without Nagle's delay.
         self._sock = sock
 
     def _connected_or_refused(
@@ -264,7 +266,7 @@ class Session:
                 "if this repeats, look for a second station with the same station.name"
             )
         else:
-            self.version_refused = True  # Some brokers only hang up on a version they do not know.
+            self.version_refused = True  # Some brokers close the connection on an unknown version.
             self._trouble = (
                 "closed the connection without an answer; check mqtt.port, credentials and TLS settings"
             )
@@ -298,7 +300,7 @@ class Session:
 
 
 class Broker:
-    """Where the broker is, who we are there, and what it was found to understand.
+    """The broker's address, our client id there, and the protocol version that last worked.
 
     Raises ConfigError at once when a certificate or password file cannot be used.
     """
@@ -321,22 +323,22 @@ class Broker:
         self._versions: list[MQTTProtocolVersion] = [
             MQTTProtocolVersion.MQTTv5,
             MQTTProtocolVersion.MQTTv311,
-        ]  # What worked last comes first.
+        ]  # The one that worked last comes first.
         self._inflight_max = INFLIGHT_MAX
         tls_context(settings)
         settings.secret()
 
     def connect(self, on_message: Callable[[Incoming], None] = lambda _: None) -> Session:
-        """Open a fresh connection; takes a few seconds at most. Raises BrokerLost.
+        """Open a new connection, within a few seconds. Raises BrokerLost.
 
-        `on_message` is called by `Session.pump`, once something is subscribed.
+        `on_message` is called by `Session.pump` for every message of a subscription.
         """
         for version in list(self._versions):
             session = self._session(version, on_message)
             try:
                 session.open(self._settings.host, self._settings.port, self._settings.keepalive_s)
             except BrokerLost as trouble:
-                session.cut()
+                session.abort()
                 refusal = trouble
                 if not session.version_refused:
                     raise
@@ -344,7 +346,7 @@ class Broker:
             self._versions.sort(key=lambda other: other != version)
             if session.receive_max >= self._inflight_max:
                 return session
-            with session:  # Only now do we know: paho must be told before it connects.
+            with session:  # Known only now, and paho needs it before it connects.
                 self._inflight_max = session.receive_max
             return self.connect(on_message)
         raise refusal
@@ -361,7 +363,7 @@ class Broker:
         client.max_inflight_messages_set(self._inflight_max)
         try:
             password, context = self._settings.secret(), tls_context(self._settings)
-        except ConfigError as error:  # The files were there at start; perhaps they are being renewed.
+        except ConfigError as error:  # The files existed at start; they may be being renewed.
             raise BrokerLost(self.address, str(error)) from error
         if self._settings.username:
             client.username_pw_set(self._settings.username, password or None)
@@ -380,11 +382,11 @@ def _words(reason: ReasonCode) -> str:
 
 
 def _properties(packet: int, **values: object) -> Properties:
-    properties = Properties(packet)  # type: ignore[no-untyped-call]  # Paho left its annotations out.
+    properties = Properties(packet)  # type: ignore[no-untyped-call]  # Paho has no annotations here.
     for name, value in values.items():
         setattr(properties, name, value)
     return properties
 
 
-def _leave_writing_to_pump(_client: Client, _userdata: object, _sock: object) -> None:
-    """Keep paho from writing in the publishing thread, where two writers could mix their bytes."""
+def _write_in_pump_only(_client: Client, _userdata: object, _sock: object) -> None:
+    """Replace paho's write in the publishing thread, where two writers could interleave bytes."""

@@ -1,4 +1,4 @@
-"""The wire contract: topics, payloads, the PLC's fixed-width line and its status word. No I/O."""
+"""The MQTT contract: topics, payloads, the fixed-width PLC line and the status word. No I/O."""
 
 import json
 import math
@@ -11,7 +11,7 @@ VERDICT_BYTES_MAX = 500
 COMMAND_BYTES_MAX = 4096
 PART_CHARACTERS_MAX = 64
 RID_MAX = 65_535
-NAME_CHARACTERS_MAX = 32  # Of a command: its answer goes to a topic of that name.
+NAME_CHARACTERS_MAX = 32  # Of a command; its reply goes to a topic of that name.
 TEXT_BYTES_MAX = 200  # Of a reason, and of each text in an event.
 COMMANDS = ("trigger", "product", "selftest", "pause", "resume", "reset", "rebirth")
 
@@ -24,53 +24,53 @@ class Topics:
 
     @property
     def online(self) -> str:
-        """Retained "1"; the Last Will and a clean stop make it "0"."""
+        """Return the topic of the retained "1"; the Last Will and a clean stop set it to "0"."""
         return f"{self.base}/online"
 
     @property
     def state(self) -> str:
-        """Retained JSON: what the station is doing."""
+        """Return the topic of the retained state, as JSON."""
         return f"{self.base}/state"
 
     @property
     def verdict(self) -> str:
-        """One JSON per part, live only."""
+        """Return the topic of the live verdicts, as JSON."""
         return f"{self.base}/verdict"
 
     @property
     def plc_verdict(self) -> str:
-        """The same verdict as 33 characters."""
+        """Return the topic of the live verdicts as 33-character lines."""
         return f"{self.base}/plc/verdict"
 
     @property
     def plc_word(self) -> str:
-        """The status word."""
+        """Return the topic of the status word."""
         return f"{self.base}/plc/word"
 
     @property
     def history(self) -> str:
-        """Every journaled verdict, in order, at least once."""
+        """Return the topic of every journaled verdict, in order, at least once."""
         return f"{self.base}/history"
 
     @property
     def replies(self) -> str:
-        """Below it MQTT 5 clients may have their answers sent."""
+        """Return the topic below which MQTT 5 clients may ask for replies."""
         return f"{self.base}/reply"
 
     @property
     def event(self) -> str:
-        """Edges: lost, back, changed, refused."""
+        """Return the topic of events, as JSON."""
         return f"{self.base}/event"
 
     @property
     def commands(self) -> str:
-        """The filter that gets every command and none of the replies."""
+        """Return the filter that matches every command and no reply."""
         return f"{self.base}/cmd/+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateFacts:
-    """What `B/state` says; field order is the wire's."""
+    """The content of `B/state`, in the order of its keys."""
 
     station: str
     boot: int
@@ -79,16 +79,16 @@ class StateFacts:
     product: str = ""
     product_index: int = 0
     model: str = ""
-    camera: bool = False  # It delivers frames.
-    disk: bool = True  # It takes journal rows and evidence.
-    outbox: int = 0  # Verdicts that the history still misses.
+    camera: bool = False  # Whether it delivers frames.
+    disk: bool = True  # Whether journal rows and evidence can be written.
+    outbox: int = 0  # Verdicts not yet published on the history topic.
     last_seq: int = 0
     uptime_s: int = 0
-    births: int = 0  # Not on the wire; grows when somebody asks to hear everything again.
+    rebirths: int = 0  # Not published; counts the requests to publish everything again.
 
     @property
-    def edge(self) -> tuple[object, ...]:
-        """What counts as a change: everything that does not move by itself."""
+    def change_key(self) -> tuple[object, ...]:
+        """Return the fields whose change is published at once: all but the counters."""
         return (
             self.state,
             self.reason,
@@ -97,13 +97,13 @@ class StateFacts:
             self.model,
             self.camera,
             self.disk,
-            self.births,
+            self.rebirths,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message for the wire: topic and UTF-8 payload."""
+    """A message to publish: topic and UTF-8 payload."""
 
     topic: str
     payload: str
@@ -111,7 +111,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message as it came from the broker, with where else (MQTT 5) the answer is wanted."""
+    """A received message, with its response topic and correlation data (MQTT 5)."""
 
     topic: str
     payload: bytes
@@ -121,18 +121,18 @@ class Incoming:
 
     @property
     def name(self) -> str:
-        """The last level of the topic: the command's name."""
+        """Return the last level of the topic, which is the command's name."""
         return self.topic.rpartition("/")[2]
 
     @property
     def answerable(self) -> bool:
-        """Whether the answer's topic is one that every broker and PLC takes."""
+        """Whether the reply's topic is short enough for every broker and PLC."""
         return len(self.name) <= NAME_CHARACTERS_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A well-formed request; whether it can be done now is decided elsewhere."""
+    """A well-formed command. Whether it can be carried out now is decided elsewhere."""
 
     name: str
     rid: int  # 1 to 65535.
@@ -140,12 +140,12 @@ class Command:
     exp_ms: int = 0  # trigger: expiry as the sender gave it, 0 if it never expires.
     product: str = ""  # product: by name, or
     index: int = 0  # by the PLC's number, 1 to 999; 0 if named.
-    who: str = "mqtt"  # For the audit: where it came from.
+    who: str = "mqtt"  # Its origin, for the audit.
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A request that cannot be understood. `rid` is 0 if even that could not be read."""
+class InvalidCommand:
+    """A command that cannot be parsed, with the reason. `rid` is 0 if that could not be read either."""
 
     name: str
     rid: int
@@ -161,7 +161,7 @@ def verdict_json(verdict: Verdict, *, history: bool) -> str:
 def verdict_payload(verdict: Verdict, *, history: bool) -> dict[str, object]:
     """Return the flat JSON object of a verdict: every key always, at most 500 bytes as UTF-8 text.
 
-    Numbers beyond their room are saturated; a score that is not finite becomes 0. Should the
+    Numbers saturate at their largest width; a score that is not finite becomes 0. Should the
     text be too long, `part` is shortened, then `model` and `product`, then the evidence paths are
     left out: code, boot and seq are never touched.
     """
@@ -201,7 +201,7 @@ def _fit_verdict(verdict: Verdict, history: bool) -> tuple[dict[str, object], st
         excess = len(text.encode()) - VERDICT_BYTES_MAX
         if excess <= 0:
             break
-        # Half a path is no path.
+        # A shortened path would name no file.
         facts[key] = "" if key in ("heatmap", "image") else _shortened(str(facts[key]), excess)
         text = _dumps(facts)
     assert len(text.encode()) <= VERDICT_BYTES_MAX, text
@@ -233,7 +233,7 @@ def status_word(
     selftest_passed: bool = False,
     heartbeat: int = 0,
 ) -> int:
-    """Return the PLC's 16 bits, 0 to 65535; bit 8 is the lowest bit of `last_seq`."""
+    """Return the status word, 0 to 65535; bit 8 is the lowest bit of `last_seq`."""
     bits = (
         online,
         state.judging,
@@ -251,7 +251,7 @@ def status_word(
 
 
 def word_text(word: int) -> str:
-    """Return the status word as it is published: unsigned decimal ASCII."""
+    """Return the payload of the status word: unsigned decimal ASCII."""
     assert 0 <= word <= 0xFFFF, word
     return str(word)
 
@@ -268,7 +268,7 @@ def state_payload(facts: StateFacts) -> dict[str, object]:
         "station": facts.station,
         "boot": facts.boot,
         "state": facts.state.value,
-        "reason": _cut(facts.reason),
+        "reason": _truncated(facts.reason),
         "product": _utf8(facts.product),
         "product_index": facts.product_index,
         "model": _utf8(facts.model),
@@ -284,34 +284,38 @@ def event_json(facts: Mapping[str, object]) -> str:
     """Return one event; `facts` has at least "event". Booleans become 0 and 1, long texts are cut."""
     return _dumps(
         {
-            key: int(value) if isinstance(value, bool) else _cut(value) if isinstance(value, str) else value
+            key: int(value)
+            if isinstance(value, bool)
+            else _truncated(value)
+            if isinstance(value, str)
+            else value
             for key, value in facts.items()
         }
     )
 
 
 def reply_json(rid: int, *, code: int, reason: str = "", ms: int = 0) -> str:
-    """Return the answer to one command; it went well when `code` is 0."""
+    """Return the reply to one command; `ok` is 1 when `code` is 0."""
     return _dumps(
         {
             "rid": rid,
             "ok": int(code == 0),
             "code": code,
-            "reason": _cut(reason),
+            "reason": _truncated(reason),
             "ms": ms,
         }
     )
 
 
-def parse_command(incoming: Incoming) -> Command | Refused:
-    """Understand one message below `B/cmd/`; what cannot be understood is refused with its reason."""
+def parse_command(incoming: Incoming) -> Command | InvalidCommand:
+    """Parse one message below `B/cmd/`."""
     rid = 0
     try:
         facts = _object(incoming.payload)
-        rid = _whole(facts, "rid", 1, RID_MAX)
+        rid = _integer(facts, "rid", 1, RID_MAX)
         return _command(incoming, rid, facts)
     except _Malformed as error:
-        return Refused(incoming.name, rid, str(error))
+        return InvalidCommand(incoming.name, rid, str(error))
 
 
 def _command(incoming: Incoming, rid: int, facts: dict[str, object]) -> Command:
@@ -321,10 +325,10 @@ def _command(incoming: Incoming, rid: int, facts: dict[str, object]) -> Command:
     if incoming.retained:
         raise _Malformed("retained commands are refused; publish it without the retain flag")
     if name == "trigger":
-        part, exp_ms = _text(facts, "part"), _whole(facts, "exp_ms", 0, 2**53, default=0)
+        part, exp_ms = _text(facts, "part"), _integer(facts, "exp_ms", 0, 2**53, default=0)
         return Command(name, rid, part=part, exp_ms=exp_ms)
     if name == "product":
-        product, index = _text(facts, "product"), _whole(facts, "index", 0, 999, default=0)
+        product, index = _text(facts, "product"), _integer(facts, "index", 0, 999, default=0)
         if bool(product) == bool(index):
             raise _Malformed("give either product or index")
         return Command(name, rid, product=product, index=index)
@@ -332,7 +336,7 @@ def _command(incoming: Incoming, rid: int, facts: dict[str, object]) -> Command:
 
 
 class _Malformed(ValueError):
-    """Why a command cannot be understood."""
+    """A command cannot be parsed; the text is the reason in the reply."""
 
 
 def _object(payload: bytes) -> dict[str, object]:
@@ -347,7 +351,7 @@ def _object(payload: bytes) -> dict[str, object]:
     return facts
 
 
-def _whole(facts: dict[str, object], key: str, low: int, high: int, default: int | None = None) -> int:
+def _integer(facts: dict[str, object], key: str, low: int, high: int, default: int | None = None) -> int:
     value = facts.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise _Malformed(f"{key} must be a whole number from {low} to {high}")
@@ -366,12 +370,12 @@ def _dumps(facts: Mapping[str, object]) -> str:
 
 
 def _utf8(text: str) -> str:
-    """Replace what UTF-8 cannot carry: a file name may hold lone surrogates."""
+    """Replace lone surrogates, which a file name may hold, because UTF-8 cannot encode them."""
     return text.encode("utf-8", "replace").decode()
 
 
-def _cut(text: str) -> str:
-    """Keep what fits: a broker may end the connection of whoever sends it more than it takes."""
+def _truncated(text: str) -> str:
+    """Keep the first 200 bytes: a broker may close the connection of a client that sends larger packets."""
     return text.encode("utf-8", "replace")[:TEXT_BYTES_MAX].decode(errors="ignore")
 
 

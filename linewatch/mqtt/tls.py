@@ -1,4 +1,4 @@
-"""The way to the broker: names, encryption, and words for what goes wrong on it."""
+"""Name lookup, TLS, and sentences for connection errors."""
 
 import socket
 import ssl
@@ -7,11 +7,11 @@ import threading
 from linewatch.errors import BrokerLost, ConfigError
 from linewatch.settings import MqttSettings
 
-PACKET_BYTES_MIN = 1024  # The largest of our packets, with room.
+PACKET_BYTES_MIN = 1024  # Our largest packet, with a margin.
 
 
 def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
-    """Return how to encrypt; None without mqtt.tls_ca. Host names are checked. Raises ConfigError."""
+    """Return a TLS context that checks host names; None without mqtt.tls_ca. Raises ConfigError."""
     if settings.tls_ca is None:
         if settings.tls_cert is not None or settings.tls_key is not None:
             raise ConfigError(
@@ -33,11 +33,11 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
     return context
 
 
-_NO_PASSWORD = ""  # Else an encrypted key would ask on the terminal.
+_NO_PASSWORD = ""  # Otherwise OpenSSL asks for an encrypted key's password on the terminal.
 
 
 class _ClosingSocket(ssl.SSLSocket):
-    """Closes when the handshake fails; paho leaves it open, one more with every try."""
+    """Socket that closes when the handshake fails, where paho would leak it."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -48,7 +48,7 @@ class _ClosingSocket(ssl.SSLSocket):
 
 
 def resolve(host: str, port: int, address: str, timeout_s: float) -> None:
-    """Look the name up with a time-out, which the system's resolver does not have. Raises BrokerLost."""
+    """Look the name up with a time-out, which getaddrinfo does not have. Raises BrokerLost."""
     answers: list[OSError | None] = []
 
     def look_up() -> None:
@@ -70,7 +70,7 @@ def resolve(host: str, port: int, address: str, timeout_s: float) -> None:
 
 
 def connect_problem(error: OSError, timeout_s: float) -> str:
-    """Turn what connecting raised into words with a next step."""
+    """Return a sentence with the next step for an error while connecting."""
     match error:
         case ssl.SSLCertVerificationError():
             return (
@@ -86,8 +86,8 @@ def connect_problem(error: OSError, timeout_s: float) -> str:
             return f"cannot be reached ({error.strerror or error}); check mqtt.host and the network"
 
 
-def unfit(connack: object) -> str:
-    """Return what the broker cannot do though we need it, "" if it is fit."""
+def missing_feature(connack: object) -> str:
+    """Return which required feature the CONNACK says is missing; "" if none."""
     if getattr(connack, "MaximumQoS", 2) < 1:
         return "does not take QoS 1; allow it there"
     if not getattr(connack, "RetainAvailable", 1):

@@ -561,11 +561,11 @@ def test_reset_leads_out_of_fault_by_a_self_test(mode: State, tested: list[str])
 def test_rebirth_makes_the_station_say_everything_again() -> None:
     """The state goes out at once although nothing changed."""
     rig = Rig()
-    before = rig.station.snapshot().births
+    before = rig.station.snapshot().rebirths
     rig.station.changed.clear()
 
     assert rig.ask("rebirth", rid=1)[0] == 0
-    assert rig.station.snapshot().births == before + 1
+    assert rig.station.snapshot().rebirths == before + 1
     assert rig.station.changed.clear()
 
 

@@ -207,11 +207,11 @@ class FlakySession:
         """Acknowledge at once."""
         return 0, 0.0
 
-    def publish(self, *letters: Message, **_how: object) -> None:
+    def publish(self, *messages: Message, **_how: object) -> None:
         """Hear all of it or lose it."""
         self._gone = self._gone or self._broker.fault.strikes()
         if not self._gone:
-            self._broker.heard += letters
+            self._broker.heard += messages
 
     def subscribe(self, topic_filter: str) -> None:
         """Subscribe."""
@@ -262,15 +262,17 @@ def test_whatever_operation_of_the_broker_fails_no_live_verdict_comes_twice_or_l
     """Each k-th connect, subscribe, publish and pump in turn: order is kept, what was lost stays lost."""
     healthy = Fault()
     broker, _ = publish_all(healthy)
-    assert [letter.payload for letter in broker.heard if letter.topic == "t/online"] == ["1", "0"]
+    assert [message.payload for message in broker.heard if message.topic == "t/online"] == ["1", "0"]
     assert healthy.count > 40
 
     for fail_at in range(1, healthy.count - 2):  # The last ones are the goodbye.
         broker, out = publish_all(Fault(fail_at))
-        lines = [int(letter.payload[6:16]) for letter in broker.heard if letter.topic == "t/plc/verdict"]
-        live = [letter.payload for letter in broker.heard if letter.topic == "t/verdict"]
+        lines = [int(message.payload[6:16]) for message in broker.heard if message.topic == "t/plc/verdict"]
+        live = [message.payload for message in broker.heard if message.topic == "t/verdict"]
         assert lines == sorted(set(lines)), fail_at
         assert len(lines) == len(live) >= 19, fail_at
         assert set(lines) <= set(out), fail_at
         assert broker.connections == 2, fail_at
-        assert [letter.payload for letter in broker.heard if letter.topic == "t/online"][-1] == "0", fail_at
+        assert [message.payload for message in broker.heard if message.topic == "t/online"][-1] == "0", (
+            fail_at
+        )

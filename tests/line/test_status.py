@@ -159,10 +159,10 @@ def test_a_rebirth_makes_the_state_worth_saying_again() -> None:
     """Somebody who asks hears the state at once although nothing changed."""
     post = Post()
     before = post.announcer.announce().facts
-    assert post.announcer.announce().facts.edge == before.edge
+    assert post.announcer.announce().facts.change_key == before.change_key
 
     post.station.reborn()
 
     after = post.announcer.announce().facts
-    assert after.edge != before.edge
-    assert replace(after, births=0, uptime_s=0) == replace(before, births=0, uptime_s=0)
+    assert after.change_key != before.change_key
+    assert replace(after, rebirths=0, uptime_s=0) == replace(before, rebirths=0, uptime_s=0)

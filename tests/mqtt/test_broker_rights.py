@@ -1,4 +1,4 @@
-"""The broker as config/mosquitto describes it: who gets in, and what each may say and hear."""
+"""The broker as config/mosquitto configures it: who may connect, publish and subscribe."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ PEOPLE = ("station1", "station2", "plc-station1", "collector")
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make what a plant has, and what must not get in."""
+    """Make the certificates of a plant, and some that must be refused."""
     folder = tmp_path_factory.mktemp("certificates")
     plant, stranger = Authority(folder / "plant"), Authority(folder / "stranger")
     for name in ("server", *PEOPLE):
@@ -74,7 +74,7 @@ def settings_of(name: str, certificates: Path, authority: str = "plant") -> dict
 
 
 class Person:
-    """Somebody with a certificate, independent of the product's own MQTT code; hears all that is allowed."""
+    """A client with a certificate, independent of linewatch's own MQTT code, subscribed to everything."""
 
     def __init__(self, name: str, port: int, certificates: Path) -> None:
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
@@ -102,19 +102,19 @@ class Person:
         self._client.loop_stop()
 
     def may_say(self, topic: str) -> bool:
-        """Publish to a topic and return whether the broker took it."""
+        """Publish to a topic and return whether the broker accepted it."""
         number = self._client.publish(topic, "x", qos=1).mid
         self._wait(lambda: number in self._answers)
         return self._answers[number]
 
     def ask(self, topic: str, payload: str, reply_to: str) -> None:
-        """Publish a request that wants its answer elsewhere as well."""
+        """Publish a request with a response topic."""
         wanted = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # Paho's omission.
         wanted.ResponseTopic = reply_to
         self._client.publish(topic, payload, qos=1, properties=wanted)
 
     def wait_for(self, topic: str) -> None:
-        """Wait until something was heard on a topic."""
+        """Wait until a message was received on a topic."""
         self._wait(lambda: topic in self.heard)
 
     def _note(self, number: int, allowed: bool) -> None:
@@ -135,7 +135,7 @@ class Person:
 STATION_SAYS = ("online", "state", "verdict", "history", "event", "plc/verdict", "plc/word", "cmd/reset/res")
 
 
-def test_everybody_says_and_hears_what_is_theirs_and_nothing_else(
+def test_each_client_publishes_and_receives_only_what_its_rights_allow(
     broker: Mosquitto, certificates: Path
 ) -> None:
     """The access list as a table: a station below its own base, a PLC only commands, a collector nothing."""
@@ -181,10 +181,10 @@ def test_everybody_says_and_hears_what_is_theirs_and_nothing_else(
     ],
     ids=["wrong CA", "expired", "wrong name", "no certificate", "foreign one", "expired one", "no TLS"],
 )
-def test_who_is_not_who_they_should_be_is_told_in_one_sentence(
+def test_a_wrong_certificate_is_refused_in_one_sentence(
     tmp_path: Path, certificates: Path, broker: Mosquitto, server: str, change: dict[str, str], sentence: str
 ) -> None:
-    """Whichever side's certificate is wrong, there is no connection, and the setting to look at is named."""
+    """A wrong certificate on either side prevents the connection and names the setting to check."""
     other = broker_with(tmp_path, certificates, server) if server != "server" else broker
     if other is not broker:
         other.start()
@@ -202,7 +202,7 @@ def test_who_is_not_who_they_should_be_is_told_in_one_sentence(
 def test_a_station_does_all_its_work_with_the_rights_it_has(
     tmp_path: Path, certificates: Path, broker: Mosquitto
 ) -> None:
-    """Nothing that the daemon says is refused, and nothing ends its connection.
+    """No message of the daemon is refused, and its connection stays open.
 
     Not even a PLC that wants the answer where the station may not write.
     """

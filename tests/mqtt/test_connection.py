@@ -1,4 +1,4 @@
-"""The MQTT adapter against a real broker: what goes wrong is one sentence, and nothing comes twice."""
+"""The MQTT connection against a real broker: each error is one sentence, and no message comes twice."""
 
 import socket
 import ssl
@@ -28,7 +28,7 @@ def broker_at(port: int, client_id: str = "test", **settings: object) -> Broker:
 
 
 def pump_until(session: Session, done: Callable[[], bool]) -> None:
-    """Do the network's work until something happened."""
+    """Run the network loop until a condition holds."""
     for _ in range(1000):
         if done():
             return
@@ -89,7 +89,7 @@ def test_properties_reach_the_subscriber(mosquitto: Mosquitto) -> None:
 
 
 def test_goodbye_sends_no_will_and_a_bug_does(mosquitto: Mosquitto) -> None:
-    """Subscribers see `0` when the program dies, not when it leaves properly."""
+    """The will is sent after a crash and not after DISCONNECT."""
     with Subscriber(mosquitto.port) as ear:
         with broker_at(mosquitto.port).connect() as session:
             session.publish(HELLO)
@@ -101,7 +101,7 @@ def test_goodbye_sends_no_will_and_a_bug_does(mosquitto: Mosquitto) -> None:
 
 
 def test_messages_come_with_all_that_an_answer_needs(mosquitto: Mosquitto) -> None:
-    """A retained command is recognizable as such, even by who is already subscribed."""
+    """The retain flag arrives at existing subscribers, too."""
     heard: list[Incoming] = []
     with Subscriber(mosquitto.port) as ear, broker_at(mosquitto.port).connect(heard.append) as session:
         session.subscribe("test/cmd/+")
@@ -117,7 +117,7 @@ def test_messages_come_with_all_that_an_answer_needs(mosquitto: Mosquitto) -> No
 
 
 def test_a_bug_in_a_callback_surfaces(mosquitto: Mosquitto) -> None:
-    """Paho would lose its thread unseen; here the caller of `pump` gets the exception."""
+    """The caller of `pump` gets the exception of a callback."""
 
     def bug(_: Incoming) -> None:
         raise ZeroDivisionError
@@ -159,7 +159,7 @@ def test_a_hung_broker_is_noticed(mosquitto: Mosquitto) -> None:
 
 
 def test_a_twin_with_our_client_id_is_named(mosquitto: Mosquitto) -> None:
-    """Two stations with one name throw each other out; the sentence says so."""
+    """A client id in use twice is named as the cause."""
     lost = pytest.raises(BrokerLost, match=r"second station with the same station\.name")
     first, second = broker_at(mosquitto.port, "twin"), broker_at(mosquitto.port, "twin")
     with first.connect() as session, second.connect(), lost:
@@ -180,7 +180,7 @@ def test_old_brokers_get_mqtt_3(refusal: bytes) -> None:
         for _ in range(2):
             session = broker.connect()
             assert not session.mqtt5
-            session.cut()
+            session.abort()
 
     assert versions == [5, 4, 4]
 
@@ -207,14 +207,14 @@ def test_mqtt_3_subscribers_get_the_same(mosquitto: Mosquitto) -> None:
     ],
 )
 def test_unfit_brokers_are_refused_in_one_sentence(answer: bytes | None, sentence: str) -> None:
-    """Whatever answers on the port, the operator reads what is wrong."""
+    """Whatever answers on the port, the error says what is wrong."""
     with server(lambda _: answer) as port, pytest.raises(BrokerLost, match=sentence) as caught:
         pump_until(broker_at(port).connect(), lambda: False)
     assert "\n" not in str(caught.value)
 
 
-def test_nobody_there_is_one_sentence() -> None:
-    """A closed port and a name that does not exist are told apart."""
+def test_an_unreachable_broker_is_one_sentence() -> None:
+    """A closed port and an unknown name get different sentences."""
     with pytest.raises(BrokerLost, match="refuses connections; is it running on this port"):
         broker_at(free_port()).connect()
     with pytest.raises(BrokerLost, match=r"'no\.such\.host\.invalid' cannot be resolved"):
@@ -263,7 +263,7 @@ def test_a_small_window_of_the_broker_is_kept(tmp_path: Path) -> None:
 
 
 def test_pump_wakes_for_others(mosquitto: Mosquitto) -> None:
-    """Another thread's event ends the wait at once."""
+    """A Wakeup set by another thread ends `pump` at once."""
     with broker_at(mosquitto.port).connect() as session:
         wake = Wakeup()
         threading.Timer(0.05, wake.set).start()
@@ -330,7 +330,7 @@ def test_tls_with_client_certificates(tls_broker: Mosquitto, certificates: Path)
 def test_wrong_tls_is_one_sentence(
     tls_broker: Mosquitto, certificates: Path, change: dict[str, str | None], sentence: str
 ) -> None:
-    """Each mistake with certificates is told with the setting to look at."""
+    """Each mistake with certificates names the setting to check."""
     files = {f"tls_{key}": name for key, name in _TLS_FILES.items()} | change
     settings = {
         key: str(certificates / value) if value and key.startswith("tls") else value
@@ -343,7 +343,7 @@ def test_wrong_tls_is_one_sentence(
 
 
 def test_unusable_files_are_settings_errors(tmp_path: Path, certificates: Path) -> None:
-    """A missing or wrong certificate file is told at start, before any connection."""
+    """A missing or wrong certificate file is an error at start, before any connection."""
     with pytest.raises(ConfigError, match=r"mqtt\.tls_ca '.*nowhere.*no such file"):
         broker_at(1, tls_ca=tmp_path / "nowhere")
     with pytest.raises(ConfigError, match=r"mqtt\.tls_cert .* with its key"):
@@ -357,5 +357,5 @@ def test_unusable_files_are_settings_errors(tmp_path: Path, certificates: Path) 
 _TLS_FILES = {"ca": "ca.pem", "cert": "client.pem", "key": "client.key"}
 
 
-def _text(letter: Message) -> tuple[str, str]:
-    return letter.topic, letter.payload
+def _text(message: Message) -> tuple[str, str]:
+    return message.topic, message.payload

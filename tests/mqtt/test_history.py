@@ -1,4 +1,4 @@
-"""The courier: history gets every verdict, in order, however often the broker goes."""
+"""The courier: history gets every verdict, in order, however often the broker is lost."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ TOPIC = "linewatch/station1/history"
 
 
 def record(journal: Journal, *sequences: int) -> None:
-    """Do what the record stage does with parts."""
+    """Append and release verdicts as the record stage does."""
     for seq in sequences:
         verdict = Verdict(
             station="station1",
@@ -73,12 +73,12 @@ def broker(port: int) -> Broker:
 
 
 def sequences(ear: Subscriber) -> list[int]:
-    """Return what history heard, in order, with repetitions."""
+    """Return the sequence numbers received on the history topic, with repetitions."""
     return [json.loads(text)["seq"] for text in ear.on(TOPIC)]
 
 
 class FlakyPublisher:
-    """A broker in memory that goes away at the k-th operation, once."""
+    """An in-memory broker that is lost once, at the k-th operation."""
 
     def __init__(self, fail_at: int) -> None:
         self.heard: list[int] = []
@@ -93,15 +93,15 @@ class FlakyPublisher:
     ) -> None:
         pass
 
-    def publish_all(self, letters: Sequence[Message]) -> None:
-        """Hear the first half of a window before going away."""
-        seqs = [json.loads(letter.payload)["seq"] for letter in letters]
+    def publish_all(self, messages: Sequence[Message]) -> None:
+        """Receive the first half of a window before failing."""
+        seqs = [json.loads(message.payload)["seq"] for message in messages]
         self.heard += seqs[: len(seqs) // 2]
         self._step()
         self.heard += seqs[len(seqs) // 2 :]
 
-    def rest(self, timeout_s: float) -> None:
-        """Do not wait."""
+    def idle(self, timeout_s: float) -> None:
+        """Return at once."""
         self._step()
 
     def _step(self) -> None:
@@ -112,7 +112,7 @@ class FlakyPublisher:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again at once."""
+    """Retry without back-off."""
     monkeypatch.setattr(module, "BACKOFF_FIRST_S", 0.001)
     monkeypatch.setattr(module, "BACKOFF_MAX_S", 0.001)
 
@@ -168,7 +168,7 @@ def test_a_broker_killed_in_a_window_costs_repetitions_only(journal: Journal, mo
     heard: list[int] = []
 
     class Killing:
-        """Lets the broker die when the first window has been handed over."""
+        """Kills the broker after the first window was published."""
 
         def __init__(self) -> None:
             self.session = broker(mosquitto.port).connect()
@@ -177,16 +177,16 @@ def test_a_broker_killed_in_a_window_costs_repetitions_only(journal: Journal, mo
             return self
 
         def __exit__(self, *failure: object) -> None:
-            self.session.cut()
+            self.session.abort()
 
-        def publish_all(self, letters: Sequence[Message]) -> None:
-            heard.extend(json.loads(letter.payload)["seq"] for letter in letters)
-            self.session.publish(*letters)
+        def publish_all(self, messages: Sequence[Message]) -> None:
+            heard.extend(json.loads(message.payload)["seq"] for message in messages)
+            self.session.publish(*messages)
             mosquitto.stop()
             self.session.flush(5)
 
-        def rest(self, timeout_s: float) -> None:
-            self.session.rest(timeout_s)
+        def idle(self, timeout_s: float) -> None:
+            self.session.idle(timeout_s)
 
     with journal.reader() as reader:
         stop = threading.Event()
@@ -202,9 +202,9 @@ def test_catching_up_is_limited(journal: Journal) -> None:
     rests: list[float] = []
 
     class Measured(FlakyPublisher):
-        """Notes the breaks."""
+        """Records the pauses."""
 
-        def rest(self, timeout_s: float) -> None:
+        def idle(self, timeout_s: float) -> None:
             rests.append(timeout_s)
             time.sleep(max(0, timeout_s))
 
@@ -246,7 +246,7 @@ def test_a_stop_has_its_limit(journal: Journal, mosquitto: Mosquitto) -> None:
 
 
 def test_without_a_broker_a_stop_is_quick_and_the_rest_waits_on_disk(journal: Journal) -> None:
-    """Nothing is lost by not waiting; the reason is told."""
+    """A stop without a broker does not wait for the grace; the reason is logged."""
     record(journal, 1)
     started = time.monotonic()
     with working(journal, broker(free_port()).connect) as (courier, _):
@@ -258,7 +258,7 @@ def test_without_a_broker_a_stop_is_quick_and_the_rest_waits_on_disk(journal: Jo
 
 @pytest.mark.usefixtures("hurried")
 def test_a_mark_that_cannot_be_kept_means_sending_again(journal: Journal) -> None:
-    """A full disk does not end the courier; history hears twice rather than never, trouble once."""
+    """A full disk does not end the courier: a window is published twice, the trouble reported once."""
     record(journal, 1, 2)
     publisher = FlakyPublisher(-1)
     refusals = iter([StorageFull("journal", "full")] * 2)
@@ -271,7 +271,7 @@ def test_a_mark_that_cannot_be_kept_means_sending_again(journal: Journal) -> Non
 
     stop = threading.Event()
     with journal.reader() as reader:
-        courier = Courier(reader, delivered, lambda: publisher, TOPIC, grace_s=5, on_edge=edges.append)
+        courier = Courier(reader, delivered, lambda: publisher, TOPIC, grace_s=5, on_change=edges.append)
         thread = threading.Thread(target=courier.run, args=(stop,))
         thread.start()
         _wait_until(lambda: journal.undelivered_count() == 0)
@@ -283,7 +283,7 @@ def test_a_mark_that_cannot_be_kept_means_sending_again(journal: Journal) -> Non
 
 
 def _wait_until(done: Callable[[], bool]) -> None:
-    """Look again and again; the journal has no event for readers."""
+    """Poll until the condition holds."""
     deadline = time.monotonic() + 10
     while not done():
         assert time.monotonic() < deadline

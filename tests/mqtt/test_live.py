@@ -1,4 +1,4 @@
-"""The live link against a real broker: on time or never, and honest about who is there."""
+"""The live link against a real broker: verdicts on time or never, and a true `online`."""
 
 import json
 import statistics
@@ -37,38 +37,38 @@ PASS = Verdict(
 
 
 class Station:
-    """What the link is told by the rest of the daemon, and what it told back."""
+    """The daemon's side of the link: what it publishes and what it received."""
 
     def __init__(self) -> None:
         self.facts = StateFacts(station="station1", boot=7, state=State.READY, camera=True)
         self.word = 0b11
         self.events: deque[dict[str, object]] = deque(maxlen=10)
         self.changed = Wakeup()
-        self.edges: deque[str] = deque()
-        self.edge = threading.Condition()
+        self.changes: deque[str] = deque()
+        self.change = threading.Condition()
         self.answer: Callable[[Incoming, Reply], None] = lambda _incoming, _reply: None
 
     def announce(self) -> Announcement:
-        """Say how the station is."""
+        """Return the present state and status word."""
         return Announcement(self.facts, self.word)
 
-    def on_edge(self, trouble: str) -> None:
-        """Hear whether the broker is there."""
-        with self.edge:
-            self.edges.append(trouble)
-            self.edge.notify_all()
+    def on_change(self, trouble: str) -> None:
+        """Note a change of the connection."""
+        with self.change:
+            self.changes.append(trouble)
+            self.change.notify_all()
 
-    def wait_for_edge(self, wanted: Callable[[str], bool]) -> str:
-        """Wait for an edge and return it; earlier ones are forgotten."""
+    def wait_for_change(self, wanted: Callable[[str], bool]) -> str:
+        """Wait for a change and return it; earlier ones are dropped."""
 
         def found() -> bool:
-            while self.edges and not wanted(self.edges[0]):
-                self.edges.popleft()
-            return bool(self.edges)
+            while self.changes and not wanted(self.changes[0]):
+                self.changes.popleft()
+            return bool(self.changes)
 
-        with self.edge:
-            assert self.edge.wait_for(found, 10)
-            return self.edges.popleft()
+        with self.change:
+            assert self.change.wait_for(found, 10)
+            return self.changes.popleft()
 
 
 class Rig:
@@ -93,7 +93,7 @@ class Rig:
             on_command=self._on_command,
             events=self.station.events,
             changed=self.station.changed,
-            on_edge=self.station.on_edge,
+            on_change=self.station.on_change,
         )
         self.thread = threading.Thread(target=self._run, name="announce")
 
@@ -108,10 +108,10 @@ class Rig:
 
     def connected(self) -> None:
         """Wait until the link is up."""
-        self.station.wait_for_edge(lambda trouble: not trouble)
+        self.station.wait_for_change(lambda trouble: not trouble)
 
     def all_acknowledged(self) -> None:
-        """Wait until the broker has answered to everything that was said at first."""
+        """Wait until the broker has acknowledged every message so far."""
         session = self.link._session
         assert session is not None
         deadline = time.monotonic() + 10
@@ -176,7 +176,7 @@ def test_a_change_is_announced_at_once(mosquitto: Mosquitto) -> None:
         started = time.monotonic()
         for word in range(100, 120):
             rig.station.word = word
-            rig.station.facts = replace(rig.station.facts, births=word)
+            rig.station.facts = replace(rig.station.facts, rebirths=word)
             rig.station.changed.set()
             ear.wait_for(TOPICS.plc_word, str(word))
 
@@ -198,7 +198,7 @@ def test_nothing_published_in_an_outage_comes_later(mosquitto: Mosquitto) -> Non
     with running(mosquitto.port) as rig:
         rig.connected()
         mosquitto.stop()
-        rig.station.wait_for_edge(bool)
+        rig.station.wait_for_change(bool)
         started = time.monotonic()
         assert not any(rig.link.publish_verdict(replace(PASS, seq=seq)) for seq in range(5000))
         assert time.monotonic() - started < 1
@@ -223,7 +223,7 @@ def test_a_hung_broker_counts_as_gone_within_a_deadline(mosquitto: Mosquitto) ->
             rig.stop.wait(0.02)
             assert time.monotonic() - started < 1
         assert 0 < accepted <= 10
-        trouble = rig.station.wait_for_edge(bool)
+        trouble = rig.station.wait_for_change(bool)
         mosquitto.go_on()
         rig.connected()
 
@@ -260,7 +260,7 @@ def test_commands_are_answered_where_asked(mosquitto: Mosquitto) -> None:
 
 
 def test_commands_are_answered_below_our_own_reply_topic(mosquitto: Mosquitto) -> None:
-    """With the rights of a station a client can have its answer where it likes, certain to arrive."""
+    """A reply below `B/reply/` is published at QoS 1."""
     with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.station.answer = lambda _incoming, reply: reply("done")
         rig.connected()
@@ -286,7 +286,7 @@ def test_an_answer_that_is_wanted_on_the_usual_topic_comes_once(mosquitto: Mosqu
 
 
 @pytest.mark.parametrize("reply_to", [TOPICS.plc_verdict, TOPICS.online, "x" * 300])
-def test_nobody_makes_us_answer_into_our_own_topics(mosquitto: Mosquitto, reply_to: str) -> None:
+def test_no_reply_goes_to_the_stations_own_topics(mosquitto: Mosquitto, reply_to: str) -> None:
     """A response topic must not forge a verdict or a state."""
     with Subscriber(mosquitto.port) as ear, running(mosquitto.port) as rig:
         rig.station.answer = lambda _incoming, reply: reply("forged")
@@ -299,12 +299,12 @@ def test_nobody_makes_us_answer_into_our_own_topics(mosquitto: Mosquitto, reply_
         assert "forged" not in ear.on(reply_to)
 
 
-def test_events_of_an_outage_are_told_after_it(mosquitto: Mosquitto) -> None:
-    """What happened while nobody could hear it is no secret; order is kept."""
+def test_events_of_an_outage_are_published_after_it(mosquitto: Mosquitto) -> None:
+    """Events wait in their queue while the broker is away, in order."""
     with running(mosquitto.port) as rig:
         rig.connected()
         mosquitto.stop()
-        rig.station.wait_for_edge(bool)
+        rig.station.wait_for_change(bool)
         rig.station.events.extend({"event": name} for name in ("camera_lost", "camera_back"))
         mosquitto.start()
         with Subscriber(mosquitto.port) as ear:
@@ -317,7 +317,7 @@ def test_events_of_an_outage_are_told_after_it(mosquitto: Mosquitto) -> None:
 
 
 def test_a_bug_in_a_command_ends_the_stage_and_the_will_is_sent(mosquitto: Mosquitto) -> None:
-    """The process must end on bugs, and the PLC must know."""
+    """A bug ends the process, and the will tells the PLC."""
 
     def bug(_incoming: Incoming, _reply: Reply) -> None:
         raise ZeroDivisionError
@@ -333,20 +333,20 @@ def test_a_bug_in_a_command_ends_the_stage_and_the_will_is_sent(mosquitto: Mosqu
         assert not rig.link.publish_verdict(PASS)
 
 
-def test_an_absent_broker_is_told_once_and_a_stop_is_quick() -> None:
-    """The link tries on in the background; ending does not wait for its back-off."""
+def test_an_absent_broker_is_reported_once_and_a_stop_is_quick() -> None:
+    """The link retries in the background; a stop does not wait for its back-off."""
     with running(free_port()) as rig:
-        trouble = rig.station.wait_for_edge(bool)
+        trouble = rig.station.wait_for_change(bool)
         started = time.monotonic()
         rig.end()
 
         assert "refuses connections" in trouble
-        assert not rig.station.edges
+        assert not rig.station.changes
         assert time.monotonic() - started < 1
 
 
 def test_back_off_grows_and_is_not_reset_by_short_lives() -> None:
-    """A broker that throws us out at once is not hammered."""
+    """A broker that closes every connection at once is retried ever more slowly."""
     tries = 0
     waits: list[float] = []
     stop = threading.Event()
@@ -359,7 +359,7 @@ def test_back_off_grows_and_is_not_reset_by_short_lives() -> None:
         raise BrokerLost("test", "thrown out")
 
     class Impatient(LiveLink):
-        """Says how long it would wait, and does not."""
+        """Notes the waiting time and does not wait."""
 
         @staticmethod
         def _wait(wait_s: float, stop: threading.Event, beat: Callable[[], None]) -> None:

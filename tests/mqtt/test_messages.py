@@ -1,4 +1,4 @@
-"""The wire contract: whatever a verdict holds, PLC and dashboards get it in the agreed shape."""
+"""The MQTT contract: every verdict is published in the agreed format."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from linewatch.mqtt.messages import (
     COMMANDS,
     Command,
     Incoming,
-    Refused,
+    InvalidCommand,
     StateFacts,
     Topics,
     event_json,
@@ -89,7 +89,7 @@ def test_verdict_json_is_the_contracts_text() -> None:
 
 @given(any_verdict, st.booleans())
 def test_every_verdict_fits(verdict: Verdict, history: bool) -> None:
-    """Whatever is in it, the JSON has every key within 500 bytes and the line 33 characters."""
+    """For any content the JSON has every key in 500 bytes and the line has 33 characters."""
     text = verdict_json(verdict, history=history)
     facts = json.loads(text)
 
@@ -112,12 +112,12 @@ def test_a_long_part_is_shortened_first() -> None:
 
 
 def test_plc_line_is_the_contracts_line() -> None:
-    """Fixed places, so that a PLC can cut it without searching."""
+    """The line's fields have fixed positions."""
     assert plc_line(FAIL) == "00041;0000001023;2;10;003;00024;#"
 
 
 def test_plc_line_wraps_counters_and_saturates_times() -> None:
-    """A counter that outgrew its place keeps its last digits; a slow verdict shows 99999."""
+    """Boot and seq keep their last digits; latency saturates at 99999."""
     verdict = replace(FAIL, boot=123_456, seq=12_345_678_901, latency_ms=1_000_000, product_index=1_000)
 
     assert plc_line(verdict) == "23456;2345678901;2;10;999;99999;#"
@@ -177,12 +177,12 @@ def test_state_json_has_the_contracts_keys() -> None:
 
 
 def test_time_passing_is_no_change_of_state() -> None:
-    """Counters move by themselves; an edge is what a person would call a change."""
+    """Counters are no change; every other field is."""
     facts = StateFacts(station="s", boot=2, state=State.READY)
 
-    assert replace(facts, uptime_s=9, last_seq=7, outbox=3).edge == facts.edge
-    assert replace(facts, camera=True).edge != facts.edge
-    assert replace(facts, births=1).edge != facts.edge
+    assert replace(facts, uptime_s=9, last_seq=7, outbox=3).change_key == facts.change_key
+    assert replace(facts, camera=True).change_key != facts.change_key
+    assert replace(facts, rebirths=1).change_key != facts.change_key
 
 
 def test_reply_and_event_are_flat_json() -> None:
@@ -195,14 +195,14 @@ def test_reply_and_event_are_flat_json() -> None:
 
 
 def test_no_text_makes_a_message_too_long_for_a_broker() -> None:
-    """Whole characters are cut off: a broker disconnects whoever sends more than it takes."""
+    """Long texts are cut at a whole character."""
     long = "ü" * 3000
 
     assert json.loads(event_json({"event": "x", "reason": long}))["reason"] == "ü" * 100
     assert json.loads(reply_json(1, code=4, reason=long))["reason"] == "ü" * 100
 
 
-def ask(name: str, payload: object, *, retained: bool = False) -> Command | Refused:
+def ask(name: str, payload: object, *, retained: bool = False) -> Command | InvalidCommand:
     """Send one command."""
     text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return parse_command(Incoming(f"linewatch/station1/cmd/{name}", text, retained))
@@ -246,7 +246,7 @@ def test_what_cannot_be_understood_is_refused(name: str, payload: object, rid: i
     """A bad request is a value with its reason, never an exception in the network thread."""
     answer = ask(name, payload)
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, InvalidCommand)
     assert (answer.rid, answer.code) == (rid, 4)
     assert why in answer.reason
 
@@ -255,16 +255,16 @@ def test_retained_commands_are_refused() -> None:
     """A retained trigger would fire at every reconnect."""
     answer = ask("trigger", {"rid": 7}, retained=True)
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, InvalidCommand)
     assert "retain" in answer.reason
 
 
 @given(st.binary(max_size=200), st.sampled_from(COMMANDS))
 def test_no_payload_breaks_the_parser(payload: bytes, name: str) -> None:
-    """Any bytes give a value."""
-    assert isinstance(ask(name, payload), Command | Refused)
+    """Any payload becomes a Command or an InvalidCommand."""
+    assert isinstance(ask(name, payload), Command | InvalidCommand)
 
 
 def test_commands_filter_excludes_replies() -> None:
-    """`cmd/+` does not match `cmd/trigger/res`, so a station never hears its own answers."""
+    """`cmd/+` does not match `cmd/trigger/res`, so a station never receives its own replies."""
     assert Topics("linewatch/station1").commands == "linewatch/station1/cmd/+"

@@ -1,4 +1,4 @@
-"""The PLC stand-in: a pass is this part's, in time, from a living station, or it is none."""
+"""The PLC example: it opens only for a PASS of this part, in time, from a running station."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def gate_with_a_part(*, state: State = State.READY) -> Gate:
 
 
 def test_a_pass_in_time_opens_the_gate() -> None:
-    """The one way through."""
+    """The only case that opens it."""
     assert gate_with_a_part().verdict(PASS_LINE, 10.3) == "PASS"
 
 
@@ -45,15 +45,15 @@ def test_a_pass_in_time_opens_the_gate() -> None:
     ids=["FAIL", "UNSURE", "ERROR", "cleared", "other product", "cut", "longer", "zeros", "empty"],
 )
 def test_everything_else_is_a_reject(line: str) -> None:
-    """Also a line that is not whole."""
+    """Every other verdict rejects, an incomplete line included."""
     gate = gate_with_a_part()
 
     assert gate.verdict(line, 10.3) == "REJECT"
     assert gate.why
 
 
-def test_a_pass_after_the_window_is_nobodys() -> None:
-    """The part was rejected when its time was over; what comes later opens nothing for the next one."""
+def test_a_pass_after_the_window_counts_for_no_part() -> None:
+    """The part is rejected when its window ends; a later PASS does not count for the next part."""
     gate = gate_with_a_part()
     assert gate.tick(10.399) == ""
     assert gate.tick(10.4) == "REJECT"
@@ -65,7 +65,7 @@ def test_a_pass_after_the_window_is_nobodys() -> None:
 
 
 def test_one_verdict_opens_for_one_part() -> None:
-    """A second one, or the same again, is nobody's."""
+    """A second verdict, or the same again, counts for no part."""
     gate = gate_with_a_part()
     assert gate.verdict(PASS_LINE.replace(";1;", ";2;"), 10.1) == "REJECT"
 
@@ -74,7 +74,7 @@ def test_one_verdict_opens_for_one_part() -> None:
 
 
 def test_a_refused_trigger_is_a_reject() -> None:
-    """Busy, not ready or somebody else's answer: nobody looks at this part."""
+    """Without an accepted trigger (busy, not ready, another rid) the part is rejected."""
     for rid, code in ((17, 2), (16, 0)):
         gate = gate_with_a_part()
         gate.reply(rid, code, "as it is")
@@ -84,7 +84,7 @@ def test_a_refused_trigger_is_a_reject() -> None:
 
 
 def test_a_station_that_is_silent_or_not_ready_passes_nothing() -> None:
-    """A heartbeat that stands still for two seconds is a dead station, whatever it says."""
+    """A heartbeat that stands still for two seconds counts as a dead station."""
     silent = gate_with_a_part()
     silent.word(str(status_word(State.READY, heartbeat=5)), 11.9)  # The same count again.
     silent.trigger(18, 11.9)
@@ -95,7 +95,7 @@ def test_a_station_that_is_silent_or_not_ready_passes_nothing() -> None:
 
 
 def play(port: int, *options: str) -> tuple[int, list[str]]:
-    """Run the program beside a broker; return its exit status and what it did with each part."""
+    """Run the program beside a broker; return its exit status and its decision for each part."""
     command = [sys.executable, "docs/examples/plc.py", "--port", str(port), "--base", "t", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr == ""
@@ -105,7 +105,7 @@ def play(port: int, *options: str) -> tuple[int, list[str]]:
 def test_the_program_passes_good_parts_and_rejects_what_comes_too_late(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
-    """Against a real station: with time enough every good part goes on, with none of it nothing does."""
+    """Against a real station: with a long window every good part passes, with a short one none does."""
     changes = {"trigger.mode": "mqtt", "source.uri": "defects=0"}
     with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes):
         ear.wait(lambda ear: any('"READY"' in state for state in ear.on("t/state")))
@@ -122,7 +122,7 @@ def test_the_program_says_that_nothing_can_be_triggered(tmp_path: Path, mosquitt
     """A station as it is shipped runs free: the reject says why, and what to set."""
     with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port):
         ear.wait(lambda ear: any('"READY"' in state for state in ear.on("t/state")))
-        status, (told,) = play(mosquitto.port, "--parts", "1", "--window-ms", "8000")
+        status, (decision,) = play(mosquitto.port, "--parts", "1", "--window-ms", "8000")
 
-    assert (status, told.startswith("REJECT (trigger refused: code ")) == (1, True)
-    assert 'trigger.mode = "mqtt"' in told
+    assert (status, decision.startswith("REJECT (trigger refused: code ")) == (1, True)
+    assert 'trigger.mode = "mqtt"' in decision
