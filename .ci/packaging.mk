@@ -1,4 +1,4 @@
-# From here to a line PC; docs/operations.md, Installed. DESTDIR=/somewhere makes a tree to be packed.
+# From here to a line PC; docs/operations.md, Installation. DESTDIR=/somewhere makes a tree to be packed.
 PREFIX ?= /opt/linewatch
 SYSCONFDIR ?= /etc/linewatch
 UNITDIR ?= /usr/local/lib/systemd/system

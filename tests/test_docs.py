@@ -127,6 +127,15 @@ def test_every_event_stands_in_the_plc_document() -> None:
     }
 
 
+def test_every_log_line_in_a_document_exists() -> None:
+    """A document that says "`name` in the log" names an event that the code logs."""
+    text = " ".join(path.read_text() for path in DOCUMENTS)
+    named_lines = set(re.findall(r"`(\w+)` in the\s+log", text))
+
+    assert named_lines
+    assert named_lines <= set(re.findall(r'"(\w+) \w+=', SOURCE))
+
+
 def test_every_package_stands_in_the_architecture_with_what_it_may_import() -> None:
     """A new package, or a new import rule in tests/test_layers.py, gets its line in docs/architecture.md."""
     documented = {
