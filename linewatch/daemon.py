@@ -126,7 +126,7 @@ def run(
             settings.models.path,
             parts.enter_context(ScoringWorker(settings.models, settings.station.name)),
             evidence,
-            journal.compared,
+            journal.add_comparisons,
             metrics,
         )
         recorder = Recorder(

@@ -110,7 +110,7 @@ def courier(settings: Settings, journal: Journal, station: Station, metrics: Met
         sent = metrics.mqtt_messages.labels(metrics.station, "history", "sent").inc
     return Courier(
         journal.reader(),
-        journal.delivered,
+        journal.mark_delivered,
         connect,
         Topics(settings.mqtt.base_topic).history,
         grace_s=settings.limits.grace_s,

@@ -200,7 +200,7 @@ def test_unusable_certificates_are_found_before_anything_starts(tmp_path: Path) 
 
 
 def test_the_courier_empties_the_journal_into_the_history(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """Every row arrives once the broker is there, is counted, and is owed no more."""
+    """Every row arrives once the broker is there, is counted, and is pending no more."""
     plant = Plant(mqtt_on(mosquitto.port))
     with Journal.open(tmp_path / "journal.db") as journal, Subscriber(mosquitto.port) as ear:
         for seq in (1, 2, 3):

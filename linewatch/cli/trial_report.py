@@ -13,7 +13,7 @@ import numpy as np
 from linewatch.domain import Comparison, Result
 from linewatch.errors import ImageError, UsageError
 from linewatch.settings import Settings
-from linewatch.storage.journal_reader import AnotherJournal, JournalReader
+from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.vision.image_io import read_image, shrunk
 
 SHOWN_MAX = 60  # Disagreements with pictures on a page.
@@ -62,7 +62,7 @@ def report(settings: Settings, product: str, version: str, last: int) -> Report:
     path = settings.journal.path
     found: Sequence[Comparison] = []
     if path.exists():
-        with JournalReader(AnotherJournal(path)) as reader:
+        with JournalReader(JournalFile(path)) as reader:
             found = reader.comparisons(product, version, last)
     if not found:
         raise UsageError(

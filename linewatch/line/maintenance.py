@@ -60,10 +60,10 @@ class Maintenance:
         """Do what is due; a disk that refuses is reported and tried again."""
         try:
             self._trial(self._station.snapshot().product)
-            self._journal.tidy(round(1000 * (self._utc_s() - self._retention_s)))
+            self._journal.maintain(round(1000 * (self._utc_s() - self._retention_s)))
             self._metrics.outbox_messages.set(self._journal.undelivered_count())
             self._metrics.outbox_oldest_age.set(self._reader.oldest_undelivered_s())
-            if not self._journal.owed:
+            if not self._journal.pending:
                 self._station.restored("journal")
         except StorageFull as trouble:
             self._station.storage_failed("journal", trouble)

@@ -1,4 +1,4 @@
-"""Every verdict, what the history still misses, reviews and audit, in SQLite. It owns every verdict."""
+"""The journal, an SQLite file: every verdict, its delivery to the history topic, reviews and audit."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ from linewatch.storage.journal_schema import (
     UPSERT,
     Damaged,
     audit,
-    beside,
+    companion,
     connect,
     identity,
     lock,
@@ -30,8 +30,8 @@ from linewatch.storage.journal_schema import (
     refuse_foreign,
     row_of,
     set_aside,
-    stored,
-    translating,
+    to_sql,
+    translate_errors,
     utc_ms,
     utf8,
     write_boot,
@@ -39,52 +39,52 @@ from linewatch.storage.journal_schema import (
 
 log = logging.getLogger(__name__)
 
-OWED_MAX = 5_000  # Verdicts kept in memory while the disk refuses; then the oldest are lost, loudly.
-COMPARISONS_MAX = 100_000  # Of models on trial; the oldest go.
-PRUNE_ROWS = 200  # Removed in one step, so that the record stage hardly ever waits for it.
-WAL_BYTES_MAX = 2_000_000  # Above this, `tidy` moves the log into the file.
+PENDING_MAX = 5_000  # Verdicts kept in memory while the disk fails; beyond it the oldest are dropped.
+COMPARISONS_MAX = 100_000  # Of models on trial; beyond it the oldest are removed.
+PRUNE_ROWS = 200  # Removed in one step, so that `append` hardly waits for it.
+WAL_BYTES_MAX = 2_000_000  # Above this, `maintain` runs a checkpoint.
 
 
 class Journal:
-    """The one writer. Get it from `Journal.open`; leaving the `with` block closes it.
+    """The only writer. `Journal.open` makes it; leaving the `with` block closes it.
 
-    Every method may be called from any thread; `append`, `amend` and `release` are the record
-    stage's. Verdicts that the disk refused are kept in memory (`owed`) and journaled, in order,
-    as soon as it takes them again. A damaged file is set aside and a new one started.
+    Any thread may call any method; only the record stage calls `append`, `amend` and `release`.
+    Verdicts that could not be written are kept in memory (`pending`) and written in order as soon
+    as the disk works again. A damaged file is renamed and a new one started.
     """
 
     def __init__(
         self, path: Path, lock_fd: int, clock_ms: Callable[[], int], warn: Callable[[str], None]
     ) -> None:
         self.path = path
-        self.generation = 0  # Grows when a new file took the place of a damaged one.
-        self.owed: deque[Verdict] = deque()
+        self.generation = 0  # Counts the files opened in place of a damaged one.
+        self.pending: deque[Verdict] = deque()
         self._lock_fd = lock_fd
         self.clock_ms = clock_ms
         self._warn = warn
         self._writing = threading.RLock()
-        self._in_hand = False  # A verdict is appended and not yet released.
+        self._unreleased = False  # Whether a verdict is appended and not yet released.
         self._connections: list[sqlite3.Connection] = []
-        self._db: sqlite3.Connection  # What must survive a power cut.
-        self._clerk: sqlite3.Connection  # What may be lost: marks and removals.
-        self._keeper: sqlite3.Connection  # Moves the log into the file, beside the others.
+        self._db: sqlite3.Connection  # For what must survive a power cut.
+        self._relaxed_db: sqlite3.Connection  # For what a power cut may undo: delivery marks, removals.
+        self._checkpoint_db: sqlite3.Connection  # For checkpoints, which run beside the other two.
         self._position = self._released = self._last = 0
-        self._identity: tuple[int, int] | None = None  # Of the file that is open.
-        self._astray = False  # The file that is open is no longer the journal.
+        self._identity: tuple[int, int] | None = None  # Device and inode of the open file.
+        self._detached = False  # Whether the open file is no longer the journal.
         try:
-            self._start()
+            self._open_connections()
         except Damaged as damage:
-            self._start_anew(damage)
+            self._replace_damaged(damage)
         self.boot = self._next_boot()
 
     @classmethod
     def open(
         cls, path: Path, *, clock_ms: Callable[[], int] = utc_ms, warn: Callable[[str], None] = log.warning
     ) -> Self:
-        """Open or make the journal and begin a new boot.
+        """Open or create the journal and begin a new boot.
 
-        Raises ConfigError when another daemon uses it or it is no journal, StorageFull when the disk refuses.
-        `warn` gets a sentence when a damaged file had to be set aside or verdicts were lost.
+        Raises ConfigError when another daemon uses it or it is no journal, StorageFull when the disk fails.
+        `warn` gets a sentence when a damaged file was replaced or verdicts were lost.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,69 +107,69 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Write what is owed if the disk takes it, and let the file go."""
+        """Write pending verdicts if possible, and close the file."""
         with self._writing:
             try:
-                with self._storing():
-                    self._repay()
+                with self._translate_errors():
+                    self._write_pending()
             except StorageFull as trouble:
-                self._warn(f"{len(self.owed)} verdicts are lost: {trouble}")
+                self._warn(f"{len(self.pending)} verdicts are lost: {trouble}")
             for connection in self._connections:
                 connection.close()
             os.close(self._lock_fd)
 
     def append(self, verdict: Verdict) -> None:
-        """Commit one verdict: it survives a power cut. Raises StorageFull and owes it then."""
+        """Commit one verdict, safe against a power cut. Raises StorageFull; the verdict is pending then."""
         with self._writing:
-            self._in_hand = True
-            self._owe(verdict)
-            with self._storing():
-                if len(self.owed) > 1:
-                    self._repay()
+            self._unreleased = True
+            self._add_pending(verdict)
+            with self._translate_errors():
+                if len(self.pending) > 1:
+                    self._write_pending()
                     return
                 cursor = self._db.execute(INSERT, row_of(verdict, self.clock_ms()))
                 assert cursor.lastrowid is not None
                 self._last = cursor.lastrowid
-                self.owed.clear()
+                self.pending.clear()
 
     def amend(self, verdict: Verdict) -> None:
-        """Replace a verdict that was appended but not released. Raises StorageFull and owes it then."""
+        """Replace a verdict that is appended but not released. Raises StorageFull; it is pending then."""
         with self._writing:
-            self._owe(verdict)
-            with self._storing():
-                self._repay()
+            self._add_pending(verdict)
+            with self._translate_errors():
+                self._write_pending()
 
     def release(self, boot: int, seq: int) -> None:
-        """Let the history have everything up to this verdict: it is final and was published."""
+        """Release every verdict up to this one to the history: they are final and published."""
         assert boot == self.boot and seq > 0, (boot, seq)
         with self._writing:
-            self._in_hand = False
-            if not self.owed:
+            self._unreleased = False
+            if not self.pending:
                 self._released = self._last
 
     def undelivered_count(self) -> int:
-        """Return how many released verdicts the history misses; costs nothing."""
+        """Return how many released verdicts are not delivered yet, without reading the file."""
         return max(0, self._released - self._position)
 
-    def delivered(self, batch: Batch) -> None:
-        """Keep that the history has these. Raises StorageFull.
+    def mark_delivered(self, batch: Batch) -> None:
+        """Mark a batch as delivered. Raises StorageFull.
 
-        A power cut may lose the mark: history is at least once.
+        A power cut may undo the mark: delivery is at least once.
         """
         with self._writing:
             if batch.generation != self.generation:
                 return
             assert self._position <= batch.up_to <= self._released, (self._position, batch.up_to)
-            with self._storing():
-                self._clerk.execute("UPDATE delivery SET position = ?", (batch.up_to,))
+            with self._translate_errors():
+                self._relaxed_db.execute("UPDATE delivery SET position = ?", (batch.up_to,))
                 self._position = batch.up_to
 
     def review(self, boot: int, seq: int, actual: str, note: str, who: str) -> bool:
-        """Keep what a person says about one part ("good" or "defect"); False if there is no such part.
+        """Save a person's review of one part ("good" or "defect"); return False if there is no such part.
 
         Raises StorageFull.
         """
-        with self._writing, self._storing():
+        with self._writing, self._translate_errors():
             known = self._db.execute("SELECT 1 FROM verdicts WHERE boot = ? AND seq = ?", (boot, seq))
             if known.fetchone() is None:
                 return False
@@ -179,90 +179,92 @@ class Journal:
             )
             return True
 
-    def compared(self, comparisons: Sequence[Comparison]) -> None:
-        """Keep what a model on trial said. Raises StorageFull; a power cut may lose the last ones."""
-        rows = [tuple(stored(getattr(found, name)) for name in COMPARED) for found in comparisons]
-        with self._writing, self._storing():
-            self._clerk.execute("BEGIN IMMEDIATE")
+    def add_comparisons(self, comparisons: Sequence[Comparison]) -> None:
+        """Save results of a model on trial. Raises StorageFull; a power cut may lose the last ones."""
+        rows = [tuple(to_sql(getattr(found, name)) for name in COMPARED) for found in comparisons]
+        with self._writing, self._translate_errors():
+            self._relaxed_db.execute("BEGIN IMMEDIATE")
             try:
-                self._clerk.executemany(COMPARE, rows)
-                self._clerk.execute(
+                self._relaxed_db.executemany(COMPARE, rows)
+                self._relaxed_db.execute(
                     "DELETE FROM comparisons WHERE id <= (SELECT max(id) FROM comparisons) - ?",
                     (COMPARISONS_MAX,),
                 )
-                self._clerk.execute("COMMIT")
+                self._relaxed_db.execute("COMMIT")
             finally:
-                if self._clerk.in_transaction:
-                    self._clerk.execute("ROLLBACK")
+                if self._relaxed_db.in_transaction:
+                    self._relaxed_db.execute("ROLLBACK")
 
     def audit(self, who: str, action: str, facts: Mapping[str, object]) -> None:
-        """Keep for ever who did what. Raises StorageFull."""
-        with self._writing, self._storing():
+        """Append an audit entry, which is never removed. Raises StorageFull."""
+        with self._writing, self._translate_errors():
             audit(self._db, self.clock_ms(), who, action, facts)
 
-    def tidy(self, before_ms: int) -> int:
-        """Do a small step of housekeeping; call it about once a second. Raises StorageFull.
+    def maintain(self, before_ms: int) -> int:
+        """Do a small step of maintenance; call it about once a second. Raises StorageFull.
 
-        Journals what is owed, removes up to 200 delivered verdicts that were journaled before
-        `before_ms` (UTC) and keeps the log short. Returns how many were removed.
+        Writes pending verdicts, removes up to 200 delivered verdicts that were journaled before
+        `before_ms` (UTC) and keeps the WAL short. Returns how many were removed.
         """
-        with self._writing, self._storing():
+        with self._writing, self._translate_errors():
             if identity(self.path) != self._identity:
                 raise Damaged("it was removed or replaced")
-            self._repay()
+            self._write_pending()
             removed = self._prune(before_ms)
-        wal = beside(self.path, "-wal")
+        wal = companion(self.path, "-wal")
         if wal.exists() and wal.stat().st_size > WAL_BYTES_MAX:
-            with self._storing():  # Passive: it waits for nobody, and nobody waits for it.
-                self._keeper.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            with self._translate_errors():  # Passive: it neither waits nor blocks.
+                self._checkpoint_db.execute("PRAGMA wal_checkpoint(PASSIVE)")
         return removed
 
     def reader(self) -> JournalReader:
-        """Return a view with a connection of its own."""
+        """Return a reader with its own connection."""
         return JournalReader(self)
 
     def window(self) -> tuple[int, int]:
-        """Return the rows that the history misses: after the first number, up to the second."""
+        """Return the id of the last delivered and of the last released row."""
         return self._position, self._released
 
-    def _owe(self, verdict: Verdict) -> None:
-        self.owed.append(verdict)
-        if len(self.owed) > OWED_MAX:
-            lost = self.owed.popleft()
-            self._warn(f"verdict {lost.boot}-{lost.seq} is lost: the disk has refused for too long")
+    def _add_pending(self, verdict: Verdict) -> None:
+        self.pending.append(verdict)
+        if len(self.pending) > PENDING_MAX:
+            lost = self.pending.popleft()
+            self._warn(f"verdict {lost.boot}-{lost.seq} is lost: the disk has failed for too long")
 
-    def _repay(self) -> None:
-        """Journal everything owed, in order, in one transaction."""
-        if not self.owed:
+    def _write_pending(self) -> None:
+        """Write all pending verdicts, in order, in one transaction."""
+        if not self.pending:
             return
         now_ms = self.clock_ms()
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany(UPSERT, [row_of(verdict, now_ms) for verdict in self.owed])
+            self._db.executemany(UPSERT, [row_of(verdict, now_ms) for verdict in self.pending])
             self._db.execute("COMMIT")
         finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
         self._last = self._number("SELECT max(id) FROM verdicts")
-        self.owed.clear()
-        if not self._in_hand:
+        self.pending.clear()
+        if not self._unreleased:
             self._released = self._last
 
     def _prune(self, before_ms: int) -> int:
-        """Remove old delivered rows; never the newest, so that row numbers go on growing."""
+        """Remove old delivered rows; never the newest, so that ids keep growing."""
         limit = min(self._position, self._last - 1)
-        oldest = self._clerk.execute("SELECT id, journaled_ms FROM verdicts ORDER BY id LIMIT 1").fetchone()
+        oldest = self._relaxed_db.execute(
+            "SELECT id, journaled_ms FROM verdicts ORDER BY id LIMIT 1"
+        ).fetchone()
         if oldest is None or oldest[0] > limit or oldest[1] >= before_ms:
             return 0
-        return self._clerk.execute(
+        return self._relaxed_db.execute(
             "DELETE FROM verdicts WHERE id BETWEEN ? AND ? AND journaled_ms < ?",
             (oldest[0], min(limit, oldest[0] + PRUNE_ROWS - 1), before_ms),
         ).rowcount
 
-    def _start(self) -> None:
+    def _open_connections(self) -> None:
         opened: list[sqlite3.Connection] = []
         try:
-            with translating(self.path):
+            with translate_errors(self.path):
                 for synchronous in ("FULL", "NORMAL", "NORMAL"):
                     opened.append(connect(self.path, synchronous))
                 prepare(opened[0], self.path)
@@ -276,12 +278,12 @@ class Journal:
             connection.close()
         self._connections = opened
         self._identity = identity(self.path)
-        self._db, self._clerk, self._keeper = opened
+        self._db, self._relaxed_db, self._checkpoint_db = opened
         self._position, self._released, self._last = position, last, last
 
-    def _start_anew(self, damage: Damaged) -> None:
+    def _replace_damaged(self, damage: Damaged) -> None:
         missed = self.undelivered_count() or "perhaps some"
-        self._astray = True  # Until there is a new one: what is open leads nowhere any more.
+        self._detached = True  # Until a new file is open.
         try:
             aside = set_aside(self.path)
         except OSError as error:
@@ -293,30 +295,30 @@ class Journal:
             f"journal {str(self.path)!r} was damaged ({damage}); {kept}, with {missed} verdicts "
             "the history misses, and a new one is started"
         )
-        self._find_back()
+        self._reopen()
 
-    def _find_back(self) -> None:
-        self._start()
+    def _reopen(self) -> None:
+        self._open_connections()
         self.generation += 1
-        self._astray = False
+        self._detached = False
 
     @contextmanager
-    def _storing(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
-            with translating(self.path):
-                if self._astray:
+            with translate_errors(self.path):
+                if self._detached:
                     with self._writing:
-                        self._find_back()
+                        self._reopen()
                 yield
         except Damaged as damage:
             with self._writing:
-                self._start_anew(damage)
+                self._replace_damaged(damage)
             raise StorageFull(self.path, "it was damaged; a new one is started") from damage
 
     def _next_boot(self) -> int:
-        """Return a number larger than every boot before, and keep it in the file and beside it."""
+        """Return a number larger than every earlier boot, saved in the file and beside it."""
         try:
-            with translating(self.path):
+            with translate_errors(self.path):
                 known = (
                     self._number("SELECT max(boot) FROM boots"),
                     self._number("SELECT max(boot) FROM verdicts"),
@@ -335,13 +337,13 @@ class Journal:
 
 
 def append_audit(path: Path, who: str, action: str, facts: Mapping[str, object]) -> None:
-    """Append to the audit from another process than the daemon's; makes the file if need be.
+    """Append an audit entry from a process other than the daemon; create the file if it is missing.
 
     Raises StorageFull, also when the file is damaged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with translating(path):
+        with translate_errors(path):
             db = connect(path, "FULL")
             try:
                 prepare(db, path)

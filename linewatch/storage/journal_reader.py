@@ -1,4 +1,4 @@
-"""Reading the journal beside its writer: for the courier, the page and the metrics."""
+"""Read the journal concurrently with its writer: for history delivery, the page and the metrics."""
 
 import json
 import sqlite3
@@ -18,19 +18,19 @@ from linewatch.storage.journal_schema import (
     Damaged,
     comparison_of,
     connect,
-    translating,
+    translate_errors,
     utc_ms,
     verdict_of,
 )
 
-LOOK_BACK_ROWS = 500_000  # How far a filtered page searches.
+LOOK_BACK_ROWS = 500_000  # How many rows a search visits.
 HOUR_MS = 3_600_000
-HOURS_MAX = 24 * 31  # Counts of past hours that are remembered.
+HOURS_MAX = 24 * 31  # Cached counts of past hours.
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What a person said about one part."""
+    """A person's review of one part."""
 
     at_ms: int
     boot: int
@@ -42,7 +42,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what, and when (UTC milliseconds)."""
+    """One entry of the audit: who did what, and when (UTC milliseconds)."""
 
     at_ms: int
     who: str
@@ -50,19 +50,19 @@ class AuditEntry:
     facts: dict[str, object]
 
 
-class Journaling(Protocol):
-    """What a reader asks the writer."""
+class JournalSource(Protocol):
+    """What a reader needs of the journal."""
 
     path: Path
     generation: int
     clock_ms: Callable[[], int]
 
     def window(self) -> tuple[int, int]:
-        """Return the rows that the history misses: after the first number, up to the second."""
+        """Return the id of the last delivered and of the last released row."""
 
 
-class AnotherJournal:
-    """A journal that another process may be writing, or nobody."""
+class JournalFile:
+    """A journal file that another process may be writing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,14 +70,14 @@ class AnotherJournal:
         self.clock_ms = utc_ms
 
     def window(self) -> tuple[int, int]:
-        """Return that the history misses nothing: only the writer knows."""
+        """Return that everything is delivered: only the writer knows."""
         return 0, 0
 
 
 class JournalReader:
-    """Reads beside the writer; any thread may call, one at a time. Raises StorageFull when the disk fails."""
+    """Reads concurrently with the writer; calls are serialised. Every method may raise StorageFull."""
 
-    def __init__(self, journal: Journaling) -> None:
+    def __init__(self, journal: JournalSource) -> None:
         self._journal = journal
         self._lock = threading.Lock()
         self._generation = -1
@@ -100,7 +100,7 @@ class JournalReader:
             self._db = None
 
     def undelivered(self, limit: int) -> Batch | None:
-        """Return the oldest released verdicts that the history misses; None if it has them all."""
+        """Return the oldest released verdicts that are not delivered yet; None if there are none."""
         generation = self._journal.generation
         position, released = self._journal.window()
         if position >= released:
@@ -112,7 +112,7 @@ class JournalReader:
         return Batch([verdict_of(row[1:]) for row in rows], rows[-1][0], generation) if rows else None
 
     def oldest_undelivered_s(self) -> float:
-        """Return the age of the oldest verdict that the history misses, 0.0 if it has them all."""
+        """Return the age in seconds of the oldest undelivered verdict, 0.0 if there is none."""
         position, released = self._journal.window()
         if position >= released:
             return 0.0
@@ -120,7 +120,7 @@ class JournalReader:
         return max(0, self._journal.clock_ms() - rows[0][0]) / 1000 if rows else 0.0
 
     def verdict(self, boot: int, seq: int) -> Verdict | None:
-        """Return one verdict."""
+        """Return one verdict; None if there is none."""
         rows = self._rows(f"SELECT {COLUMNS} FROM verdicts WHERE boot = ? AND seq = ?", (boot, seq))
         return verdict_of(rows[0]) if rows else None
 
@@ -193,7 +193,7 @@ class JournalReader:
         return found
 
     def review(self, boot: int, seq: int) -> Review | None:
-        """Return what was said last about one part."""
+        """Return the latest review of one part; None if there is none."""
         query = "SELECT at_ms, boot, seq, actual, note, who FROM reviews WHERE (boot, seq) = (?, ?)"
         rows = self._rows(f"{query} ORDER BY id DESC LIMIT 1", (boot, seq))
         return Review(*rows[0]) if rows else None
@@ -203,8 +203,8 @@ class JournalReader:
         query = "SELECT at_ms, boot, seq, actual, note, who FROM reviews ORDER BY id DESC LIMIT ?"
         return [Review(*row) for row in self._rows(query, (limit,))]
 
-    def marked(self, product: str) -> list[tuple[Verdict, Review]]:
-        """Return a product's parts that somebody marked, with what was said last, newest first."""
+    def reviewed(self, product: str) -> list[tuple[Verdict, Review]]:
+        """Return a product's reviewed parts with their latest review, newest first."""
         columns = ", ".join(f"v.{name}" for name in COLUMNS.split(", "))
         rows = self._rows(
             f"SELECT {columns}, r.at_ms, r.boot, r.seq, r.actual, r.note, r.who "
@@ -216,9 +216,9 @@ class JournalReader:
         return [(verdict_of(row[: len(FIELDS)]), Review(*row[len(FIELDS) :])) for row in rows]
 
     def comparisons(self, product: str, trial_model: str, limit: int) -> list[Comparison]:
-        """Return what a model on trial said beside the line, newest first."""
+        """Return the results of a model on trial, newest first."""
         if not self._rows("SELECT 1 FROM sqlite_schema WHERE name = 'comparisons'"):
-            return []  # Written by an older linewatch, and not opened by this one yet.
+            return []  # The file is of an older schema and was not opened for writing yet.
         query = f"SELECT {', '.join(COMPARED)} FROM comparisons WHERE (product, trial_model) = (?, ?)"
         rows = self._rows(f"{query} ORDER BY id DESC LIMIT ?", (product, trial_model, limit))
         return [comparison_of(row) for row in rows]
@@ -247,7 +247,7 @@ class JournalReader:
         path = self._journal.path
         with self._lock:
             try:
-                with translating(path):
+                with translate_errors(path):
                     if self._db is None or self._generation != self._journal.generation:
                         if self._db is not None:
                             self._db.close()

@@ -1,4 +1,4 @@
-"""The journal's file: its schema, how it is opened and checked, locked, and set aside when damaged."""
+"""The journal's SQLite file: schema, opening, checks, lock, and renaming a damaged one."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ SCHEMA_VERSION = 2
 BUSY_S = 0.1  # Another program may hold the file for this long.
 CHECKED_BYTES_MAX = 64_000_000  # A larger file would take seconds to check at start.
 _MAGIC = b"SQLite format 3\0"
-WAL_PAGES_MAX = 8_000  # Above this a commit has to shorten the log itself; housekeeping comes first.
+WAL_PAGES_MAX = 8_000  # Above this a commit runs the checkpoint itself; maintenance normally does it before.
 
 FIELDS = tuple(field.name for field in fields(Verdict))
 COLUMNS = ", ".join(f'"{name}"' for name in FIELDS)  # Quoted: "trigger" is a word of SQL.
@@ -72,12 +72,12 @@ def utc_ms() -> int:
 
 
 class Damaged(Exception):
-    """The file is no sound database; it has to be set aside."""
+    """The file is not a sound database and has to be replaced."""
 
 
 @contextmanager
-def translating(path: Path) -> Iterator[None]:
-    """Raise StorageFull for what the disk did, Damaged for what happened to the file; bugs as they are."""
+def translate_errors(path: Path) -> Iterator[None]:
+    """Raise StorageFull for I/O errors, Damaged for a corrupt file; other errors are bugs and pass."""
     try:
         yield
     except sqlite3.DatabaseError as error:
@@ -90,9 +90,9 @@ def translating(path: Path) -> Iterator[None]:
 
 
 def connect(path: Path, synchronous: str) -> sqlite3.Connection:
-    """Open the file in autocommit mode; whoever shares the connection between threads locks.
+    """Open the file in autocommit mode. Threads that share the connection need a lock.
 
-    `synchronous` is "FULL" (a commit survives a power cut) or "NORMAL" (it may be lost, whole).
+    `synchronous` is "FULL" (a commit survives a power cut) or "NORMAL" (the last commits may be lost).
     """
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
@@ -106,7 +106,7 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
 
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Make the tables in a new file, check an old one. Raises Damaged, ConfigError, sqlite3's errors."""
+    """Create the tables in a new file, check an existing one. Raises Damaged, ConfigError, sqlite3 errors."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise ConfigError(
@@ -128,7 +128,7 @@ def row_of(verdict: Verdict, journaled_ms: int) -> tuple[object, ...]:
     """Return one row for INSERT or UPSERT."""
     return (
         journaled_ms,
-        *(stored(getattr(verdict, name)) for name in FIELDS),
+        *(to_sql(getattr(verdict, name)) for name in FIELDS),
     )
 
 
@@ -158,22 +158,21 @@ def audit(db: sqlite3.Connection, at_ms: int, who: str, action: str, facts: Mapp
 
 
 def utf8(text: str) -> str:
-    """Replace what UTF-8 cannot carry: a file name may hold lone surrogates."""
+    """Replace lone surrogates, which a file name may hold, because UTF-8 cannot encode them."""
     return text.encode("utf-8", "replace").decode()
 
 
-def beside(path: Path, ending: str) -> Path:
+def companion(path: Path, ending: str) -> Path:
     """Return the companion file, for example `journal.db-wal`."""
     return path.with_name(path.name + ending)
 
 
 def refuse_foreign(path: Path) -> None:
-    """Leave alone what no daemon has written: a mistyped path must cost nobody a file.
+    """Raise ConfigError for a file that is no journal, so that a mistyped path destroys nothing.
 
-    A journal keeps its boot number beside it, so a damaged one is known for what it was.
-    Raises ConfigError for another file, OSError when it cannot be read.
+    A damaged journal is recognised by the boot number beside it. Raises OSError when it cannot be read.
     """
-    if not path.is_file() or beside(path, ".boot").exists():
+    if not path.is_file() or companion(path, ".boot").exists():
         return
     with path.open("rb") as file:
         start = file.read(len(_MAGIC))
@@ -182,11 +181,11 @@ def refuse_foreign(path: Path) -> None:
 
 
 def lock(path: Path) -> int:
-    """Make this process the only daemon on the journal; return what to close when it ends.
+    """Lock the journal for this process; return the file descriptor that holds the lock.
 
-    Raises ConfigError when there is one already, OSError when the folder refuses.
+    Raises ConfigError when another process holds it, OSError when the file cannot be opened.
     """
-    fd = os.open(beside(path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(companion(path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -196,14 +195,14 @@ def lock(path: Path) -> int:
             f"journal.path {str(path)!r} is in use by another linewatch (process {owner}); "
             "stop that one or give each station its own"
         ) from error
-    with suppress(OSError):  # A full disk takes no number, but it does keep the lock.
+    with suppress(OSError):  # On a full disk the number cannot be written, but the lock holds.
         os.truncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one of its name, None if it is not there."""
+    """Return device and inode of a file, None if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -212,26 +211,26 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename the damaged file and its companions, so that a new one can start; return its new name."""
+    """Rename the damaged file and its companions; return the new name."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     for ending in ("", "-wal", "-shm"):
-        source = beside(path, ending)
+        source = companion(path, ending)
         if source.exists():
-            source.rename(beside(path, f".damaged-{stamp}{ending}"))
-    return beside(path, f".damaged-{stamp}")
+            source.rename(companion(path, f".damaged-{stamp}{ending}"))
+    return companion(path, f".damaged-{stamp}")
 
 
 def read_boot(path: Path) -> int:
     """Return the boot number kept beside the journal, 0 if there is none."""
     try:
-        return int(beside(path, ".boot").read_text(encoding="ascii"))
-    except (FileNotFoundError, ValueError):  # A torn file: the journal knows it too.
+        return int(companion(path, ".boot").read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):  # A torn file: the journal has the number, too.
         return 0
 
 
 def write_boot(path: Path, boot: int) -> None:
-    """Keep the boot number so that it survives a power cut and a lost journal. Raises OSError."""
-    target, new = beside(path, ".boot"), beside(path, ".boot.new")
+    """Save the boot number, safe against a power cut and a lost journal. Raises OSError."""
+    target, new = companion(path, ".boot"), companion(path, ".boot.new")
     with new.open("w", encoding="ascii") as file:
         file.write(f"{boot}\n")
         file.flush()
@@ -244,8 +243,8 @@ def write_boot(path: Path, boot: int) -> None:
         os.close(folder)
 
 
-def stored(value: object) -> object:
-    """Turn a field into what SQLite keeps: numbers, text, and a box as "x,y,w,h"."""
+def to_sql(value: object) -> object:
+    """Convert a field to an SQLite value: number, text, or a box as "x,y,w,h"."""
     if isinstance(value, str):
         return utf8(str(value))
     if isinstance(value, tuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError, StorageFull
 from linewatch.models.bundle import Bundle, same_scores
-from linewatch.storage.journal_reader import AnotherJournal, JournalReader
+from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.vision.recipe import Recipe, judge
 
 GOOD, DEFECT = "good", "defect"
@@ -41,8 +41,8 @@ def read_reviews(journal: Path, models: Path, bundle: Bundle, last: int) -> Revi
     if not journal.exists():
         return ReviewedParts()
     known = same_scores(models, bundle)
-    with JournalReader(AnotherJournal(journal)) as reader:
-        marked = [pair for pair in reader.marked(bundle.product) if _comparable(pair[0], known)]
+    with JournalReader(JournalFile(journal)) as reader:
+        marked = [pair for pair in reader.reviewed(bundle.product) if _comparable(pair[0], known)]
         recent = reader.verdicts(last, product=bundle.product, results=_SCORED)
     return ReviewedParts(
         good=tuple(verdict for verdict, said in marked if said.actual == GOOD),
@@ -58,8 +58,8 @@ def copy_marked(journal: Path, evidence: Path, product: str, out: Path) -> dict[
     """
     pairs: Sequence[tuple[Verdict, str]] = ()
     if journal.exists():
-        with JournalReader(AnotherJournal(journal)) as reader:
-            pairs = [(verdict, said.actual) for verdict, said in reader.marked(product)]
+        with JournalReader(JournalFile(journal)) as reader:
+            pairs = [(verdict, said.actual) for verdict, said in reader.reviewed(product)]
     copied = {GOOD: 0, DEFECT: 0}
     for verdict, actual in pairs:
         picture = evidence / verdict.image

@@ -84,7 +84,7 @@ def test_the_outbox_is_measured(house: House) -> None:
 
     batch = house.journal.reader().undelivered(10)
     assert batch is not None
-    house.journal.delivered(batch)
+    house.journal.mark_delivered(batch)
     house.housekeeping.step()
     assert (house.value("outbox_messages"), house.value("outbox_oldest_age_seconds")) == (0, 0)
 
@@ -96,7 +96,7 @@ def test_old_delivered_verdicts_go_and_undelivered_ones_stay(house: House) -> No
         house.record(seq)
     batch = reader.undelivered(2)
     assert batch is not None
-    house.journal.delivered(batch)
+    house.journal.mark_delivered(batch)
     house.now_ms += 11 * DAY_MS
     house.record(4)
 

@@ -38,7 +38,11 @@ class Line:
         self.station = Station("test", journal.boot, "demo", self.metrics)
         self.inspector = Inspector(self.station, self.metrics, frame_age_ms_max=10_000)
         self.shadow = TrialRunner(
-            self.models.path, assessor, Evidence(self.settings.evidence), journal.compared, self.metrics
+            self.models.path,
+            assessor,
+            Evidence(self.settings.evidence),
+            journal.add_comparisons,
+            self.metrics,
         )
         self.strict = teach(self.models, level=85, golden=[]).version  # Every part is 1.5 worse for it.
         self.live = teach(self.models).version
@@ -223,7 +227,7 @@ def test_comparisons_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The oldest go first."""
     monkeypatch.setattr("linewatch.storage.journal.COMPARISONS_MAX", 3)
     with Journal.open(tmp_path / "journal.db") as journal:
-        journal.compared([comparison(seq) for seq in range(1, 6)])
+        journal.add_comparisons([comparison(seq) for seq in range(1, 6)])
         found = journal.reader().comparisons("demo", "b", 10)
 
     assert [one.seq for one in found] == [5, 4, 3]

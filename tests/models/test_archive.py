@@ -17,7 +17,7 @@ from linewatch.models.archive import pack, unpacked
 from linewatch.models.bundle import MANIFEST, WEIGHTS, active_version, read_bundle, versions
 from linewatch.models.registry import activate, export_version, import_version
 from linewatch.settings import JournalSettings, Settings
-from linewatch.storage.journal_reader import AnotherJournal, JournalReader
+from linewatch.storage.journal_reader import JournalFile, JournalReader
 from tests.bundles import models_in, teach
 
 Members = dict[str, bytes]
@@ -57,7 +57,7 @@ class Carried:
 
     def audit(self) -> list[tuple[str, object, object]]:
         """Return what was done, to what and why, oldest first."""
-        with JournalReader(AnotherJournal(self.here.journal.path)) as reader:
+        with JournalReader(JournalFile(self.here.journal.path)) as reader:
             return [(entry.action, entry.facts["to"], entry.facts["why"]) for entry in reader.audit(9)[::-1]]
 
 

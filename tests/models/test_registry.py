@@ -22,7 +22,7 @@ from linewatch.models.registry import (
     version_on_trial,
 )
 from linewatch.settings import JournalSettings, Settings
-from linewatch.storage.journal_reader import AnotherJournal, AuditEntry, JournalReader
+from linewatch.storage.journal_reader import AuditEntry, JournalFile, JournalReader
 from tests.bundles import models_in, part, png, teach
 
 
@@ -40,7 +40,7 @@ class Workshop:
 
     def audit(self) -> list[AuditEntry]:
         """Return the audit, oldest first."""
-        with JournalReader(AnotherJournal(self.settings.journal.path)) as reader:
+        with JournalReader(JournalFile(self.settings.journal.path)) as reader:
             return reader.audit(100)[::-1]
 
 

@@ -56,7 +56,7 @@ def working(
     """Run a courier until the block ends or sets the event."""
     stop = threading.Event()
     with journal.reader() as reader:
-        courier = Courier(reader, journal.delivered, connect, TOPIC, grace_s=grace_s)  # type: ignore[arg-type]
+        courier = Courier(reader, journal.mark_delivered, connect, TOPIC, grace_s=grace_s)  # type: ignore[arg-type]
         thread = threading.Thread(target=courier.run, args=(stop,), name="deliver")
         thread.start()
         try:
@@ -191,7 +191,7 @@ def test_a_broker_killed_in_a_window_costs_repetitions_only(journal: Journal, mo
     with journal.reader() as reader:
         stop = threading.Event()
         stop.set()
-        Courier(reader, journal.delivered, Killing, TOPIC, grace_s=5).run(stop)
+        Courier(reader, journal.mark_delivered, Killing, TOPIC, grace_s=5).run(stop)
     assert heard == list(range(1, 31))
     assert journal.undelivered_count() == 30
 
@@ -220,7 +220,7 @@ def test_a_stop_delivers_what_is_left(journal: Journal, mosquitto: Mosquitto) ->
     """Within the grace the courier waits for the record stage to drain, and ends when all is out."""
     stop, drained = threading.Event(), threading.Event()
     with Subscriber(mosquitto.port) as ear, journal.reader() as reader:
-        courier = Courier(reader, journal.delivered, broker(mosquitto.port).connect, TOPIC, grace_s=20)
+        courier = Courier(reader, journal.mark_delivered, broker(mosquitto.port).connect, TOPIC, grace_s=20)
         thread = threading.Thread(target=courier.run, args=(stop, drained))
         thread.start()
         record(journal, 1)
@@ -238,7 +238,7 @@ def test_a_stop_has_its_limit(journal: Journal, mosquitto: Mosquitto) -> None:
     stop = threading.Event()
     stop.set()
     with journal.reader() as reader:
-        courier = Courier(reader, journal.delivered, broker(mosquitto.port).connect, TOPIC, grace_s=0.05)
+        courier = Courier(reader, journal.mark_delivered, broker(mosquitto.port).connect, TOPIC, grace_s=0.05)
         started = time.monotonic()
         courier.run(stop, drained=threading.Event())
 
@@ -267,7 +267,7 @@ def test_a_mark_that_cannot_be_kept_means_sending_again(journal: Journal) -> Non
     def delivered(batch: Batch) -> None:
         for refusal in refusals:
             raise refusal
-        journal.delivered(batch)
+        journal.mark_delivered(batch)
 
     stop = threading.Event()
     with journal.reader() as reader:

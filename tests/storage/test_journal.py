@@ -1,4 +1,4 @@
-"""The journal on a real disk: every verdict is kept, whatever the disk, the process and the file do."""
+"""The journal on a real disk: no verdict is lost when the disk, the process or the file fails."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import ConfigError, StorageFull
 from linewatch.storage import journal as module
 from linewatch.storage.journal import Journal, append_audit
-from linewatch.storage.journal_reader import AnotherJournal, JournalReader
+from linewatch.storage.journal_reader import JournalFile, JournalReader
 from tests.disks import SmallDisk
 
 DAY_MS = 86_400_000
@@ -44,14 +44,14 @@ def verdict(boot: int, seq: int, **facts: object) -> Verdict:
 
 
 def record(journal: Journal, *sequences: int, **facts: object) -> None:
-    """Do what the record stage does with parts."""
+    """Append and release verdicts as the record stage does."""
     for seq in sequences:
         journal.append(verdict(journal.boot, seq, **facts))
         journal.release(journal.boot, seq)
 
 
 def keys(reader: JournalReader, limit: int = 10_000) -> list[tuple[int, int]]:
-    """Return what the history misses."""
+    """Return the undelivered verdicts."""
     batch = reader.undelivered(limit)
     return [] if batch is None else [(each.boot, each.seq) for each in batch.verdicts]
 
@@ -71,13 +71,13 @@ def journal(path: Path) -> Iterator[Journal]:
 
 @pytest.fixture
 def reader(journal: Journal) -> Iterator[JournalReader]:
-    """Look at the new journal from beside it."""
+    """Open a reader of the new journal."""
     with journal.reader() as opened:
         yield opened
 
 
 def test_a_verdict_comes_back_as_it_was(journal: Journal, reader: JournalReader) -> None:
-    """Every field survives, also texts that are no clean UTF-8."""
+    """Every field is read back, also texts with lone surrogates."""
     whole = verdict(
         journal.boot,
         1,
@@ -110,7 +110,7 @@ def test_history_gets_what_is_released_in_order_and_once(journal: Journal, reade
     first = reader.undelivered(2)
     assert first is not None
     assert [each.seq for each in first.verdicts] == [1, 2]
-    journal.delivered(first)
+    journal.mark_delivered(first)
     assert keys(reader) == [(journal.boot, 3)]
     assert journal.undelivered_count() == 1
     journal.release(journal.boot, 4)
@@ -136,7 +136,7 @@ def test_a_part_cannot_have_two_verdicts(journal: Journal) -> None:
 
     with pytest.raises(sqlite3.IntegrityError):
         journal.append(verdict(journal.boot, 1))
-    journal.owed.clear()
+    journal.pending.clear()
 
 
 def test_what_was_not_delivered_survives_a_restart(path: Path) -> None:
@@ -145,7 +145,7 @@ def test_what_was_not_delivered_survives_a_restart(path: Path) -> None:
         record(journal, 1, 2)
         batch = reader.undelivered(1)
         assert batch is not None
-        journal.delivered(batch)
+        journal.mark_delivered(batch)
         journal.append(verdict(journal.boot, 3))
     with Journal.open(path) as journal, journal.reader() as reader:
         record(journal, 1)
@@ -179,7 +179,7 @@ def test_a_second_daemon_is_refused_in_one_sentence(path: Path, journal: Journal
 
 
 def test_foreign_and_newer_files_are_left_alone(path: Path) -> None:
-    """Somebody else's database is a mistake in the settings, not something to write into."""
+    """Another program's database is refused and not written to."""
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE songs (title)")
@@ -194,7 +194,7 @@ def test_foreign_and_newer_files_are_left_alone(path: Path) -> None:
 
 
 def test_a_file_that_never_was_a_journal_is_left_alone(path: Path) -> None:
-    """A mistyped path costs nobody a file, and leaves nothing beside it."""
+    """A file that is no journal is left as it is, with nothing new beside it."""
     path.parent.mkdir()
     path.write_text("root:x:0:0\n", encoding="ascii")
 
@@ -207,31 +207,31 @@ def test_a_file_that_never_was_a_journal_is_left_alone(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["garbage", "hole"])
 def test_a_damaged_file_is_set_aside_at_start(path: Path, damage: str) -> None:
-    """The old file is kept under another name, the new one works, boot grows, and somebody is told."""
+    """The damaged file is kept under another name, the new one works, boot grows, and a warning says so."""
     with Journal.open(path) as journal:
         record(journal, *range(1, 400))
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(0 if damage == "garbage" else size // 2)
         file.write(os.urandom(size // 4))
-    told: list[str] = []
+    warnings: list[str] = []
 
-    with Journal.open(path, warn=told.append) as journal, journal.reader() as reader:
+    with Journal.open(path, warn=warnings.append) as journal, journal.reader() as reader:
         record(journal, 1)
         assert (journal.boot, keys(reader)) == (2, [(2, 1)])
-    assert len(told) == 1
-    assert "was damaged" in told[0]
+    assert len(warnings) == 1
+    assert "was damaged" in warnings[0]
     assert len(list(path.parent.glob("journal.db.damaged-*Z"))) == 1
 
 
 def test_damage_while_running_costs_no_verdict(path: Path) -> None:
-    """The refused verdict is owed, and the next one finds both in the new file."""
-    told: list[str] = []
-    with Journal.open(path, warn=told.append) as journal, journal.reader() as reader:
+    """The verdict that failed is pending, and is written to the new file together with the next one."""
+    warnings: list[str] = []
+    with Journal.open(path, warn=warnings.append) as journal, journal.reader() as reader:
         record(journal, *range(1, 300))
         assert len(keys(reader)) == 299
-        journal.tidy(0)
-        journal._keeper.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        journal.maintain(0)
+        journal._checkpoint_db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with path.open("r+b") as file:
             file.seek(4096)
             file.write(os.urandom(path.stat().st_size - 4096))
@@ -242,19 +242,19 @@ def test_damage_while_running_costs_no_verdict(path: Path) -> None:
         record(journal, 301)
 
         assert keys(reader) == [(1, 300), (1, 301)]
-    assert len(told) == 1
-    assert "299 verdicts the history misses" in told[0]
+    assert len(warnings) == 1
+    assert "299 verdicts the history misses" in warnings[0]
 
 
 def test_a_removed_file_is_made_anew(path: Path, journal: Journal, reader: JournalReader) -> None:
-    """Somebody cleans up `var/` under a running line: from the next second on rows are kept again."""
+    """After `var/` was emptied under a running line, rows are written again from the next second on."""
     journal._warn = lambda _: None
     record(journal, 1)
     for file in path.parent.glob("journal.db*"):
         if file.suffix not in (".lock", ".boot"):
             file.unlink()
     with pytest.raises(StorageFull, match="a new one is started"):
-        journal.tidy(0)
+        journal.maintain(0)
     record(journal, 2)
 
     assert keys(reader) == [(1, 2)]
@@ -262,14 +262,14 @@ def test_a_removed_file_is_made_anew(path: Path, journal: Journal, reader: Journ
 
 
 def test_a_folder_that_was_away_for_a_while_costs_no_row(path: Path, journal: Journal) -> None:
-    """Rows never go into a file that nobody can find: they are owed until there is a journal again."""
-    told: list[str] = []
-    journal._warn = told.append
+    """No row goes into a deleted file: rows are pending until there is a journal again."""
+    warnings: list[str] = []
+    journal._warn = warnings.append
     record(journal, 1)
     away = path.parent.rename(path.parent.with_name("away"))
     for _ in range(2):
         with pytest.raises(StorageFull):
-            journal.tidy(0)
+            journal.maintain(0)
     for seq in (2, 3):
         with pytest.raises(StorageFull):
             journal.append(verdict(journal.boot, seq))
@@ -279,20 +279,20 @@ def test_a_folder_that_was_away_for_a_while_costs_no_row(path: Path, journal: Jo
 
     with journal.reader() as reader:
         assert keys(reader) == [(1, 2), (1, 3), (1, 4)]
-    assert len(told) == 1
-    assert "nothing of it is left" in told[0]
+    assert len(warnings) == 1
+    assert "nothing of it is left" in warnings[0]
     assert (away / "journal.db").exists()
 
 
 def test_a_file_that_took_the_journals_place_is_set_aside(path: Path, journal: Journal) -> None:
-    """A copy put back under a running line is kept, and never mixed with what goes on."""
-    told: list[str] = []
-    journal._warn = told.append
+    """A file restored under a running line is kept and not written to."""
+    warnings: list[str] = []
+    journal._warn = warnings.append
     record(journal, 1)
     path.unlink()
     path.write_bytes(b"another")
     with pytest.raises(StorageFull, match="a new one is started"):
-        journal.tidy(0)
+        journal.maintain(0)
     record(journal, 2)
 
     with journal.reader() as reader:
@@ -316,32 +316,32 @@ def test_a_full_disk_owes_verdicts_and_pays_in_order(small_disk: SmallDisk) -> N
                 assert "full" in str(trouble) or "error" in str(trouble)
             journal.release(journal.boot, seq)
         assert refused > 10
-        assert len(journal.owed) == refused
+        assert len(journal.pending) == refused
         small_disk.empty()
         record(journal, 50)
 
-        assert not journal.owed
+        assert not journal.pending
         assert keys(reader) == [(1, seq) for seq in range(1, 51)]
         assert [each.seq for each in reader.verdicts(100)] == list(range(50, 0, -1))
 
 
 def test_an_idle_line_pays_its_debt_by_housekeeping(small_disk: SmallDisk) -> None:
-    """No part need come for the owed rows to be journaled and delivered."""
+    """Maintenance writes pending rows without waiting for the next part."""
     with Journal.open(small_disk.folder / "journal.db") as journal, journal.reader() as reader:
         small_disk.fill()
         seq = 0
-        while not journal.owed:
+        while not journal.pending:
             seq += 1
             with suppress(StorageFull):
                 journal.append(verdict(journal.boot, seq))
             journal.release(journal.boot, seq)
         small_disk.empty()
-        journal.tidy(0)
+        journal.maintain(0)
 
         assert len(keys(reader)) == seq
 
 
-def test_history_never_hears_a_row_whose_amendment_failed(small_disk: SmallDisk) -> None:
+def test_a_row_whose_amendment_failed_is_not_delivered(small_disk: SmallDisk) -> None:
     """The PLC read ERROR; a PASS must not reach the history because the disk was full just then."""
     with Journal.open(small_disk.folder / "journal.db") as journal, journal.reader() as reader:
         journal.append(verdict(journal.boot, 1))
@@ -354,7 +354,7 @@ def test_history_never_hears_a_row_whose_amendment_failed(small_disk: SmallDisk)
         journal.release(journal.boot, 1)
         assert keys(reader) == []
         small_disk.empty()
-        journal.tidy(0)
+        journal.maintain(0)
 
         batch = reader.undelivered(10)
         assert batch is not None
@@ -375,18 +375,20 @@ def test_starting_without_room_is_one_sentence(small_disk: SmallDisk, tmp_path: 
         Journal.open(tmp_path / "file" / "journal.db")
 
 
-def test_debt_is_bounded_and_the_loss_is_told(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory does not grow for ever; the oldest go, one sentence each."""
-    told: list[str] = []
-    journal._warn = told.append
-    monkeypatch.setattr(module, "OWED_MAX", 3)
+def test_pending_verdicts_are_bounded_and_each_loss_is_a_warning(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pending verdicts are bounded; each one dropped is a warning."""
+    warnings: list[str] = []
+    journal._warn = warnings.append
+    monkeypatch.setattr(module, "PENDING_MAX", 3)
     with closing(sqlite3.connect(journal.path)) as other:
         other.execute("BEGIN IMMEDIATE")
         for seq in range(1, 6):
             with pytest.raises(StorageFull, match="another program holds the file"):
                 journal.append(verdict(journal.boot, seq))
-    assert [each.seq for each in journal.owed] == [3, 4, 5]
-    assert [text[: len("verdict 1-1 is lost")] for text in told] == [
+    assert [each.seq for each in journal.pending] == [3, 4, 5]
+    assert [text[: len("verdict 1-1 is lost")] for text in warnings] == [
         "verdict 1-1 is lost",
         "verdict 1-2 is lost",
     ]
@@ -414,7 +416,7 @@ def test_reviews_belong_to_a_part(journal: Journal, reader: JournalReader) -> No
 
 
 def test_the_audit_can_only_grow(path: Path, journal: Journal, reader: JournalReader) -> None:
-    """Not even somebody with the file in hand changes an entry by SQL; other processes may add one."""
+    """SQL cannot change or delete an entry; other processes may add one."""
     journal.audit("anna", "model_activated", {"product": "bottle"})
     append_audit(path, "ben", "model_rolled_back", {})
 
@@ -427,22 +429,22 @@ def test_the_audit_can_only_grow(path: Path, journal: Journal, reader: JournalRe
 
 
 def test_retention_spares_what_was_not_delivered(path: Path) -> None:
-    """Old rows go in small steps; undelivered ones and the newest stay, and numbers never start again."""
+    """Old rows are removed in small steps; undelivered ones and the newest stay, and ids keep growing."""
     now_ms = 1_790_000_000_000
     with Journal.open(path, clock_ms=lambda: now_ms) as journal, journal.reader() as reader:
         record(journal, *range(1, 501))
         batch = reader.undelivered(450)
         assert batch is not None
-        journal.delivered(batch)
-        assert journal.tidy(now_ms - 90 * DAY_MS) == 0
+        journal.mark_delivered(batch)
+        assert journal.maintain(now_ms - 90 * DAY_MS) == 0
         now_ms += 91 * DAY_MS
-        assert [journal.tidy(now_ms - 90 * DAY_MS) for _ in range(4)] == [200, 200, 50, 0]
+        assert [journal.maintain(now_ms - 90 * DAY_MS) for _ in range(4)] == [200, 200, 50, 0]
 
         assert len(keys(reader)) == 50
         batch = reader.undelivered(50)
         assert batch is not None
-        journal.delivered(batch)
-        assert [journal.tidy(now_ms - 90 * DAY_MS) for _ in range(2)] == [49, 0]
+        journal.mark_delivered(batch)
+        assert [journal.maintain(now_ms - 90 * DAY_MS) for _ in range(2)] == [49, 0]
         record(journal, 501)
         assert keys(reader) == [(1, 501)]
 
@@ -456,25 +458,25 @@ def test_a_clock_set_back_removes_nothing_and_ages_stay_positive(path: Path) -> 
         assert reader.oldest_undelivered_s() == 5.0
         now_ms -= 3_600_000
         assert reader.oldest_undelivered_s() == 0.0
-        assert journal.tidy(now_ms - 90 * DAY_MS) == 0
+        assert journal.maintain(now_ms - 90 * DAY_MS) == 0
 
 
 def test_the_log_is_kept_short_beside_the_record_stage(path: Path, journal: Journal) -> None:
-    """Housekeeping moves the log into the file, so that no commit ever has to."""
+    """Maintenance runs the checkpoint, so that no commit has to."""
     for start in range(0, 3000, 1000):
         for seq in range(start + 1, start + 1001):
-            journal.owed.append(verdict(journal.boot, seq, image="x" * 1000))
-        journal.tidy(0)
+            journal.pending.append(verdict(journal.boot, seq, image="x" * 1000))
+        journal.maintain(0)
     size = path.with_name("journal.db-wal").stat().st_size
     for seq in range(3001, 3301):
         record(journal, seq)
-    journal.tidy(0)
+    journal.maintain(0)
 
     assert path.with_name("journal.db-wal").stat().st_size == size  # Written again from its beginning.
 
 
 def test_threads_share_the_journal(journal: Journal, reader: JournalReader) -> None:
-    """Record, courier, page and housekeeping at once: nothing is lost, nothing comes twice."""
+    """Record, delivery, page and maintenance at once: no row is lost or delivered twice."""
     delivered: list[int] = []
     done = threading.Event()
 
@@ -484,13 +486,13 @@ def test_threads_share_the_journal(journal: Journal, reader: JournalReader) -> N
             batch = reader.undelivered(7)
             if batch is not None:
                 delivered.extend(each.seq for each in batch.verdicts)
-                journal.delivered(batch)
+                journal.mark_delivered(batch)
             elif last_round:
                 return
 
     def keep_house() -> None:
         while not done.is_set():
-            journal.tidy(0)
+            journal.maintain(0)
             journal.audit("house", "kept", {})
             reader.verdicts(10)
 
@@ -509,7 +511,7 @@ KILLED = textwrap.dedent("""
     import sys
     from pathlib import Path
     from linewatch.storage.journal import Journal
-    from tests.test_journal import record
+    from tests.storage.test_journal import record
     journal = Journal.open(Path(sys.argv[1]))
     print(journal.boot, flush=True)
     seq = 0
@@ -548,14 +550,14 @@ def test_what_was_committed_survives_kill_minus_9(path: Path) -> None:
 
 
 def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
-    """What it holds stays, and what it lacks is added; read by itself it has no comparisons."""
+    """Its rows stay and missing tables are added; read before that it has no comparisons."""
     path = tmp_path / "journal.db"
     with Journal.open(path) as journal:
         record(journal, 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("DROP TABLE comparisons")
         db.execute("PRAGMA user_version = 1")
-    with JournalReader(AnotherJournal(path)) as reader:
+    with JournalReader(JournalFile(path)) as reader:
         assert (len(reader.verdicts(9)), reader.comparisons("bottle", "b", 9)) == (1, [])
 
     with Journal.open(path) as journal:
