@@ -159,11 +159,18 @@ class JournalSettings(Section):
 
 
 class EvidenceSettings(Section):
-    """Which images are kept, and their limits."""
+    """Which images are kept, how they are encoded, and how much room they may take."""
 
     path: NamedPath = Path("var/evidence")
-    pass_every: Annotated[int, Field(ge=0)] = 100  # 0 keeps no PASS.
-    bytes_max: Count = 10_000_000_000
+    pass_every: Annotated[int, Field(ge=0)] = 100  # 0 keeps no PASS at all.
+    error_first: Annotated[int, Field(ge=1, le=1000)] = 5  # Frames of ERRORs with one reason, then
+    error_every_s: Seconds = 120.0  # one every so often.
+    lossless: tuple[
+        Literal["PASS", "FAIL", "UNSURE", "ERROR"], ...
+    ] = ()  # Results whose frames are PNG; the others are JPEG.
+    jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95  # Of frames, without chroma subsampling.
+    queue_bytes_max: Annotated[int, Field(ge=0)] = 100_000_000  # Frames that wait to be written, in memory.
+    bytes_max: Annotated[int, Field(ge=0)] = 0  # 0 is what the disk allows.
     free_bytes_min: Annotated[int, Field(ge=0)] = 1_000_000_000
     retention_days: Days = 30
 
@@ -208,6 +215,7 @@ class LimitsSettings(Section):
     deadline_ms: Annotated[int, Field(ge=1, le=60_000)] = 200
     frame_age_ms_max: Annotated[int, Field(ge=1, le=60_000)] = 500
     frames_max: Annotated[int, Field(ge=1, le=1000)] = 4
+    frames_bytes_max: Annotated[int, Field(ge=1)] = 100_000_000  # Of frames that wait in one lane.
     inspections_max: Annotated[int, Field(ge=1, le=1000)] = 4
     stall_s: Seconds = 10.0  # The process ends when a stage spends longer on one item.
     grace_s: Seconds = 5.0  # How long a stop waits for history to be delivered.

@@ -17,7 +17,18 @@ from linewatch import __version__
 from linewatch.domain import Reason, Result, State
 from linewatch.vision.drift import Signal
 
-STAGES = ("capture", "examine", "inspect", "record", "deliver", "announce", "prepare", "shadow", "tidy")
+STAGES = (
+    "capture",
+    "examine",
+    "inspect",
+    "record",
+    "evidence",
+    "deliver",
+    "announce",
+    "prepare",
+    "shadow",
+    "tidy",
+)
 
 _LATENCY_S = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
 _SCORE_RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -76,6 +87,15 @@ class Metrics:
         self.evidence_write_errors = self._counter("evidence_write_errors", "Pictures not kept").labels(
             station
         )
+        self.evidence_shed = self._counter(
+            "evidence_shed", "Frames not kept because the evidence queue was full", "result"
+        )
+        self.evidence_queue_bytes = self._gauge(
+            "evidence_queue_bytes", "Frames that wait to be written, in memory"
+        ).labels(station)
+        self.evidence_days_left = self._gauge(
+            "evidence_days_left", "Days of evidence that the room holds at the present rate"
+        ).labels(station)
         self.evidence_files_deleted = self._counter("evidence_files_deleted", "By retention").labels(station)
         self.disk_free = self._gauge("disk_free_bytes", "Free room beside the evidence").labels(station)
         self.state = self._gauge("state", "1 for the state the station is in", "state")
@@ -98,6 +118,8 @@ class Metrics:
         for reason in Reason:
             if reason.value >= Reason.STALE:
                 self.frames_dropped.labels(station, reason.name.lower())
+        for result in Result:
+            self.evidence_shed.labels(station, result)
         for stage in STAGES:
             self.stage_duration.labels(station, stage)
             self.heartbeat.labels(station, stage)

@@ -16,8 +16,9 @@ from linewatch.domain import Image, Result, Verdict
 from linewatch.errors import StorageFull
 from linewatch.settings import EvidenceSettings
 
-JPEG_QUALITY = 85
-PNG_LEVEL = 1  # Higher levels take five times as long for a tenth less.
+HEATMAP_QUALITY = 85
+# On sensor noise Huffman coding alone is quicker than searching for repeats, and the file is smaller.
+PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)
 SWEEP_FILES = 50  # Removed in one step.
 RETRY_S = 5.0  # After the disk refused, how long until it is asked again.
 RESUME_PICTURES = 10  # So many must have room before it counts as working again; else it would flap.
@@ -28,7 +29,8 @@ HALF_AGE_S = 60.0  # An unfinished file this old has nobody who finishes it.
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NAME = re.compile(
-    r"(\d{4}-\d\d-\d\d)/(pass|fail|unsure|error)/(\d+)-(\d+)(?:\.view\d+)?\.(png|jpg)", re.ASCII
+    r"(\d{4}-\d\d-\d\d)/(pass|fail|unsure|error)/(\d+)-(\d+)(?:\.frame)?(?:\.view\d+)?\.(png|jpg)",
+    re.ASCII,
 )
 
 Shelf = tuple[str, Result]
@@ -58,7 +60,6 @@ class Evidence:
         self._shelves: dict[Shelf, int] = {}  # Bytes of each.
         self._uncounted: list[Shelf] | None = None  # None before the first sweep.
         self._leaving: tuple[Shelf | None, list[Path]] = (None, [])
-        self._passes = 0
         self._refusal: StorageFull | None = None  # While the disk has refused and not been proven since.
         self._refused_until_s = -1.0
         self._room_bytes = settings.free_bytes_min  # What must be free; more after a refusal.
@@ -76,20 +77,15 @@ class Evidence:
             disk = os.statvfs(self._root)
         return disk.f_bavail * disk.f_frsize
 
-    def names(self, verdict: Verdict) -> tuple[str, str]:
-        """Return the paths for frame and heatmap, "" for what will not be kept; call once per verdict.
+    def frame_name(self, verdict: Verdict) -> str:
+        """Return the path for a part's frame, "" while the disk refuses."""
+        if self._refuses():
+            return ""
+        return _stem(verdict) + (".png" if verdict.result in self._settings.lossless else ".frame.jpg")
 
-        While the disk refuses, no frame is promised.
-        """
-        heatmap = verdict.result in (Result.FAIL, Result.UNSURE)
-        if verdict.result is Result.PASS:
-            self._passes += 1
-            every = self._settings.pass_every
-            if not every or self._passes % every:
-                return "", ""
-        day = datetime.fromtimestamp(verdict.captured_ms / 1000, UTC).date()
-        stem = f"{day}/{verdict.result.value.lower()}/{verdict.boot}-{verdict.seq}"
-        return "" if self._refuses() else f"{stem}.png", f"{stem}.jpg" if heatmap else ""
+    def heatmap_name(self, verdict: Verdict) -> str:
+        """Return the path for a part's heatmap, "" for a result that has none."""
+        return f"{_stem(verdict)}.jpg" if verdict.result in (Result.FAIL, Result.UNSURE) else ""
 
     def write(self, name: str, image: Image) -> None:
         """Keep one picture under a name that `names` gave, whole or not at all. Raises StorageFull.
@@ -128,7 +124,7 @@ class Evidence:
 
     def _write(self, target: Path, image: Image) -> int:
         self._refuse_when_short()
-        data = _encoded(target.name, image)
+        data = _encoded(target.name, image, self._settings.jpeg_quality)
         new = target.with_name(f".{target.name}")
         with self._storing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +163,8 @@ class Evidence:
         if expired is not None:
             return expired
         wanted = self._room_bytes if self._settings.free_bytes_min else 0
-        short = self.bytes_kept > self._settings.bytes_max or self.free_bytes() < wanted
+        bytes_max = self._settings.bytes_max
+        short = 0 < bytes_max < self.bytes_kept or self.free_bytes() < wanted
         return next(iter(shelves), None) if short else None
 
     def _remove_oldest(self, shelf: Shelf) -> None:
@@ -241,14 +238,22 @@ class Evidence:
             raise StorageFull(path, f"{problem}; free some room or check the disk", no_room=full) from error
 
 
-def _encoded(name: str, image: Image) -> bytes:
-    """Return PNG, which loses nothing, for a frame, and JPEG for a heatmap."""
+def _encoded(name: str, image: Image, jpeg_quality: int) -> bytes:
+    """Return lossless PNG or high-quality JPEG for a frame, small JPEG for a heatmap."""
     if name.endswith(".png"):
-        done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+        done, data = cv2.imencode(".png", image, PNG)
+    elif ".frame" in name:
+        sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+        done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, jpeg_quality, *sampling))
     else:
-        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, HEATMAP_QUALITY))
     assert done, name
     return data.tobytes()
+
+
+def _stem(verdict: Verdict) -> str:
+    day = datetime.fromtimestamp(verdict.captured_ms / 1000, UTC).date()
+    return f"{day}/{verdict.result.value.lower()}/{verdict.boot}-{verdict.seq}"
 
 
 def _shelf(name: str) -> Shelf:

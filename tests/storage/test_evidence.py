@@ -37,7 +37,7 @@ def clock() -> Clock:
 
 def evidence_in(folder: Path, clock: Clock, **settings: object) -> Evidence:
     """Open a folder with small bounds."""
-    chosen = {"path": folder, "free_bytes_min": 0, "pass_every": 1, **settings}
+    chosen = {"path": folder, "free_bytes_min": 0, "lossless": list(Result), **settings}
     return Evidence(EvidenceSettings.model_validate(chosen), utc_s=clock, clock_s=clock)
 
 
@@ -63,7 +63,7 @@ def picture(height: int = 60, width: int = 80) -> Image:
 
 def keep(evidence: Evidence, each: Verdict) -> str:
     """Keep a part's frame; return its name."""
-    name, _ = evidence.names(each)
+    name = evidence.frame_name(each)
     evidence.write(name, picture())
     return name
 
@@ -85,9 +85,11 @@ def test_names_tell_day_result_and_part(tmp_path: Path, clock: Clock) -> None:
     """Short paths that a person finds the way in."""
     evidence = evidence_in(tmp_path, clock)
 
-    assert evidence.names(verdict(1023)) == (f"{TODAY}/fail/41-1023.png", f"{TODAY}/fail/41-1023.jpg")
-    assert evidence.names(verdict(1, Result.UNSURE))[1] == f"{TODAY}/unsure/41-1.jpg"
-    assert evidence.names(verdict(2, Result.ERROR)) == (f"{TODAY}/error/41-2.png", "")
+    assert evidence.frame_name(verdict(1023)) == f"{TODAY}/fail/41-1023.png"
+    assert evidence.heatmap_name(verdict(1023)) == f"{TODAY}/fail/41-1023.jpg"
+    assert evidence.heatmap_name(verdict(1, Result.UNSURE)) == f"{TODAY}/unsure/41-1.jpg"
+    assert evidence.frame_name(verdict(2, Result.PASS)) == f"{TODAY}/pass/41-2.png"
+    assert evidence.heatmap_name(verdict(2, Result.PASS)) == ""
 
 
 def test_the_views_of_a_part_leave_with_it(tmp_path: Path, clock: Clock) -> None:
@@ -102,23 +104,10 @@ def test_the_views_of_a_part_leave_with_it(tmp_path: Path, clock: Clock) -> None
     assert left(tmp_path) == [f"{folder}/41-10.png", f"{folder}/41-10.view2.png", f"{folder}/41-2.view2.png"]
 
 
-@pytest.mark.parametrize(("every", "kept"), [(1, [1, 2, 3, 4, 5, 6]), (3, [3, 6]), (0, [])])
-def test_every_nth_pass_is_kept(tmp_path: Path, clock: Clock, every: int, kept: list[int]) -> None:
-    """Passes are sampled, everything else is always kept."""
-    evidence = evidence_in(tmp_path, clock, pass_every=every)
-    named = []
-    for seq in range(1, 7):
-        assert evidence.names(verdict(100 + seq, Result.ERROR))[0]
-        if evidence.names(verdict(seq, Result.PASS))[0]:
-            named.append(seq)
-
-    assert named == kept
-
-
 def test_a_frame_comes_back_as_it_was_and_a_heatmap_as_jpeg(tmp_path: Path, clock: Clock) -> None:
     """PNG loses nothing; a heatmap is for the eye and may lose a little."""
     evidence = evidence_in(tmp_path, clock)
-    frame_name, heatmap_name = evidence.names(verdict(1))
+    frame_name, heatmap_name = evidence.frame_name(verdict(1)), evidence.heatmap_name(verdict(1))
     evidence.write(frame_name, picture())
     evidence.write(heatmap_name, picture(50, 128))
 
@@ -129,6 +118,20 @@ def test_a_frame_comes_back_as_it_was_and_a_heatmap_as_jpeg(tmp_path: Path, cloc
     assert drawn.read_bytes().startswith(b"\xff\xd8\xff")
     assert cv2.imread(str(drawn)).shape == (50, 128, 3)  # type: ignore[union-attr]
     assert evidence.bytes_kept == sum(path.stat().st_size for path in tmp_path.rglob("*.*") if path.is_file())
+
+
+def test_a_frame_that_may_lose_a_little_keeps_its_colours(tmp_path: Path, clock: Clock) -> None:
+    """JPEG without chroma subsampling: a thin red line stays as red as it was."""
+    evidence = evidence_in(tmp_path, clock, lossless=["FAIL"])
+    image = np.full((64, 64, 3), 128, np.uint8)
+    image[:, 31] = (0, 0, 255)
+    name = evidence.frame_name(verdict(1, Result.PASS))
+    assert name == f"{TODAY}/pass/41-1.frame.jpg"
+    evidence.write(name, image)
+
+    back = cv2.imread(str(tmp_path / name))
+    assert back is not None
+    assert np.abs(back.astype(int) - image).max() <= 12
 
 
 def test_a_full_disk_keeps_nothing_half(small_disk: SmallDisk, clock: Clock) -> None:
@@ -143,7 +146,7 @@ def test_a_full_disk_keeps_nothing_half(small_disk: SmallDisk, clock: Clock) -> 
     small_disk.empty()
 
     # For a moment the disk is left alone: no frame is promised, and a heatmap is refused at once.
-    name, heatmap_name = evidence.names(verdict(3))
+    name, heatmap_name = evidence.frame_name(verdict(3)), evidence.heatmap_name(verdict(3))
     assert name == ""
     with pytest.raises(StorageFull, match="No space left"):
         evidence.write(heatmap_name, picture())

@@ -1,0 +1,49 @@
+"""Exposures whose verdict is still owed, so that each gets one by its deadline whatever holds up the line."""
+
+import threading
+from collections import deque
+
+from linewatch.domain import Frame
+
+
+class Outstanding:
+    """Numbered exposures in order, from capture until their verdict is recorded.
+
+    Capture adds, the record stage settles. Both see them in the order of `seq`, and so of their deadlines.
+    """
+
+    def __init__(self, answer_within_ns: int) -> None:
+        """Take how long after its exposure a part without a result is answered for, in nanoseconds."""
+        self._answer_within_ns = answer_within_ns
+        self._lock = threading.Lock()
+        self._owed: deque[Frame] = deque()
+
+    def add(self, frame: Frame) -> None:
+        """Note one exposure; of several views only the first, because they get one verdict."""
+        if frame.view == 1:
+            with self._lock:
+                self._owed.append(frame)
+
+    def settle(self, seq: int) -> bool:
+        """Whether this exposure's verdict is still owed; from now on it is not."""
+        with self._lock:
+            if not self._owed or self._owed[0].seq > seq:
+                return False  # It was answered for when its time was over.
+            frame = self._owed.popleft()
+        assert frame.seq == seq, f"part {seq} was recorded before part {frame.seq}"
+        return True
+
+    def overdue(self, now_ns: int) -> Frame | None:
+        """Return the oldest exposure if it must be answered for now, without a result."""
+        with self._lock:
+            if self._owed and now_ns - self._owed[0].captured_ns >= self._answer_within_ns:
+                return self._owed[0]
+        return None
+
+    def wait_s(self, now_ns: int, longest_s: float) -> float:
+        """Return how long the oldest exposure may still wait, at most `longest_s`."""
+        with self._lock:
+            if not self._owed:
+                return longest_s
+            left_s = (self._owed[0].captured_ns + self._answer_within_ns - now_ns) / 1e9
+        return min(max(left_s, 0.0), longest_s)
