@@ -23,14 +23,28 @@ class Lane(Generic[T]):
     place by what `shed` returns for it. So no item is lost and order is kept: what is bounded is
     the heavy part of the items, the images.
 
+    With `bytes_max` the lane is also full when one more item would take its items, as `nbytes` measures
+    them, above that; a single item always fits.
+
     As a context manager it belongs to its producer: leaving closes it.
     """
 
-    def __init__(self, name: str, capacity: int, *, shed: Callable[[T], T] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        capacity: int,
+        *,
+        shed: Callable[[T], T] | None = None,
+        bytes_max: int | None = None,
+        nbytes: Callable[[T], int] = lambda _item: 0,
+    ) -> None:
         assert capacity > 0, name
         self.name = name
         self.capacity = capacity
         self._shed = shed
+        self._bytes_max = bytes_max
+        self._nbytes = nbytes
+        self._bytes = 0  # Of the whole items.
         self._items: deque[T] = deque()
         self._shed_count = 0  # How many items at the front are shed.
         self._closed = False
@@ -52,24 +66,24 @@ class Lane(Generic[T]):
         """Add one item; a full lane waits or sheds. Raises LaneClosed when the consumer has gone."""
         with self._changed:
             if self._shed is None:
-                self._changed.wait_for(lambda: self._closed or len(self) < self.capacity)
+                self._changed.wait_for(lambda: self._closed or not self._is_full(item))
             if self._closed:
                 raise LaneClosed(self.name)
-            if self._shed is not None and len(self) == self.capacity:
-                self._items[self._shed_count] = self._shed(self._items[self._shed_count])
+            while self._shed is not None and self._is_full(item):
+                whole = self._items[self._shed_count]
+                self._bytes -= self._nbytes(whole)
+                self._items[self._shed_count] = self._shed(whole)
                 self._shed_count += 1
                 assert self._shed_count <= SHED_MAX, f"lane {self.name}: the consumer is stuck"
-            self._items.append(item)
+            self._append(item)
             assert len(self) <= self.capacity
-            self._changed.notify_all()
 
     def offer(self, item: T) -> bool:
         """Add one item only if there is room now; return whether it was added."""
         with self._changed:
-            if self._closed or len(self) >= self.capacity:
+            if self._closed or self._is_full(item):
                 return False
-            self._items.append(item)
-            self._changed.notify_all()
+            self._append(item)
             return True
 
     def take(self, timeout_s: float | None = None) -> T | None:
@@ -84,7 +98,10 @@ class Lane(Generic[T]):
                     raise LaneClosed(self.name)
                 return None
             item = self._items.popleft()
-            self._shed_count = max(0, self._shed_count - 1)
+            if self._shed_count:
+                self._shed_count -= 1
+            else:
+                self._bytes -= self._nbytes(item)
             self._changed.notify_all()
             return item
 
@@ -121,5 +138,20 @@ class Lane(Generic[T]):
         with self._changed:
             self._closed = True
             self._items.clear()
-            self._shed_count = 0
+            self._shed_count = self._bytes = 0
             self._changed.notify_all()
+
+    def _is_full(self, item: T) -> bool:
+        """Whether a whole item has to wait, or another to be shed, before this one fits."""
+        if len(self) >= self.capacity:
+            return True
+        return (
+            self._bytes_max is not None
+            and len(self) > 0
+            and self._bytes + self._nbytes(item) > self._bytes_max
+        )
+
+    def _append(self, item: T) -> None:
+        self._items.append(item)
+        self._bytes += self._nbytes(item)
+        self._changed.notify_all()

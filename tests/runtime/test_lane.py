@@ -85,3 +85,22 @@ def test_an_idle_consumer_is_heard() -> None:
     lane = Lane[int]("numbers", 1)
 
     assert list(lane.items(lane.close, 0.001)) == []
+
+
+def test_a_lane_is_bounded_in_bytes_too() -> None:
+    """The oldest items are shed until the newest fits; a single item of any size does."""
+    lane = Lane[int]("frames", 10, shed=lambda _size: 0, bytes_max=100, nbytes=lambda size: size)
+    for size in (40, 40, 70, 500, 30):
+        lane.put(size)
+    lane.close()
+
+    assert list(lane.items(lambda: None, 1.0)) == [0, 0, 0, 0, 30]
+
+
+def test_a_lane_that_cannot_shed_waits_for_bytes() -> None:
+    """Room that the consumer makes is room again."""
+    lane = Lane[int]("inspections", 10, bytes_max=100, nbytes=lambda size: size)
+    assert lane.offer(60)
+    assert not lane.offer(60)
+    assert lane.take() == 60
+    assert lane.offer(60)
