@@ -40,6 +40,22 @@ def test_pictures_come_in_natural_order_at_any_depth(tmp_path: Path) -> None:
         assert source.read() is None
 
 
+def test_the_next_image_is_decoded_meanwhile(tmp_path: Path) -> None:
+    """A file may be gone once the image before it was handed out; its time is still that of its own read."""
+    for number in (1, 2):
+        save(tmp_path / f"part{number}.png", 0)
+    with FolderSource(tmp_path) as source:
+        first = source.read()
+        assert source._ahead is not None
+        source._ahead[1].result(10)
+        (tmp_path / "part2.png").unlink()
+        second = source.read()
+
+    assert first is not None and second is not None
+    assert second.image is not None
+    assert second.captured_ns > first.captured_ns
+
+
 def test_names_of_any_script_and_equal_numbers_have_one_order(tmp_path: Path) -> None:
     """Odd digits do not confuse the order, and it does not depend on the file system."""
     names = ["a01.png", "a1.png", "a².png", "a٣.png", "ä1.png", "12.png"]
