@@ -122,7 +122,7 @@ def test_an_empty_address_means_the_defaults() -> None:
         ("seed=x", "seed must be a number from 0 to"),
         ("defects=1.5", "defects must be a number from 0.0 to 1.0, not '1.5'"),
         ("defects=nan", "defects must be a number from"),
-        ("size=20", "size must be a number from 96 to 4096, not '20'"),
+        ("size=20", "size must be a number from 96 to 2048, not '20'"),
         ("size=320.5", "size must be"),
         ("pool=", "pool must be"),
         ("parts/", "known are seed"),

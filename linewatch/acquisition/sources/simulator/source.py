@@ -26,7 +26,9 @@ T = TypeVar("T", np.uint8, np.int16)
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "defects": (0.0, 1.0),
-    "size": (96, 4096),
+    "size": (96, 2048),
+    "enlarge": (0, 8192),
+    "light": (0.0, 2.0),
     "pool": (0, 256),
     "count": (0, 10**9),
     "belt": (0.0, 200.0),
@@ -41,6 +43,8 @@ class SimulatorOptions:
     seed: int = 1
     defects: float = 0.2  # Share of defective parts, 0.0 to 1.0.
     size: int = 320  # Side of the square picture in pixels.
+    enlarge: int = 0  # Show it enlarged to this side, with sensor noise, as a larger camera would; 0: as it is.
+    light: float = 1.0  # Times the usual light; far below or above 1 no image can be judged.
     pool: int = 0  # Render this many parts when opening and show them in turn; 0 renders each one fresh.
     count: int = 0  # End after this many parts; 0 never ends.
     belt: float = 0.0  # Parts travel so many 320ths of the picture a frame, about; 0 shows a part a frame.
@@ -131,7 +135,10 @@ class Simulator:
 
     def _render(self, number: int) -> Image:
         defect = _draw_defect(self.options.seed, number, self.options.defects)
-        return render(self.options.seed, number, defect, self.options.size)
+        image = render(self.options.seed, number, defect, self.options.size)
+        if self.options.light != 1.0:
+            image = cv2.convertScaleAbs(image, alpha=self.options.light)  # type: ignore[assignment]
+        return _enlarged(image, self.options.enlarge) if self.options.enlarge else image
 
 
 def render(seed: int, number: int, defect: str | None = None, size: int = 320) -> Image:
@@ -174,6 +181,18 @@ def _photograph(layers: Layers, part: NDArray[np.uint8], rng: np.random.Generato
     picture = cv2.GaussianBlur(picture, (0, 0), 0.5 * rng.uniform(0.9, 1.2) * scale)
     picture = cv2.multiply(picture, layers.vignette, scale=rng.uniform(0.96, 1.04), dtype=cv2.CV_8U)
     return np.asarray(cv2.add(picture, _cut(layers.noise, size, rng), dtype=cv2.CV_8U), np.uint8)
+
+
+def _enlarged(image: Image, side: int) -> Image:
+    """Return the image at a camera's resolution: noise is fresh, because codecs pay for it."""
+    large = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.add(large, _sensor_noise(side), dtype=cv2.CV_8U), np.uint8)
+
+
+@functools.lru_cache(maxsize=1)
+def _sensor_noise(side: int) -> NDArray[np.int8]:
+    rng = np.random.default_rng(side)
+    return rng.normal(0.0, 2.0, (side, side, 3)).round().astype(np.int8)
 
 
 def _cut(larger: NDArray[T], size: int, rng: np.random.Generator) -> NDArray[T]:
