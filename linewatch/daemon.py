@@ -8,6 +8,7 @@ The end of the stream runs down the line: capture ends, the others drain and end
 """
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -31,9 +32,11 @@ from linewatch.errors import RecipeError
 from linewatch.line.capture import Capture
 from linewatch.line.changeover import Changeover
 from linewatch.line.commands import Commands
+from linewatch.line.evidence_writer import EvidenceWriter
 from linewatch.line.inspector import Examined, Inspector
 from linewatch.line.maintenance import Maintenance
 from linewatch.line.metrics import Metrics
+from linewatch.line.outstanding import Outstanding, record_in_time
 from linewatch.line.recorder import Recorder
 from linewatch.line.station import JournalWarnings, Station
 from linewatch.line.status import Announcer
@@ -57,11 +60,12 @@ log = logging.getLogger(__name__)
 
 PREPARE_S = 60.0  # A large model from a slow disk takes its time, and holds up no part.
 PLACES = 3  # Of a recording at full speed: a part looked at, one in the graph, one recorded.
+ANSWER_SHARE = 0.95  # Of the deadline: then a part without a result gets its ERROR.
 PATIENCE = 0.6  # Of the deadline: the rest is for telling the PLC that no picture came.
 GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for goodbyes, and for a broker that hangs.
 
 
-def run(
+def run(  # noqa: PLR0915 - a list
     settings: Settings,
     *,
     duration_s: float | None = None,
@@ -103,7 +107,15 @@ def run(
         for lane in (lanes.frames, lanes.examined, lanes.inspections, lanes.triggers):
             metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
 
-        inspector = Inspector(station, metrics, frame_age_ms_max=limits.frame_age_ms_max)
+        # What is left of the deadline is for the journal and the wire.
+        answer_within_ns = round(ANSWER_SHARE * limits.deadline_ms * 1e6)
+        outstanding = Outstanding(answer_within_ns)
+        inspector = Inspector(
+            station,
+            metrics,
+            frame_age_ms_max=limits.frame_age_ms_max,
+            answer_within_ns=answer_within_ns,
+        )
         changeover = Changeover(settings.models, inspector, station, metrics, journal.audit, live=live)
         commands = Commands(
             station,
@@ -129,11 +141,13 @@ def run(
             journal.add_comparisons,
             metrics,
         )
+        writer = EvidenceWriter(evidence, station, metrics, settings.evidence)
         recorder = Recorder(
             station,
             journal,
             live_link,
             evidence,
+            writer,
             metrics,
             deadline_ms=limits.deadline_ms,
             afterwards=shadow.offer,
@@ -147,6 +161,7 @@ def run(
             metrics,
             stop,
             silent_s=source.read_timeout_s,
+            exposed=outstanding.add,
         )
         housekeeping = Maintenance(
             journal,
@@ -165,9 +180,12 @@ def run(
             return Stage(name, run, observe, stall_s=stall_s)
 
         def record(me: Stage) -> None:
-            with commands, shadow:  # The last part recorded, nothing more can be asked.
-                consume(me, lanes.inspections, recorder.record)
-                station.intend(State.STOPPED, "stopped")
+            try:
+                with commands, shadow:  # The last part recorded, nothing more can be asked.
+                    record_in_time(me, lanes.inspections, outstanding, recorder.record, inspector.give_up)
+                    station.intend(State.STOPPED, "stopped")
+            finally:
+                writer.close()
 
         examine = stage("examine", lambda me: transform(me, lanes.frames, inspector.examine, lanes.examined))
         inspect = stage(
@@ -182,6 +200,7 @@ def run(
                 examine,
                 inspect,
                 stage("record", record),
+                stage("evidence", writer.run, math.inf),  # A disk that hangs must not end the line.
             ],
             services=[
                 stage("deliver", lambda me: courier.run(stop, drained, me.beat)),
@@ -248,9 +267,20 @@ class _Lanes:
         limits = settings.limits
         patient = not live and settings.source.fps == 0
         return cls(
-            frames=Lane("frames", 1 if patient else limits.frames_max, shed=None if patient else _shed),
+            frames=Lane(
+                "frames",
+                1 if patient else limits.frames_max,
+                shed=None if patient else _shed,
+                bytes_max=limits.frames_bytes_max,
+                nbytes=lambda frame: frame.nbytes,
+            ),
             examined=Lane("examined", 1),
-            inspections=Lane("inspections", limits.inspections_max),
+            inspections=Lane(
+                "inspections",
+                limits.inspections_max,
+                bytes_max=limits.frames_bytes_max,
+                nbytes=lambda inspection: inspection.frame.nbytes,
+            ),
             triggers=Lane("triggers", 1),
             places=threading.Semaphore(PLACES) if patient and settings.trigger.mode == "free" else None,
         )

@@ -95,6 +95,11 @@ class Frame:
     view: int = 1  # Which of the part's exposures, from 1 to
     views: int = 1  # how many there are of it; all have one `seq` and get one verdict.
 
+    @property
+    def nbytes(self) -> int:
+        """Return how much memory the image takes."""
+        return 0 if self.image is None else self.image.nbytes
+
     def without_image(self, fault: Reason) -> Self:
         """Return what remains when the picture had to go: the exposure itself, and why."""
         return replace(self, image=None, fault=fault)

@@ -1,7 +1,7 @@
 """Stand-ins at the seams of the design: scripted, countable, and failing on demand."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -106,9 +106,19 @@ class FakePictures:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.full = False
 
-    def names(self, verdict: Verdict) -> tuple[str, str]:
-        """Keep everything."""
-        return f"{verdict.seq}.png", f"{verdict.seq}.jpg"
+    def frame_name(self, verdict: Verdict, nbytes: int = 0) -> str:
+        """Keep every frame."""
+        return f"{verdict.seq}.png"
+
+    def heatmap_name(self, verdict: Verdict) -> str:
+        """Keep every heatmap."""
+        return f"{verdict.seq}.jpg"
+
+    def offer(self, result: Result, frames: Sequence[tuple[str, Image]]) -> None:
+        """Keep frames at once; a full disk loses them."""
+        if not self.full:
+            for name, image in frames:
+                self.write(name, image)
 
     def write(self, name: str, image: Image) -> None:
         """Keep one picture."""

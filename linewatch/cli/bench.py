@@ -69,26 +69,26 @@ def measure(settings: Settings, config: Path) -> Figures:
     with (
         Progress(console=Console(stderr=True), transient=True) as progress,
         tempfile.TemporaryDirectory(prefix="linewatch-bench-", dir=".") as folder,
-        _broker(Path(folder)) as (broker_name, broker_port),
+        bench_broker(Path(folder)) as (broker_name, broker_port),
     ):
         task = progress.add_task("Engine alone", total=5)
 
         def step(name: str) -> None:
             progress.update(task, advance=1, description=name)
 
-        before = _engine_times(engine, bundle, prepared, pictures)
+        before = engine_times(engine, bundle, prepared, pictures)
         step("Daemon at full speed")
-        with _daemon(settings, config, Path(folder) / "full", broker_port, fps=0) as daemon:
+        with run_daemon(settings, config, Path(folder) / "full", broker_port, fps=0) as daemon:
             start_s = daemon.start_s
             rate, memory_mb = _throughput(daemon)
         step("Engine alone again")
-        after = _engine_times(engine, bundle, prepared, pictures)
+        after = engine_times(engine, bundle, prepared, pictures)
         step("Daemon at half the rate")
         engine_ms = 1000 * statistics.median(before + after)
         engine_fps = 2 / (statistics.mean(before) + statistics.mean(after))
         paced_fps = round(LOAD * engine_fps, 1)
-        with _daemon(settings, config, Path(folder) / "paced", broker_port, fps=paced_fps) as daemon:
-            latencies_ms = [one.latency_ms for one in _listen(settings, broker_port)]
+        with run_daemon(settings, config, Path(folder) / "paced", broker_port, fps=paced_fps) as daemon:
+            latencies_ms = [one.latency_ms for one in listen(settings, broker_port)]
         step("Done")
     quantiles = statistics.quantiles(latencies_ms, n=100)
     return {
@@ -121,11 +121,11 @@ def pace(settings: Settings, config: Path) -> list[Figures]:
     with (
         Progress(console=Console(stderr=True), transient=True) as progress,
         tempfile.TemporaryDirectory(prefix="linewatch-bench-", dir=".") as folder,
-        _broker(Path(folder)) as (_, broker_port),
+        bench_broker(Path(folder)) as (_, broker_port),
     ):
         for rate in progress.track(RATES, description="Parts at a pace"):
-            with _daemon(settings, config, Path(folder) / str(rate), broker_port, fps=rate):
-                heard = _listen(settings, broker_port)
+            with run_daemon(settings, config, Path(folder) / str(rate), broker_port, fps=rate):
+                heard = listen(settings, broker_port)
             latencies_ms = sorted(one.latency_ms for one in heard)
             judged = sum(one.judged for one in heard)
             quantiles = statistics.quantiles(latencies_ms, n=100)
@@ -178,7 +178,7 @@ def _pictures(settings: Settings) -> list[Image]:
     return pictures
 
 
-def _engine_times(
+def engine_times(
     engine: OpenVinoEngine, bundle: Bundle, prepared: Prepared, pictures: list[Image]
 ) -> list[float]:
     """Return the seconds of each run of the graph alone, on crops that are ready."""
@@ -196,7 +196,7 @@ def _engine_times(
 
 
 @contextmanager
-def _broker(folder: Path) -> Iterator[tuple[str, int]]:
+def bench_broker(folder: Path) -> Iterator[tuple[str, int]]:
     """Run mosquitto, or the embedded broker where there is none."""
     binary = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if binary is None:
@@ -216,19 +216,27 @@ def _broker(folder: Path) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def _daemon(
-    settings: Settings, config: Path, folder: Path, broker_port: int, *, fps: float
+def run_daemon(
+    settings: Settings,
+    config: Path,
+    folder: Path,
+    broker_port: int,
+    *,
+    fps: float,
+    pool: int = PICTURES,
 ) -> Iterator[Daemon]:
     """Run `linewatch run` as its user would, with its state in `folder`; wait until it is ready."""
     folder.mkdir()
     port = free_port()
     uri = settings.source.uri
     if settings.source.kind == "simulator":
-        uri = "&".join(part for part in (uri, f"pool={PICTURES}") if part)
+        uri = "&".join(part for part in (uri, f"pool={pool}") if part)
     environment = os.environ | {
         "LINEWATCH_SOURCE__FPS": str(fps),
         "LINEWATCH_SOURCE__URI": uri,
         "LINEWATCH_SOURCE__LOOP": "true",
+        "LINEWATCH_MODELS__PATH": str(settings.models.path),
+        "LINEWATCH_MODELS__RECIPES": str(settings.models.recipes),
         "LINEWATCH_MQTT__PORT": str(broker_port),
         "LINEWATCH_MQTT__HOST": "127.0.0.1",
         "LINEWATCH_JOURNAL__PATH": str(folder / "journal.db"),
@@ -314,9 +322,10 @@ class Heard:
     latency_ms: float  # From capture to arrival.
     late: bool
     judged: bool
+    at_s: float  # Monotonic, of the arrival.
 
 
-def _listen(settings: Settings, broker_port: int) -> list[Heard]:
+def listen(settings: Settings, broker_port: int) -> list[Heard]:
     """Return the verdicts that a subscriber gets within MEASURE_S."""
     seen: list[Heard] = []
 
@@ -324,7 +333,7 @@ def _listen(settings: Settings, broker_port: int) -> list[Heard]:
         verdict = json.loads(incoming.payload)
         # The label is in whole milliseconds, cut off: on average half a millisecond early.
         latency_ms = time.time() * 1000 - verdict["captured_ms"] - 0.5
-        seen.append(Heard(latency_ms, bool(verdict["late"]), verdict["result"] != "ERROR"))
+        seen.append(Heard(latency_ms, bool(verdict["late"]), verdict["result"] != "ERROR", time.monotonic()))
 
     mqtt = MqttSettings(port=broker_port)
     try:

@@ -107,20 +107,30 @@ def bench(
     config: NeededConfig,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     rate: Annotated[bool, typer.Option("--rate", help="At 5, 10, 20 and 40 parts a second instead.")] = False,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="With a camera's frames instead, 0.3 to 12 megapixels.")
+    ] = False,
+    megapixels: Annotated[
+        list[float], typer.Option(min=0.1, max=50, help="For --frames: these sizes only.")
+    ] = [0.3, 2, 5, 12],  # noqa: B006 - typer copies it
 ) -> None:
     """Measure the whole daemon against the bare engine. In one run, on this machine."""
     from linewatch import settings
     from linewatch.cli import bench as benchmark
 
     chosen = settings.load(config)
-    if rate:
-        paces = benchmark.pace(chosen, config)
+    figures: object
+    if frames:
+        from linewatch.cli.bench_frames import frames_table, measure_frames
+
+        figures = rows = measure_frames(chosen, config, tuple(megapixels))
+        typer.echo(frames_table(rows, chosen.limits.deadline_ms))
+    elif rate:
+        figures = paces = benchmark.pace(chosen, config)
         typer.echo(benchmark.pace_table(paces, chosen.limits.deadline_ms))
-        if json_file is not None:
-            write_json(json_file, paces)
-        return
-    figures = benchmark.measure(chosen, config)
-    typer.echo(benchmark.table(figures))
+    else:
+        figures = measured = benchmark.measure(chosen, config)
+        typer.echo(benchmark.table(measured))
     if json_file is not None:
         write_json(json_file, figures)
 

@@ -32,6 +32,7 @@ class Capture:
         stop: threading.Event,
         *,
         silent_s: float,
+        exposed: Callable[[Frame], None] = lambda _frame: None,
     ) -> None:
         self._open_source = open_source
         self._occasions = occasions
@@ -39,6 +40,7 @@ class Capture:
         self._station = station
         self._metrics = metrics
         self._stop = stop
+        self._exposed = exposed  # Called before a frame is put on the lane.
         self._silent_s = silent_s  # The station says so when no frame came for longer.
         self._seq = 0
         self._backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_MAX_S)
@@ -79,4 +81,6 @@ class Capture:
     def _expose(self, frame: Frame) -> None:
         self._seq += frame.view == 1
         self._metrics.frames_captured.inc()
-        self._frames.put(replace(frame, seq=self._seq))
+        numbered = replace(frame, seq=self._seq)
+        self._exposed(numbered)
+        self._frames.put(numbered)

@@ -31,6 +31,23 @@ class Examined:
     reason: Reason
 
 
+class ServiceTime:
+    """How long one step takes for a part: a moving average, in nanoseconds."""
+
+    WEIGHT = 0.1  # Of the newest part.
+
+    def __init__(self) -> None:
+        self.expected_ns = 0.0
+
+    def add(self, took_ns: int) -> None:
+        """Take one more part into the average."""
+        self.expected_ns += self.WEIGHT * (took_ns - self.expected_ns)
+
+    def doubt(self) -> None:
+        """Expect a little less: a part was not begun, so the average may be out of date."""
+        self.expected_ns *= 1 - self.WEIGHT
+
+
 class Inspector:
     """Judges frames with the product in use; `use` swaps the product between two frames.
 
@@ -44,11 +61,16 @@ class Inspector:
         metrics: Metrics,
         *,
         frame_age_ms_max: int,
+        answer_within_ns: int | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._station = station
         self._metrics = metrics
         self._frame_age_ms_max = frame_age_ms_max
+        self._answer_within_ns = (
+            answer_within_ns  # After the exposure; a part that takes longer is not begun.
+        )
+        self._examine_time, self._inspect_time = ServiceTime(), ServiceTime()
         self._clock_ns = clock_ns
         self._prepared: Prepared | None = None
         self._gate: QualityGate | None = None  # The last one, also while no product is fit.
@@ -69,6 +91,7 @@ class Inspector:
     def examine(self, frame: Frame) -> Iterator[Examined]:
         """Yield one exposure with what the graph shall look at, or why it cannot; frames in order."""
         prepared = self._prepared  # Read once: a changeover may replace it at any time.
+        started_ns = self._clock_ns()
         view, reason = None, Reason.NONE
         if frame.image is None:
             reason = frame.fault
@@ -76,6 +99,8 @@ class Inspector:
             reason = Reason.NOT_READY
         elif self._age_ms(frame) > self._frame_age_ms_max:
             reason = Reason.STALE
+        elif self._is_too_late(frame, self._examine_time, self._inspect_time):
+            reason = Reason.QUEUE_FULL
         elif (reason := self._health(prepared, frame.image)) is Reason.NONE:
             try:
                 view = prepared.scorer.crop(frame.image, prepared.recipe)
@@ -84,6 +109,8 @@ class Inspector:
             except ImageError as trouble:  # Its roi or mask does not fit this picture.
                 reason = Reason.BAD_PICTURE
                 self._station.impaired("recipe", str(trouble))
+        if view is not None:
+            self._examine_time.add(self._clock_ns() - started_ns)
         yield Examined(frame, prepared, view, reason)
 
     def inspect(self, examined: Examined) -> Iterator[Inspection]:
@@ -97,11 +124,15 @@ class Inspector:
         if prepared is not None and view is not None:
             if age_ms > self._frame_age_ms_max:
                 reason = Reason.STALE
+            elif self._is_too_late(frame, self._inspect_time):
+                reason = Reason.QUEUE_FULL
             else:
+                started_ns = self._clock_ns()
                 try:
                     scored = prepared.scorer.score_crop(view, prepared.recipe)
                     result, reason = judge(scored.raw, prepared.recipe, scored.looks_like)
                     self._station.restored("recipe")
+                    self._inspect_time.add(self._clock_ns() - started_ns)
                 except ImageError as trouble:  # Its mask hides all of this part.
                     reason = Reason.BAD_PICTURE
                     self._station.impaired("recipe", str(trouble))
@@ -126,6 +157,32 @@ class Inspector:
             age_ms=age_ms,
             scored=scored,
         )
+
+    def give_up(self, frame: Frame) -> Inspection:
+        """Return what is recorded of a part that has no result when it must be answered for."""
+        station = self._station.snapshot()
+        self._metrics.frames_dropped.labels(station.station, Reason.LATE.name.lower()).inc()
+        return Inspection(
+            frame=frame,
+            product=station.product,
+            product_index=station.product_index,
+            model=station.model,
+            threshold=0.0,
+            result=Result.ERROR,
+            reason=Reason.LATE,
+            age_ms=self._age_ms(frame),
+        )
+
+    def _is_too_late(self, frame: Frame, *left: "ServiceTime") -> bool:
+        """Whether a part cannot be judged in time any more: its turn is better given to a fresher one."""
+        if self._answer_within_ns is None:
+            return False
+        age_ns = self._clock_ns() - frame.captured_ns
+        too_late = age_ns + sum(step.expected_ns for step in left) > self._answer_within_ns
+        if too_late:
+            for step in left:
+                step.doubt()
+        return too_late
 
     def _age_ms(self, frame: Frame) -> int:
         return (self._clock_ns() - frame.captured_ns) // 1_000_000

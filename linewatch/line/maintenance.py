@@ -70,6 +70,7 @@ class Maintenance:
         try:
             self._metrics.evidence_files_deleted.inc(self._evidence.sweep())
             self._metrics.evidence_bytes.set(self._evidence.bytes_kept)
+            self._metrics.evidence_days_left.set(self._evidence.days_left())
             self._metrics.disk_free.set(self._evidence.free_bytes())
             if "evidence" in self._station.snapshot().impairments:
                 self._evidence.prove()

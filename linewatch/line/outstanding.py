@@ -1,9 +1,13 @@
 """Exposures whose verdict is still owed, so that each gets one by its deadline whatever holds up the line."""
 
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 
-from linewatch.domain import Frame
+from linewatch.domain import Frame, Inspection
+from linewatch.runtime.lane import Lane, LaneClosed
+from linewatch.runtime.stages import IDLE_S, Stage
 
 
 class Outstanding:
@@ -47,3 +51,36 @@ class Outstanding:
                 return longest_s
             left_s = (self._owed[0].captured_ns + self._answer_within_ns - now_ns) / 1e9
         return min(max(left_s, 0.0), longest_s)
+
+
+def record_in_time(
+    stage: Stage,
+    inlet: Lane[Inspection],
+    outstanding: Outstanding,
+    record: Callable[[Inspection], None],
+    give_up: Callable[[Frame], Inspection],
+    *,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+) -> None:
+    """Record every inspection that arrives, and for a part whose time is over what `give_up` makes of it.
+
+    So each exposure gets one verdict by its deadline, however long it waits or is being scored; a result
+    that comes after that is dropped.
+    """
+    try:
+        while True:
+            try:
+                inspection = inlet.take(outstanding.wait_s(clock_ns(), IDLE_S))
+            except LaneClosed:
+                return
+            if inspection is None:
+                stage.beat()
+                overdue = outstanding.overdue(clock_ns())
+                if overdue is None:
+                    continue
+                inspection = give_up(overdue)
+            if outstanding.settle(inspection.frame.seq):
+                with stage.working():
+                    record(inspection)
+    finally:
+        inlet.abandon()

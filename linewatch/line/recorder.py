@@ -1,13 +1,13 @@
 """Inspection to verdict: the stage whose order makes a verdict durable and then public.
 
-A FAIL's heatmap, then the journal row, then the wire, then the other evidence. So a picture that
+A FAIL's heatmap, then the journal row, then the wire; frames are kept beside the line. So the heatmap that
 a verdict names is there when the verdict arrives, and what the PLC read is in the journal.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -42,14 +42,24 @@ class VerdictPublisher(Protocol):
         """Send it now or not at all; return whether it went out."""
 
 
-class Pictures(Protocol):
-    """Where pictures are kept; the evidence folder."""
+class HeatmapStore(Protocol):
+    """Where heatmaps are kept; the evidence folder."""
 
-    def names(self, verdict: Verdict) -> tuple[str, str]:
-        """Return the paths for frame and heatmap, "" for what will not be kept."""
+    def heatmap_name(self, verdict: Verdict) -> str:
+        """Return the path for a part's heatmap, "" for a result that has none."""
 
     def write(self, name: str, image: Image) -> None:
-        """Keep one picture, whole or not at all. Raises StorageFull."""
+        """Keep one image, whole or not at all. Raises StorageFull."""
+
+
+class FrameStore(Protocol):
+    """What keeps frames beside the line; the evidence writer. It never waits."""
+
+    def frame_name(self, verdict: Verdict, nbytes: int) -> str:
+        """Return the path of the part's frame, "" if it will not be kept."""
+
+    def offer(self, result: Result, frames: Sequence[tuple[str, Image]]) -> None:
+        """Queue the frames that `frame_name` named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,8 @@ class Recorder:
         station: Station,
         journal: VerdictLog,
         wire: VerdictPublisher,
-        pictures: Pictures,
+        heatmaps: HeatmapStore,
+        frames: FrameStore,
         metrics: Metrics,
         *,
         deadline_ms: int,
@@ -79,7 +90,8 @@ class Recorder:
         self._station = station
         self._journal = journal
         self._wire = wire
-        self._pictures = pictures
+        self._heatmaps = heatmaps
+        self._frames = frames
         self._metrics = metrics
         self._deadline_ns = deadline_ms * 1_000_000
         self._afterwards = afterwards  # Must not wait.
@@ -110,11 +122,8 @@ class Recorder:
         self._station.delivered(verdict)
         self._count(verdict, inspection)
         _log_line(verdict)
-        if verdict.image and inspection.frame.image is not None:
-            self._keep(verdict.image, inspection.frame.image)
-            for other in inspection.others:
-                if other.image is not None:
-                    self._keep(view_name(verdict.image, other.view), other.image)
+        if verdict.image:
+            self._frames.offer(verdict.result, _frames(verdict.image, inspection))
         self._afterwards(verdict, inspection)
         if self._places:
             self._places.release()
@@ -147,8 +156,10 @@ class Recorder:
         """Return the verdict with the paths of what will be kept."""
         if inspection.frame.image is None:
             return verdict
-        image, heatmap_name = self._pictures.names(verdict)
-        return replace(verdict, image=image, heatmap=heatmap_name if inspection.scored else "")
+        nbytes = inspection.frame.nbytes + sum(other.nbytes for other in inspection.others)
+        image = self._frames.frame_name(verdict, nbytes)
+        heatmap_name = self._heatmaps.heatmap_name(verdict) if inspection.scored else ""
+        return replace(verdict, image=image, heatmap=heatmap_name)
 
     def _in_time(self, verdict: Verdict, inspection: Inspection) -> Verdict:
         """Return the verdict as it may be told now: what was judged too late is an ERROR."""
@@ -186,11 +197,8 @@ class Recorder:
     def _keep_heatmap(self, name: str, inspection: Inspection) -> bool:
         assert inspection.frame.image is not None and inspection.scored is not None
         drawn = heatmap(inspection.frame.image, inspection.scored, inspection.threshold, HEATMAP_SIDE_PX)
-        return self._keep(name, drawn)
-
-    def _keep(self, name: str, image: Image) -> bool:
         try:
-            self._pictures.write(name, image)
+            self._heatmaps.write(name, drawn)
         except StorageFull as trouble:
             self._metrics.evidence_write_errors.inc()
             self._station.storage_failed("evidence", trouble)
@@ -206,6 +214,12 @@ class Recorder:
             self._metrics.score_ratio.labels(verdict.station, verdict.product).observe(ratio)
         if verdict.late:
             self._metrics.deadline_misses.inc()
+
+
+def _frames(name: str, inspection: Inspection) -> list[tuple[str, Image]]:
+    """Return path and image of each view, the deciding one first."""
+    frames = [(name, inspection.frame), *((view_name(name, one.view), one) for one in inspection.others)]
+    return [(path, frame.image) for path, frame in frames if frame.image is not None]
 
 
 def view_name(name: str, view: int) -> str:

@@ -152,6 +152,7 @@ def write_variant(
     created: str,
     training: Mapping[str, Any],
     calibration: Calibration | None = None,
+    pictures: ImageStatistics | None = None,
     sample: tuple[GoldenSample, bytes] | None = None,
 ) -> Bundle:
     """Write a version with the same graph and another calibration, or one golden sample more; return it.
@@ -173,7 +174,7 @@ def write_variant(
             input_shape=bundle.input_shape,
             registration=bundle.registration,
             calibration=calibration or bundle.calibration,
-            pictures=bundle.pictures,
+            pictures=pictures or bundle.pictures,
             golden=golden,
             training={**bundle.training, **training},
             content=content,

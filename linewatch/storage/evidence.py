@@ -1,6 +1,7 @@
 """Pictures on disk: which are kept, whole or not at all, and which go first when room is short."""
 
 import errno
+import math
 import os
 import re
 import threading
@@ -24,6 +25,8 @@ RETRY_S = 5.0  # After the disk refused, how long until it is asked again.
 RESUME_PICTURES = 10  # So many must have room before it counts as working again; else it would flap.
 FIRST_TO_GO = (Result.PASS, Result.ERROR, Result.UNSURE, Result.FAIL)
 
+DAY_S = 86_400.0
+RATE_SPAN_S_MIN = 600.0  # A rate is not extrapolated from less.
 COUNT_S = 0.02  # Spent counting old pictures in one step.
 HALF_AGE_S = 60.0  # An unfinished file this old has nobody who finishes it.
 
@@ -58,6 +61,8 @@ class Evidence:
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._shelves: dict[Shelf, int] = {}  # Bytes of each.
+        self._written = 0  # Bytes since the start.
+        self._started_s = clock_s()
         self._uncounted: list[Shelf] | None = None  # None before the first sweep.
         self._leaving: tuple[Shelf | None, list[Path]] = (None, [])
         self._refusal: StorageFull | None = None  # While the disk has refused and not been proven since.
@@ -76,6 +81,27 @@ class Evidence:
             self._root.mkdir(parents=True, exist_ok=True)
             disk = os.statvfs(self._root)
         return disk.f_bavail * disk.f_frsize
+
+    def room_bytes(self) -> int:
+        """Return how much evidence may take in all: `bytes_max`, or less if the disk allows less.
+
+        Raises StorageFull when the disk cannot be asked.
+        """
+        disk_allows = max(0, self.bytes_kept + self.free_bytes() - self._settings.free_bytes_min)
+        return min(self._settings.bytes_max, disk_allows) if self._settings.bytes_max else disk_allows
+
+    def days_left(self) -> float:
+        """Return for how many days the room holds evidence at the present rate; infinite without any.
+
+        The rate is that of this process, or yesterday's if that was higher: a night without parts must not
+        promise years. Raises StorageFull when the disk cannot be asked.
+        """
+        yesterday = str(self._today() - timedelta(days=1))
+        with self._lock:
+            before = sum(size for (day, _), size in self._shelves.items() if day == yesterday)
+            running_s = max(RATE_SPAN_S_MIN, self._clock_s() - self._started_s)
+            rate = max(before, self._written * DAY_S / running_s)
+        return self.room_bytes() / rate if rate else math.inf
 
     def frame_name(self, verdict: Verdict) -> str:
         """Return the path for a part's frame, "" while the disk refuses."""
@@ -104,6 +130,8 @@ class Evidence:
             self._room_bytes = least + max(least // 10, RESUME_PICTURES * image.nbytes)
             raise
         self._account(_shelf(name), size)
+        with self._lock:
+            self._written += size
 
     def prove(self) -> None:
         """Write a few bytes and remove them: the disk works again. Raises StorageFull when it does not."""

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from linewatch.cli import bench
-from linewatch.cli.bench import _broker, _pictures, machine, measure, pace, pace_table, table
+from linewatch.cli.bench import _pictures, bench_broker, machine, measure, pace, pace_table, table
 from linewatch.errors import ConfigError, LinewatchError, RecipeError, UsageError
 from linewatch.mqtt.connection import Broker
 from linewatch.mqtt.messages import Message
@@ -71,9 +71,9 @@ def test_pictures_come_from_the_configured_source(tmp_path: Path) -> None:
         _pictures(Settings(source=SourceSettings(kind="folder", uri=str(tmp_path))))
 
 
-def test_the_benchmark_brings_its_own_broker(tmp_path: Path) -> None:
+def test_the_benchmark_brings_its_ownbench_broker(tmp_path: Path) -> None:
     """Nobody's station hears of it."""
-    with _broker(tmp_path) as (name, port):
+    with bench_broker(tmp_path) as (name, port):
         assert name == "mosquitto"
         with Broker(MqttSettings(port=port), "test").connect() as session:
             session.publish_all([Message("t", "hello")])

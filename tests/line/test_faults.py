@@ -17,12 +17,14 @@ import pytest
 
 from linewatch.domain import Image, Inspection, Reason, Result, Scored, State, Verdict
 from linewatch.errors import BrokerLost
+from linewatch.line.evidence_writer import EvidenceWriter
 from linewatch.line.maintenance import Maintenance
 from linewatch.line.metrics import Metrics
 from linewatch.line.recorder import Recorder
 from linewatch.line.station import Station
 from linewatch.mqtt.live import Announcement, LiveLink
 from linewatch.mqtt.messages import Message, StateFacts, Topics
+from linewatch.runtime.stages import Stage
 from linewatch.runtime.wakeup import Wakeup
 from linewatch.settings import EvidenceSettings
 from linewatch.storage import evidence as evidence_module
@@ -124,8 +126,10 @@ def run_line(folder: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> tup
         station.camera_back(0)
         station.use("demo", 1, "7f3a91c2")
         station.intend(State.READY)
-        evidence = Evidence(EvidenceSettings(path=folder / "evidence", free_bytes_min=0, pass_every=1))
-        recorder = Recorder(station, journal, wire, evidence, metrics, deadline_ms=60_000)
+        settings = EvidenceSettings(path=folder / "evidence", free_bytes_min=0, pass_every=1)
+        evidence = Evidence(settings)
+        writer = EvidenceWriter(evidence, station, metrics, settings)
+        recorder = Recorder(station, journal, wire, evidence, writer, metrics, deadline_ms=60_000)
         house = Maintenance(journal, evidence, station, metrics, retention_days=10)
         real = journal._db
         journal._db = FlakyConnection(real, fault)  # type: ignore[assignment]  # the disk behind SQLite
@@ -133,6 +137,8 @@ def run_line(folder: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> tup
             for seq, result in enumerate(PARTS, 1):
                 recorder.record(inspection(seq, result, np.full((32, 32, 3), 10 * seq, np.uint8)))
                 house.step()
+            writer.close()
+            writer.run(Stage("evidence", lambda _: None))
         journal._db = real
         house.step()
         return wire, station, journal.boot

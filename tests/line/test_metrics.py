@@ -30,6 +30,9 @@ CONTRACT: list[tuple[str, str, set[str]]] = [
     ("journal_errors_total", "counter", set()),
     ("evidence_bytes", "gauge", set()),
     ("evidence_write_errors_total", "counter", set()),
+    ("evidence_shed_total", "counter", {"result"}),
+    ("evidence_queue_bytes", "gauge", set()),
+    ("evidence_days_left", "gauge", set()),
     ("evidence_files_deleted_total", "counter", set()),
     ("disk_free_bytes", "gauge", set()),
     ("state", "gauge", {"state"}),
@@ -104,11 +107,14 @@ def test_the_process_itself_is_measured() -> None:
 
 
 def test_prometheus_accepts_the_text() -> None:
-    """Promtool finds neither a syntax error nor a name that breaks its conventions."""
+    """Promtool finds no syntax error, and one name that breaks its conventions: people think in days."""
     text, kind = in_use().render()
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert done.stdout == b""
+    assert done.stderr.decode().splitlines() == [
+        'linewatch_evidence_days_left use base unit "seconds" instead of "days"'
+    ]
     assert kind.startswith("text/plain; version=0.0.4")
 
 

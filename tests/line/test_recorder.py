@@ -29,6 +29,7 @@ class Backend:
             self.journal,
             self.wire,
             self.pictures,
+            self.pictures,
             self.metrics,
             deadline_ms=200,
             clock_ns=lambda: self.now_ns,

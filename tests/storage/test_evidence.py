@@ -1,5 +1,6 @@
 """The evidence folder on a real disk: whole pictures only, within every bound, fails longest."""
 
+import math
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -274,3 +275,24 @@ def test_one_step_is_small(tmp_path: Path, clock: Clock) -> None:
         keep(evidence, verdict(seq))
 
     assert [evidence.sweep() for _ in range(5)] == [50, 50, 20, 0, 0]
+
+
+def test_the_days_that_the_room_holds_follow_from_the_rate(tmp_path: Path, clock: Clock) -> None:
+    """14,400 bytes an hour into room for ten days of it; at first nothing is known."""
+    evidence = evidence_in(tmp_path, clock, bytes_max=24 * 10 * 14_540)
+    assert evidence.days_left() == math.inf
+    size = 0
+    for hour in range(3):
+        size += (tmp_path / keep(evidence, verdict(hour))).stat().st_size
+        clock.now_s += 3600
+
+    assert evidence.days_left() == pytest.approx(24 * 10 * 14_540 / (size / 3 * 24))
+
+
+def test_yesterdays_rate_counts_when_it_was_higher(tmp_path: Path, clock: Clock) -> None:
+    """A restart before the first part must not promise years."""
+    keep(evidence_in(tmp_path, clock), verdict(1, days_ago=1))
+    evidence = evidence_in(tmp_path, clock, bytes_max=10 * 14_540)
+    sweep_all(evidence)
+
+    assert evidence.days_left() == pytest.approx(10, rel=0.05)

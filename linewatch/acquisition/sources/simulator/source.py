@@ -43,7 +43,7 @@ class SimulatorOptions:
     seed: int = 1
     defects: float = 0.2  # Share of defective parts, 0.0 to 1.0.
     size: int = 320  # Side of the square picture in pixels.
-    enlarge: int = 0  # Show it enlarged to this side, with sensor noise, as a larger camera would; 0: as it is.
+    enlarge: int = 0  # Show it enlarged to this side, with sensor noise; 0: as rendered.
     light: float = 1.0  # Times the usual light; far below or above 1 no image can be judged.
     pool: int = 0  # Render this many parts when opening and show them in turn; 0 renders each one fresh.
     count: int = 0  # End after this many parts; 0 never ends.

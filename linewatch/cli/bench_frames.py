@@ -1,0 +1,206 @@
+"""The daemon with frames of real cameras: sizes x shares of rejects x loads, against the bare engine."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from linewatch.acquisition.sources import open_source
+from linewatch.cli.bench import Daemon, Heard, bench_broker, engine_times, listen, machine, run_daemon
+from linewatch.domain import Image
+from linewatch.models.bundle import Bundle, ImageStatistics, activate, write_bundle
+from linewatch.models.engine import OpenVinoEngine
+from linewatch.models.loader import prepare
+from linewatch.runtime.atomic_files import copy
+from linewatch.settings import Settings
+from linewatch.vision.image_quality import brightness, sharpness
+
+MEGAPIXELS = (0.3, 2.0, 5.0, 12.0)
+POOL = 8  # Frames in memory; at 12 megapixels each takes 36 MB.
+LOADS = (0.5, 2.0)  # Times the rate that the daemon reaches with half of the parts rejected.
+THRESHOLD = 1.1  # Between the simulator's enlarged good parts (up to 0.96) and its defects (from 1.28).
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+Row = dict[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What the line sees."""
+
+    name: str
+    uri: str
+
+
+SCENARIOS = (
+    Scenario("no rejects", "defects=0"),
+    Scenario("2 % rejects", "defects=0.02"),
+    Scenario("50 % rejects", "defects=0.5"),
+    Scenario("all rejects", "defects=1"),
+    Scenario("dirty lens", "defects=0&light=0.05"),
+)
+HALF_REJECTED = SCENARIOS[2]
+
+
+def measure_frames(settings: Settings, config: Path, megapixels: tuple[float, ...] = MEGAPIXELS) -> list[Row]:
+    """Run every scenario at every size; about 3 minutes a size. Raises UsageError and LinewatchError.
+
+    Frames come from memory, enlarged from the simulator's with sensor noise, to a product whose image
+    statistics were taken from such frames. First the bare engine and the daemon at full speed with
+    half of the parts rejected; then every scenario at half and at twice that rate.
+    """
+    rows: list[Row] = []
+    with (
+        Progress(console=Console(stderr=True), transient=True) as progress,
+        tempfile.TemporaryDirectory(prefix="linewatch-bench-", dir=".") as scratch,
+        bench_broker(Path(scratch)) as (_, port),
+    ):
+        folder = Path(scratch)
+        task = progress.add_task("", total=len(megapixels) * (1 + len(LOADS) * len(SCENARIOS)))
+        for size in megapixels:
+            side = round((size * 1e6) ** 0.5)
+            taught = _teach(settings, folder / f"{size:g}", side)
+            progress.update(task, description=f"{size:g} megapixels at full speed")
+            engine_fps, daemon_fps = _full_speed(taught, config, folder / f"{size:g}", port, side)
+            progress.advance(task)
+            for load in LOADS:
+                for scenario in SCENARIOS:
+                    progress.update(task, description=f"{size:g} megapixels, {scenario.name}, load {load:g}")
+                    where = folder / f"{size:g}-{load:g}-{scenario.name.split()[0]}"
+                    row: Row = {"megapixels": size, "parts": scenario.name, "load": load}
+                    row |= _paced(taught, config, where, port, side, scenario, load * daemon_fps)
+                    row |= {
+                        "engine/s": round(engine_fps, 1),
+                        "daemon/engine": round(daemon_fps / engine_fps, 2),
+                    }
+                    rows.append(row)
+                    progress.advance(task)
+    return rows
+
+
+def frames_table(rows: list[Row], deadline_ms: int) -> str:
+    """Return the rows for people, as a Markdown table."""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
+    return "\n".join([*lines, "", f"late: after the deadline of {deadline_ms} ms; on {machine()}"])
+
+
+def _cell(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _teach(settings: Settings, folder: Path, side: int) -> Settings:
+    """Return settings with the product's model as if it had been trained on frames of this size."""
+    _, bundle = prepare(settings.station.product, settings.models)
+    models, recipes = folder / "models", folder / "recipes"
+    images = _frames(f"seed=7&defects=0&pool={POOL}&enlarge={side}", settings)
+    taught = _with_statistics(bundle, models, images)
+    activate(models, taught.product, taught.version)
+    recipes.mkdir(parents=True)
+    limits = f"threshold = {THRESHOLD}\nunsure_threshold = {THRESHOLD}\n"
+    (recipes / f"{taught.product}.toml").write_text(f"index = 1\n{limits}", encoding="utf-8")
+    place = settings.models.model_copy(update={"path": models, "recipes": recipes})
+    return settings.model_copy(update={"models": place})
+
+
+def _with_statistics(bundle: Bundle, models: Path, images: list[Image]) -> Bundle:
+    content = models.parent / "content"
+    content.parent.mkdir(parents=True, exist_ok=True)
+    copy(bundle.folder, content)
+    (content / "manifest.json").unlink()
+    light, edges = ([measure(image) for image in images] for measure in (brightness, sharpness))
+    return write_bundle(
+        models,
+        bundle.product,
+        created=bundle.created,
+        input_shape=bundle.input_shape,
+        registration=bundle.registration,
+        calibration=bundle.calibration,
+        pictures=ImageStatistics(_quantiles(light), _quantiles(edges)),
+        golden=bundle.golden,
+        training=bundle.training,
+        content=content,
+        likeness=bundle.likeness,
+    )
+
+
+def _quantiles(values: list[float]) -> tuple[float, ...]:
+    return tuple(float(value) for value in np.quantile(values, QUANTILES))
+
+
+def _frames(uri: str, settings: Settings) -> list[Image]:
+    with open_source(settings.source.model_copy(update={"kind": "simulator", "uri": uri})) as source:
+        frames = [source.read() for _ in range(POOL)]
+    return [frame.image for frame in frames if frame is not None and frame.image is not None]
+
+
+def _full_speed(settings: Settings, config: Path, folder: Path, port: int, side: int) -> tuple[float, float]:
+    """Return parts a second of the bare engine and of the daemon, with half of the parts rejected."""
+    prepared, bundle = prepare(settings.station.product, settings.models)
+    engine = OpenVinoEngine(bundle.graph, threads=settings.models.threads)
+    images = _frames(f"seed=5&pool={POOL}&enlarge={side}", settings)
+    times = engine_times(engine, bundle, prepared, images)
+    with _daemon(settings, config, folder / "full", port, side, HALF_REJECTED, 0.0) as daemon:
+        heard = listen(settings, port)
+    del daemon
+    times += engine_times(engine, bundle, prepared, images)
+    return 1 / statistics.mean(times), sum(one.judged for one in heard) / _span_s(heard)
+
+
+def _paced(
+    settings: Settings,
+    config: Path,
+    folder: Path,
+    port: int,
+    side: int,
+    scenario: Scenario,
+    fps: float,
+) -> Row:
+    with _daemon(settings, config, folder, port, side, scenario, fps) as daemon:
+        started = time.monotonic()
+        heard = listen(settings, port)
+        took_s = time.monotonic() - started
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="utf-8")
+    memory_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    written = sum(path.stat().st_size for path in (folder / "evidence").rglob("*") if path.is_file())
+    latencies_ms = sorted(one.latency_ms for one in heard)
+    cuts = statistics.quantiles(latencies_ms, n=100)
+    return {
+        "parts/s": round(fps, 1),
+        "seen/s": round(len(heard) / _span_s(heard), 1),
+        "judged/s": round(sum(one.judged for one in heard) / _span_s(heard), 1),
+        "late": float(sum(one.late for one in heard)),
+        "p50 ms": round(cuts[49], 1),
+        "p95 ms": round(cuts[94], 1),
+        "p99 ms": round(cuts[98], 1),
+        "max ms": round(latencies_ms[-1], 1),
+        "memory MB": round(memory_kb / 1024),
+        "written MB/s": round(written / 1e6 / took_s, 2),
+    }
+
+
+@contextmanager
+def _daemon(
+    settings: Settings, config: Path, folder: Path, port: int, side: int, scenario: Scenario, fps: float
+) -> Iterator[Daemon]:
+    uri = f"seed=5&enlarge={side}&{scenario.uri}"
+    shown = settings.model_copy(
+        update={"source": settings.source.model_copy(update={"kind": "simulator", "uri": uri})}
+    )
+    folder.parent.mkdir(exist_ok=True)
+    with run_daemon(shown, config, folder, port, fps=fps, pool=POOL) as daemon:
+        yield daemon
+
+
+def _span_s(heard: list[Heard]) -> float:
+    """Return the time that the verdicts cover, exposures at the average distance."""
+    first, last = heard[0].at_s, heard[-1].at_s
+    return (last - first) * len(heard) / (len(heard) - 1)
