@@ -18,7 +18,7 @@ from linewatch.domain import Image
 from linewatch.models.bundle import Bundle, ImageStatistics, activate, write_bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import prepare
-from linewatch.runtime.atomic_files import copy
+from linewatch.runtime.atomic_files import copy_tree
 from linewatch.settings import Settings
 from linewatch.vision.image_quality import brightness, sharpness
 
@@ -114,7 +114,7 @@ def _teach(settings: Settings, folder: Path, side: int) -> Settings:
 def _with_statistics(bundle: Bundle, models: Path, images: list[Image]) -> Bundle:
     content = models.parent / "content"
     content.parent.mkdir(parents=True, exist_ok=True)
-    copy(bundle.folder, content)
+    copy_tree(bundle.folder, content)
     (content / "manifest.json").unlink()
     light, edges = ([measure(image) for image in images] for measure in (brightness, sharpness))
     return write_bundle(

@@ -19,7 +19,6 @@ from linewatch.settings import EvidenceSettings
 SHED_FIRST = (Result.ERROR, Result.PASS, Result.UNSURE, Result.FAIL)
 QUIET_S = 10.0  # Without a shed frame for this long, the queue counts as keeping up again.
 NICENESS = 10  # Of the writing thread: encoding takes the processor time that the line leaves.
-QUEUE = "evidence_queue"  # The impairment's name.
 
 
 class ImageStore(Protocol):
@@ -206,11 +205,11 @@ class EvidenceWriter:
         self._metrics.evidence_shed.labels(self._metrics.station, result).inc()
         self._shed_s = self._clock_s()
         self._station.impaired(
-            QUEUE, "frames come faster than they can be encoded and written, so some are not kept"
+            "evidence_queue", "frames come faster than they can be encoded and written, so some are not kept"
         )
 
     def _recover(self) -> None:
         shed_s = self._shed_s
         if shed_s is not None and self._clock_s() - shed_s >= QUIET_S:
             self._shed_s = None
-            self._station.restored(QUEUE)
+            self._station.restored("evidence_queue")
