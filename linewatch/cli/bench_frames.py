@@ -15,7 +15,7 @@ from rich.progress import Progress
 from linewatch.acquisition.sources import open_source
 from linewatch.cli.bench import Daemon, Heard, bench_broker, engine_times, listen, machine, run_daemon
 from linewatch.domain import Image
-from linewatch.models.bundle import Bundle, ImageStatistics, activate, write_bundle
+from linewatch.models.bundle import Bundle, ImageStatistics, set_active, write_bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import prepare
 from linewatch.runtime.atomic_files import copy_tree
@@ -103,7 +103,7 @@ def _teach(settings: Settings, folder: Path, side: int) -> Settings:
     models, recipes = folder / "models", folder / "recipes"
     images = _frames(f"seed=7&defects=0&pool={POOL}&enlarge={side}", settings)
     taught = _with_statistics(bundle, models, images)
-    activate(models, taught.product, taught.version)
+    set_active(models, taught.product, taught.version)
     recipes.mkdir(parents=True)
     limits = f"threshold = {THRESHOLD}\nunsure_threshold = {THRESHOLD}\n"
     (recipes / f"{taught.product}.toml").write_text(f"index = 1\n{limits}", encoding="utf-8")
