@@ -1,4 +1,4 @@
-"""`python -m linewatch` is the program."""
+"""Run the command line with `python -m linewatch`."""
 
 from linewatch.cli.main import main
 

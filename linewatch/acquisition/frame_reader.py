@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 
-from linewatch.acquisition.sources import Source, Waiting
+from linewatch.acquisition.sources import AwaitingTrigger, Source
 from linewatch.domain import Frame
 from linewatch.errors import CameraLost
 from linewatch.runtime.stages import Stage
@@ -105,7 +105,7 @@ class FrameReader:
             self._reading_since = time.monotonic()
             try:
                 return source.read()
-            except Waiting:
+            except AwaitingTrigger:
                 self.seen()  # The camera is there; it is the next part that is not.
                 if not self._asked.empty():
                     return None  # Nobody wants it any more.

@@ -1,1 +1,1 @@
-"""The command line: one module per group of commands; each imports what it needs when it runs."""
+"""The command line; each command imports what it needs when it runs."""

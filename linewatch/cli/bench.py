@@ -1,4 +1,4 @@
-"""The whole daemon against the bare engine: the same model on the same pictures, in one run."""
+"""Benchmark the whole daemon against the bare engine: same model, same images, in one run."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,18 +36,18 @@ from linewatch.vision.scoring import cut_roi, standard_crop
 WARM_UP_S = 2.0
 MEASURE_S = 10.0
 ENGINE_S = 4.0
-PICTURES = 64
-RATES = (5, 10, 20, 40)  # Parts a second.
-LOAD = 0.5  # Share of the engine's rate at which latency is measured: a line with room to spare.
-READY_S = 60.0
-BROKER_S = 5.0
+IMAGES = 64
+RATES = (5, 10, 20, 40)  # Parts per second.
+LOAD = 0.5  # Latency is measured at this share of the engine's rate.
+READY_TIMEOUT_S = 60.0
+BROKER_TIMEOUT_S = 5.0
 
 Figures = Mapping[str, float | str]
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A daemon that runs for the benchmark."""
+    """A running daemon."""
 
     process: subprocess.Popen[bytes]
     start_s: float  # From exec to READY=1.
@@ -56,39 +56,39 @@ class Daemon:
 
 
 def measure(settings: Settings, config: Path) -> Figures:
-    """Run the benchmark, about 45 s. Raises UsageError, RecipeError and LinewatchError.
+    """Measure throughput and latency, about 45 s. Raises UsageError, RecipeError and LinewatchError.
 
-    Throughput: the engine alone (one crop after the other, no picture work) before and after the
-    daemon as fast as it can, broker and journal included. Latency: the daemon at half the engine's
-    rate, seen by a subscriber: arrival minus capture.
+    Throughput: the daemon as fast as it can run, broker and journal included; before and after it the
+    engine alone on crops that are ready. Latency: from capture to arrival at a subscriber, with the
+    daemon at half the engine's rate.
     """
     _refuse_cameras(settings)
     prepared, bundle = prepare(settings.station.product, settings.models)
-    pictures = _pictures(settings)
+    images = take_images(settings)
     engine = OpenVinoEngine(bundle.graph, threads=settings.models.threads)
     with (
         Progress(console=Console(stderr=True), transient=True) as progress,
         tempfile.TemporaryDirectory(prefix="linewatch-bench-", dir=".") as folder,
-        bench_broker(Path(folder)) as (broker_name, broker_port),
+        run_broker(Path(folder)) as (broker_name, broker_port),
     ):
         task = progress.add_task("Engine alone", total=5)
 
         def step(name: str) -> None:
             progress.update(task, advance=1, description=name)
 
-        before = engine_times(engine, bundle, prepared, pictures)
+        before = time_engine(engine, bundle, prepared, images)
         step("Daemon at full speed")
         with run_daemon(settings, config, Path(folder) / "full", broker_port, fps=0) as daemon:
             start_s = daemon.start_s
             rate, memory_mb = _throughput(daemon)
         step("Engine alone again")
-        after = engine_times(engine, bundle, prepared, pictures)
+        after = time_engine(engine, bundle, prepared, images)
         step("Daemon at half the rate")
         engine_ms = 1000 * statistics.median(before + after)
         engine_fps = 2 / (statistics.mean(before) + statistics.mean(after))
         paced_fps = round(LOAD * engine_fps, 1)
         with run_daemon(settings, config, Path(folder) / "paced", broker_port, fps=paced_fps) as daemon:
-            latencies_ms = [one.latency_ms for one in listen(settings, broker_port)]
+            latencies_ms = [verdict.latency_ms for verdict in receive_verdicts(settings, broker_port)]
         step("Done")
     quantiles = statistics.quantiles(latencies_ms, n=100)
     return {
@@ -110,31 +110,38 @@ def measure(settings: Settings, config: Path) -> Figures:
     }
 
 
-def pace(settings: Settings, config: Path) -> list[Figures]:
-    """Let parts come at each of RATES a second, about 15 s each. Raises UsageError and LinewatchError.
+def measure_rates(
+    settings: Settings,
+    config: Path,
+    *,
+    rates: Sequence[int] = RATES,
+    warm_up_s: float = WARM_UP_S,
+    measure_s: float = MEASURE_S,
+) -> list[Figures]:
+    """Measure the daemon at each of `rates` parts per second. Raises UsageError and LinewatchError.
 
-    A part counts as judged when it got PASS, FAIL or UNSURE, so in time; latency is exposure to a
-    subscriber, as in `measure`.
+    A part counts as judged if its result is PASS, FAIL or UNSURE, which implies in time. Latency is
+    measured as in `measure`.
     """
     _refuse_cameras(settings)
     figures: list[Figures] = []
     with (
         Progress(console=Console(stderr=True), transient=True) as progress,
         tempfile.TemporaryDirectory(prefix="linewatch-bench-", dir=".") as folder,
-        bench_broker(Path(folder)) as (_, broker_port),
+        run_broker(Path(folder)) as (_, broker_port),
     ):
-        for rate in progress.track(RATES, description="Parts at a pace"):
+        for rate in progress.track(rates, description="Parts per second"):
             with run_daemon(settings, config, Path(folder) / str(rate), broker_port, fps=rate):
-                heard = listen(settings, broker_port)
-            latencies_ms = sorted(one.latency_ms for one in heard)
-            judged = sum(one.judged for one in heard)
+                verdicts = receive_verdicts(settings, broker_port, warm_up_s, measure_s)
+            latencies_ms = sorted(verdict.latency_ms for verdict in verdicts)
+            judged = sum(verdict.judged for verdict in verdicts)
             quantiles = statistics.quantiles(latencies_ms, n=100)
             figures.append(
                 {
                     "parts/s": float(rate),
-                    "judged/s": round(judged / MEASURE_S, 1),
-                    "late": float(sum(one.late for one in heard)),
-                    "not judged": float(len(heard) - judged),
+                    "judged/s": round(judged / measure_s, 1),
+                    "late": float(sum(verdict.late for verdict in verdicts)),
+                    "not judged": float(len(verdicts) - judged),
                     "p50 ms": round(quantiles[49], 1),
                     "p95 ms": round(quantiles[94], 1),
                     "p99 ms": round(quantiles[98], 1),
@@ -144,20 +151,20 @@ def pace(settings: Settings, config: Path) -> list[Figures]:
     return figures
 
 
-def pace_table(figures: list[Figures], deadline_ms: int) -> str:
-    """Return the figures for people, one line for each pace."""
+def rates_table(figures: Sequence[Figures], deadline_ms: int) -> str:
+    """Return the figures of `measure_rates` as a table with one line per rate."""
     lines = ["".join(f"{name:>12}" for name in figures[0])]
     lines += ["".join(f"{value:>12g}" for value in row.values()) for row in figures]
-    return "\n".join([*lines, f"late: told after the deadline of {deadline_ms} ms; on {machine()}"])
+    return "\n".join([*lines, f"late: published after the deadline of {deadline_ms} ms; on {machine()}"])
 
 
 def table(figures: Figures) -> str:
-    """Return the figures for people, one a line."""
+    """Return the figures of `measure` as text, one per line."""
     return "\n".join(f"{name:28}{value}" for name, value in figures.items())
 
 
 def machine() -> str:
-    """Return what this was measured on."""
+    """Return processor, number of cores and operating system of this machine."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
@@ -169,22 +176,23 @@ def _refuse_cameras(settings: Settings) -> None:
         raise UsageError("bench needs source.kind simulator or folder: a camera sets its own pace")
 
 
-def _pictures(settings: Settings) -> list[Image]:
+def take_images(settings: Settings) -> list[Image]:
+    """Return up to IMAGES frames of the configured source. Raises ConfigError and LinewatchError."""
     with open_source(settings.source) as source:
-        frames = [source.read() for _ in range(PICTURES)]
-    pictures = [frame.image for frame in frames if frame is not None and frame.image is not None]
-    if not pictures:
-        raise LinewatchError(f"source {source.name!r} gives no picture; check source.uri")
-    return pictures
+        frames = [source.read() for _ in range(IMAGES)]
+    images = [frame.image for frame in frames if frame is not None and frame.image is not None]
+    if not images:
+        raise LinewatchError(f"source {source.name!r} gives no image; check source.uri")
+    return images
 
 
-def engine_times(
-    engine: OpenVinoEngine, bundle: Bundle, prepared: Prepared, pictures: list[Image]
+def time_engine(
+    engine: OpenVinoEngine, bundle: Bundle, prepared: Prepared, images: list[Image]
 ) -> list[float]:
-    """Return the seconds of each run of the graph alone, on crops that are ready."""
+    """Return the seconds of each run of the graph alone, on crops prepared before."""
     crops = [
-        standard_crop(cut_roi(picture, prepared.recipe.roi)[0], bundle.registration, engine.input_shape)[0]
-        for picture in pictures
+        standard_crop(cut_roi(image, prepared.recipe.roi)[0], bundle.registration, engine.input_shape)[0]
+        for image in images
     ]
     times: list[float] = []
     ends_s = time.perf_counter() + ENGINE_S
@@ -196,8 +204,8 @@ def engine_times(
 
 
 @contextmanager
-def bench_broker(folder: Path) -> Iterator[tuple[str, int]]:
-    """Run mosquitto, or the embedded broker where there is none."""
+def run_broker(folder: Path) -> Iterator[tuple[str, int]]:
+    """Run mosquitto, or the embedded broker if it is not installed; yield its name and port."""
     binary = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if binary is None:
         with EmbeddedBroker() as broker:
@@ -223,9 +231,12 @@ def run_daemon(
     broker_port: int,
     *,
     fps: float,
-    pool: int = PICTURES,
+    pool: int = IMAGES,
 ) -> Iterator[Daemon]:
-    """Run `linewatch run` as its user would, with its state in `folder`; wait until it is ready."""
+    """Run `linewatch run` in a child process with its state in `folder`; enter once it is READY.
+
+    The simulator repeats `pool` rendered frames, so that rendering costs nothing.
+    """
     folder.mkdir()
     port = free_port()
     uri = settings.source.uri
@@ -246,7 +257,7 @@ def run_daemon(
     }
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, (folder / "log").open("wb") as log:
         notify.bind(environment["NOTIFY_SOCKET"])
-        notify.settimeout(READY_S)
+        notify.settimeout(READY_TIMEOUT_S)
         started = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-m", "linewatch", "run", "--config", str(config)],
@@ -258,21 +269,23 @@ def run_daemon(
             while b"READY=1" not in notify.recv(4096):
                 pass
             start_s = time.monotonic() - started
-            threading.Thread(target=_swallow, args=(notify,), daemon=True).start()
+            threading.Thread(target=_drain, args=(notify,), daemon=True).start()
             yield Daemon(process, start_s, port, folder / "journal.db")
         except TimeoutError as error:
-            raise LinewatchError(f"the daemon was not ready after {READY_S:.0f} s; see {log.name}") from error
+            raise LinewatchError(
+                f"the daemon was not ready after {READY_TIMEOUT_S:.0f} s; see {log.name}"
+            ) from error
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
 
 
 def _wait_for(port: int, broker: subprocess.Popen[bytes]) -> None:
-    """Return once the broker listens: a daemon that has to try again would look slow."""
-    until = time.monotonic() + BROKER_S
+    """Wait until the broker listens, else the daemon's back-off would count as start time."""
+    until = time.monotonic() + BROKER_TIMEOUT_S
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=BROKER_S).close()
+            socket.create_connection(("127.0.0.1", port), timeout=BROKER_TIMEOUT_S).close()
         except OSError as error:
             if broker.poll() is not None or time.monotonic() > until:
                 raise LinewatchError(f"mosquitto does not start ({error}); try: mosquitto -v") from error
@@ -281,8 +294,8 @@ def _wait_for(port: int, broker: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _swallow(notify: socket.socket) -> None:
-    """Read watchdog messages, so that the daemon never finds the socket full."""
+def _drain(notify: socket.socket) -> None:
+    """Read the watchdog messages, so that the socket's buffer never fills."""
     try:
         while notify.recv(4096):
             pass
@@ -291,21 +304,21 @@ def _swallow(notify: socket.socket) -> None:
 
 
 def _throughput(daemon: Daemon) -> tuple[float, float]:
-    """Return verdicts per second, counted by the daemon, and its largest memory in MB."""
+    """Return verdicts per second by the daemon's own counter, and its peak memory in MB."""
     time.sleep(WARM_UP_S)
-    first, started = _verdicts(daemon), time.monotonic()
+    first, started = _count_judged(daemon), time.monotonic()
     time.sleep(MEASURE_S)
-    rate = (_verdicts(daemon) - first) / (time.monotonic() - started)
+    rate = (_count_judged(daemon) - first) / (time.monotonic() - started)
     status = Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="utf-8")
     memory_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     return rate, memory_kb / 1024
 
 
-def _verdicts(daemon: Daemon) -> float:
-    """Return how many parts got PASS or FAIL: an ERROR is quick and would flatter."""
-    with socket.create_connection(("127.0.0.1", daemon.port), timeout=10) as link:
-        link.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-        text = b"".join(iter(lambda: link.recv(65536), b"")).decode()
+def _count_judged(daemon: Daemon) -> float:
+    """Return how many parts got PASS or FAIL; an ERROR takes no scoring and would flatter the figure."""
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=10) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
     body = text.partition("\r\n\r\n")[2]
     return sum(
         sample.value
@@ -316,34 +329,37 @@ def _verdicts(daemon: Daemon) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One verdict as a subscriber got it."""
+class ReceivedVerdict:
+    """One verdict as a subscriber received it."""
 
     latency_ms: float  # From capture to arrival.
     late: bool
-    judged: bool
-    at_s: float  # Monotonic, of the arrival.
+    judged: bool  # PASS, FAIL or UNSURE.
+    arrived_s: float  # Monotonic.
 
 
-def listen(settings: Settings, broker_port: int) -> list[Heard]:
-    """Return the verdicts that a subscriber gets within MEASURE_S."""
-    seen: list[Heard] = []
+def receive_verdicts(
+    settings: Settings, broker_port: int, warm_up_s: float = WARM_UP_S, measure_s: float = MEASURE_S
+) -> list[ReceivedVerdict]:
+    """Return the verdicts that a subscriber receives within `measure_s`."""
+    received: list[ReceivedVerdict] = []
 
     def arrived(incoming: Incoming) -> None:
         verdict = json.loads(incoming.payload)
-        # The label is in whole milliseconds, cut off: on average half a millisecond early.
+        # captured_ms is rounded down: on average half a millisecond early.
         latency_ms = time.time() * 1000 - verdict["captured_ms"] - 0.5
-        seen.append(Heard(latency_ms, bool(verdict["late"]), verdict["result"] != "ERROR", time.monotonic()))
+        judged = verdict["result"] != "ERROR"
+        received.append(ReceivedVerdict(latency_ms, bool(verdict["late"]), judged, time.monotonic()))
 
     mqtt = MqttSettings(port=broker_port)
     try:
         with Broker(mqtt, "linewatch-bench").connect(arrived) as session:
             session.subscribe(Topics(settings.mqtt.base_topic).verdict)
-            session.idle(WARM_UP_S)
-            seen.clear()
-            session.idle(MEASURE_S)
-    except BrokerLost as trouble:
-        raise LinewatchError(f"the benchmark's own broker: {trouble}") from trouble
-    if len(seen) < 10:
-        raise LinewatchError(f"only {len(seen)} verdicts arrived; is the model fit? try: linewatch check")
-    return seen
+            session.idle(warm_up_s)
+            received.clear()
+            session.idle(measure_s)
+    except BrokerLost as error:
+        raise LinewatchError(f"the benchmark's own broker: {error}") from error
+    if len(received) < 10:
+        raise LinewatchError(f"only {len(received)} verdicts arrived; is the model fit? try: linewatch check")
+    return received

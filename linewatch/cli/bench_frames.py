@@ -1,9 +1,9 @@
-"""The daemon with frames of real cameras: sizes x shares of rejects x loads, against the bare engine."""
+"""Benchmark the daemon with large frames: sizes x shares of rejects x loads, against the bare engine."""
 
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from linewatch.acquisition.sources import open_source
-from linewatch.cli.bench import Daemon, Heard, bench_broker, engine_times, listen, machine, run_daemon
+from linewatch.cli.bench import (
+    Daemon,
+    ReceivedVerdict,
+    machine,
+    receive_verdicts,
+    run_broker,
+    run_daemon,
+    time_engine,
+)
 from linewatch.domain import Image
 from linewatch.models.bundle import Bundle, ImageStatistics, set_active, write_bundle
 from linewatch.models.engine import OpenVinoEngine
@@ -24,7 +32,7 @@ from linewatch.vision.image_quality import brightness, sharpness
 
 MEGAPIXELS = (0.3, 2.0, 5.0, 12.0)
 POOL = 8  # Frames in memory; at 12 megapixels each takes 36 MB.
-LOADS = (0.5, 2.0)  # Times the rate that the daemon reaches with half of the parts rejected.
+LOADS = (0.5, 2.0)  # Multiples of the rate that the daemon reaches with half of the parts rejected.
 THRESHOLD = 1.1  # Between the simulator's enlarged good parts (up to 0.96) and its defects (from 1.28).
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -33,7 +41,7 @@ Row = dict[str, float | str]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What the line sees."""
+    """One share of defective parts."""
 
     name: str
     uri: str
@@ -49,33 +57,33 @@ SCENARIOS = (
 HALF_REJECTED = SCENARIOS[2]
 
 
-def measure_frames(settings: Settings, config: Path, megapixels: tuple[float, ...] = MEGAPIXELS) -> list[Row]:
-    """Run every scenario at every size; about 3 minutes a size. Raises UsageError and LinewatchError.
+def measure_frames(settings: Settings, config: Path, megapixels: Sequence[float] = MEGAPIXELS) -> list[Row]:
+    """Run every scenario at every size, about 3 minutes per size. Raises UsageError and LinewatchError.
 
-    Frames come from memory, enlarged from the simulator's with sensor noise, to a product whose image
-    statistics were taken from such frames. First the bare engine and the daemon at full speed with
+    Frames are enlarged from the simulator's, with sensor noise, and come from memory; the model gets
+    the image statistics of such frames. First the bare engine and the daemon at full speed with
     half of the parts rejected; then every scenario at half and at twice that rate.
     """
     rows: list[Row] = []
     with (
         Progress(console=Console(stderr=True), transient=True) as progress,
         tempfile.TemporaryDirectory(prefix="linewatch-bench-", dir=".") as scratch,
-        bench_broker(Path(scratch)) as (_, port),
+        run_broker(Path(scratch)) as (_, port),
     ):
         folder = Path(scratch)
         task = progress.add_task("", total=len(megapixels) * (1 + len(LOADS) * len(SCENARIOS)))
         for size in megapixels:
             side = round((size * 1e6) ** 0.5)
-            taught = _teach(settings, folder / f"{size:g}", side)
+            sized = _resize_model(settings, folder / f"{size:g}", side)
             progress.update(task, description=f"{size:g} megapixels at full speed")
-            engine_fps, daemon_fps = _full_speed(taught, config, folder / f"{size:g}", port, side)
+            engine_fps, daemon_fps = _full_speed(sized, config, folder / f"{size:g}", port, side)
             progress.advance(task)
             for load in LOADS:
                 for scenario in SCENARIOS:
                     progress.update(task, description=f"{size:g} megapixels, {scenario.name}, load {load:g}")
                     where = folder / f"{size:g}-{load:g}-{scenario.name.split()[0]}"
                     row: Row = {"megapixels": size, "parts": scenario.name, "load": load}
-                    row |= _paced(taught, config, where, port, side, scenario, load * daemon_fps)
+                    row |= _paced(sized, config, where, port, side, scenario, load * daemon_fps)
                     row |= {
                         "engine/s": round(engine_fps, 1),
                         "daemon/engine": round(daemon_fps / engine_fps, 2),
@@ -86,27 +94,27 @@ def measure_frames(settings: Settings, config: Path, megapixels: tuple[float, ..
 
 
 def frames_table(rows: list[Row], deadline_ms: int) -> str:
-    """Return the rows for people, as a Markdown table."""
+    """Return the rows as a Markdown table."""
     names = list(rows[0])
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
-    return "\n".join([*lines, "", f"late: after the deadline of {deadline_ms} ms; on {machine()}"])
+    return "\n".join([*lines, "", f"late: published after the deadline of {deadline_ms} ms; on {machine()}"])
 
 
 def _cell(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _teach(settings: Settings, folder: Path, side: int) -> Settings:
-    """Return settings with the product's model as if it had been trained on frames of this size."""
+def _resize_model(settings: Settings, folder: Path, side: int) -> Settings:
+    """Return settings whose model expects frames of `side` x `side` pixels, as if trained on them."""
     _, bundle = prepare(settings.station.product, settings.models)
     models, recipes = folder / "models", folder / "recipes"
     images = _frames(f"seed=7&defects=0&pool={POOL}&enlarge={side}", settings)
-    taught = _with_statistics(bundle, models, images)
-    set_active(models, taught.product, taught.version)
+    copy = _with_statistics(bundle, models, images)
+    set_active(models, copy.product, copy.version)
     recipes.mkdir(parents=True)
     limits = f"threshold = {THRESHOLD}\nunsure_threshold = {THRESHOLD}\n"
-    (recipes / f"{taught.product}.toml").write_text(f"index = 1\n{limits}", encoding="utf-8")
+    (recipes / f"{copy.product}.toml").write_text(f"index = 1\n{limits}", encoding="utf-8")
     place = settings.models.model_copy(update={"path": models, "recipes": recipes})
     return settings.model_copy(update={"models": place})
 
@@ -143,16 +151,15 @@ def _frames(uri: str, settings: Settings) -> list[Image]:
 
 
 def _full_speed(settings: Settings, config: Path, folder: Path, port: int, side: int) -> tuple[float, float]:
-    """Return parts a second of the bare engine and of the daemon, with half of the parts rejected."""
+    """Return parts per second of the bare engine and of the daemon, with half of the parts rejected."""
     prepared, bundle = prepare(settings.station.product, settings.models)
     engine = OpenVinoEngine(bundle.graph, threads=settings.models.threads)
     images = _frames(f"seed=5&pool={POOL}&enlarge={side}", settings)
-    times = engine_times(engine, bundle, prepared, images)
-    with _daemon(settings, config, folder / "full", port, side, HALF_REJECTED, 0.0) as daemon:
-        heard = listen(settings, port)
-    del daemon
-    times += engine_times(engine, bundle, prepared, images)
-    return 1 / statistics.mean(times), sum(one.judged for one in heard) / _span_s(heard)
+    times = time_engine(engine, bundle, prepared, images)
+    with _daemon(settings, config, folder / "full", port, side, HALF_REJECTED, 0.0):
+        verdicts = receive_verdicts(settings, port)
+    times += time_engine(engine, bundle, prepared, images)
+    return 1 / statistics.mean(times), sum(verdict.judged for verdict in verdicts) / _span_s(verdicts)
 
 
 def _paced(
@@ -166,18 +173,18 @@ def _paced(
 ) -> Row:
     with _daemon(settings, config, folder, port, side, scenario, fps) as daemon:
         started = time.monotonic()
-        heard = listen(settings, port)
+        verdicts = receive_verdicts(settings, port)
         took_s = time.monotonic() - started
         status = Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="utf-8")
     memory_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     written = sum(path.stat().st_size for path in (folder / "evidence").rglob("*") if path.is_file())
-    latencies_ms = sorted(one.latency_ms for one in heard)
+    latencies_ms = sorted(verdict.latency_ms for verdict in verdicts)
     cuts = statistics.quantiles(latencies_ms, n=100)
     return {
         "parts/s": round(fps, 1),
-        "seen/s": round(len(heard) / _span_s(heard), 1),
-        "judged/s": round(sum(one.judged for one in heard) / _span_s(heard), 1),
-        "late": float(sum(one.late for one in heard)),
+        "seen/s": round(len(verdicts) / _span_s(verdicts), 1),
+        "judged/s": round(sum(verdict.judged for verdict in verdicts) / _span_s(verdicts), 1),
+        "late": float(sum(verdict.late for verdict in verdicts)),
         "p50 ms": round(cuts[49], 1),
         "p95 ms": round(cuts[94], 1),
         "p99 ms": round(cuts[98], 1),
@@ -200,7 +207,7 @@ def _daemon(
         yield daemon
 
 
-def _span_s(heard: list[Heard]) -> float:
-    """Return the time that the verdicts cover, exposures at the average distance."""
-    first, last = heard[0].at_s, heard[-1].at_s
-    return (last - first) * len(heard) / (len(heard) - 1)
+def _span_s(verdicts: Sequence[ReceivedVerdict]) -> float:
+    """Return the time that the verdicts cover, one average interval included for the last."""
+    first, last = verdicts[0].arrived_s, verdicts[-1].arrived_s
+    return (last - first) * len(verdicts) / (len(verdicts) - 1)

@@ -1,4 +1,4 @@
-"""Try everything the daemon will need, before a shift depends on it."""
+"""Check everything the daemon needs before a shift depends on it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from linewatch.acquisition.part_trigger import empty_belt
-from linewatch.acquisition.sources import Waiting, open_source
+from linewatch.acquisition.sources import AwaitingTrigger, open_source
 from linewatch.acquisition.triggers import is_triggered
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.models.bundle import ACTIVE
@@ -21,33 +21,33 @@ from linewatch.mqtt.connection import Broker
 from linewatch.settings import Settings
 from linewatch.web.server import listen
 
-PAGE_S = 2.0  # A page that runs answers within this.
+PAGE_TIMEOUT_S = 2.0
 STATE_BYTES_MAX = 10_000
 
-Attempt = Callable[[], str | tuple[str, ...]]
-"""Tries one thing; returns what was found, and then what a person should know. Raises LinewatchError."""
+Check = Callable[[], str | tuple[str, ...]]
+"""Checks one thing; returns what was found, followed by warnings. Raises LinewatchError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried."""
+    """The result of one check."""
 
     what: str
     ok: bool
     text: str
-    warnings: tuple[str, ...] = ()  # The line can run, but a person should know.
+    warnings: tuple[str, ...] = ()  # The line can run all the same.
 
     def as_dict(self) -> dict[str, object]:
-        """Return it for JSON."""
+        """Return the finding for JSON."""
         return asdict(self)
 
 
-def check(settings: Settings) -> list[Finding]:
-    """Try models, source, broker, disk and page; never changes anything that the daemon uses."""
-    return [_try(what, attempt) for what, attempt in _attempts(settings)]
+def check_station(settings: Settings) -> list[Finding]:
+    """Check models, source, broker, disk and page; changes nothing that the daemon uses."""
+    return [_run(what, check) for what, check in _checks(settings)]
 
 
-def _attempts(settings: Settings) -> Iterator[tuple[str, Attempt]]:
+def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "settings", lambda: f"station {settings.station.name}, product {settings.station.product}"
     yield "trigger", lambda: _trigger(settings)
     yield "recipes", lambda: _recipes(settings)
@@ -60,17 +60,17 @@ def _attempts(settings: Settings) -> Iterator[tuple[str, Attempt]]:
     yield "page", lambda: _page(settings)
 
 
-def _try(what: str, attempt: Attempt) -> Finding:
+def _run(what: str, check: Check) -> Finding:
     try:
-        said = attempt()
-    except LinewatchError as trouble:
-        return Finding(what, False, str(trouble))
-    text, *warnings = (said,) if isinstance(said, str) else said
+        found = check()
+    except LinewatchError as error:
+        return Finding(what, False, str(error))
+    text, *warnings = (found,) if isinstance(found, str) else found
     return Finding(what, True, text, tuple(warnings))
 
 
 def _products(settings: Settings) -> list[str]:
-    """Return every product with a recipe, and the one that is inspected after start."""
+    """Return every product with a recipe, and the one inspected after start."""
     known = names(settings.models.recipes)
     return known if settings.station.product in known else [*known, settings.station.product]
 
@@ -81,7 +81,7 @@ def _trigger(settings: Settings) -> str:
     if settings.trigger.mode == "free":
         return "free-running"
     empty_belt(settings.trigger)
-    return "by each part that passes the middle of the picture"
+    return "by each part that passes the middle of the image"
 
 
 def _recipes(settings: Settings) -> str:
@@ -104,10 +104,10 @@ def _source(settings: Settings) -> str:
     with open_source(settings.source, settings.gige) as source:
         try:
             frame = source.read()
-        except Waiting:
-            return f"{source.name} answers, and waits for its trigger"
+        except AwaitingTrigger:
+            return f"{source.name} answers and waits for its trigger"
         if frame is None or frame.image is None:
-            raise LinewatchError(f"source {source.name!r} gives no picture; check source.uri")
+            raise LinewatchError(f"source {source.name!r} gives no image; check source.uri")
         height, width = frame.image.shape[:2]
         return f"{source.name} gives {width}x{height} pixels"
 
@@ -119,7 +119,7 @@ def _broker(settings: Settings) -> tuple[str, ...]:
     with broker.connect() as session:
         found = f"{broker.address} speaks MQTT {'5' if session.mqtt5 else '3.1.1'}"
     secrets = {"mqtt.password_file": settings.mqtt.password_file, "mqtt.tls_key": settings.mqtt.tls_key}
-    return found, *_exposed(secrets)
+    return found, *_world_readable(secrets)
 
 
 def _disk(folder: Path, free_bytes_min: int) -> str:
@@ -144,20 +144,20 @@ def _page(settings: Settings) -> tuple[str, ...]:
     http = settings.http
     token = "with a token for changes" if http.token() else "without a token: nothing can be changed"
     found = f"{http.host}:{http.port}, {token}"
-    if http.port:  # 0 is any free one.
+    if http.port:  # 0 is any free port.
         try:
             listen(http.host, http.port).close()
         except ConfigError:
-            if not _answers(settings):
+            if not _is_own_page(settings):
                 raise
-            found = f"{http.host}:{http.port} is this station's page, which runs, {token}"
-    return found, *_exposed({"http.token_file": http.token_file})
+            found = f"{http.host}:{http.port} is this station's page, already running, {token}"
+    return found, *_world_readable({"http.token_file": http.token_file})
 
 
-def _answers(settings: Settings) -> bool:
-    """Whether the page that has the port is this station's own: its daemon may run meanwhile."""
+def _is_own_page(settings: Settings) -> bool:
+    """Return whether the port is taken by this station's own page, because its daemon is running."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http.host, settings.http.host)
-    page = HTTPConnection(host, settings.http.port, timeout=PAGE_S)
+    page = HTTPConnection(host, settings.http.port, timeout=PAGE_TIMEOUT_S)
     try:
         page.request("GET", "/api/state")
         state = json.loads(page.getresponse().read(STATE_BYTES_MAX))
@@ -168,9 +168,9 @@ def _answers(settings: Settings) -> bool:
     return isinstance(state, dict) and state.get("station") == settings.station.name
 
 
-def _exposed(secrets: Mapping[str, Path | None]) -> Iterator[str]:
-    """Yield which files with secrets every user of this machine can read, by the settings that name them."""
+def _world_readable(secrets: Mapping[str, Path | None]) -> Iterator[str]:
+    """Yield a warning for each file with a secret that every user of this machine can read."""
     for setting, path in secrets.items():
-        # The group's bit says nothing: systemd's credentials have it set by their access list.
+        # Not the group's bit: systemd's credentials have it set by their access list.
         if path is not None and path.stat().st_mode & stat.S_IROTH:
             yield f"{setting} {str(path)!r} can be read by every user of this machine; chmod 600 {path}"

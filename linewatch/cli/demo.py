@@ -1,4 +1,4 @@
-"""The demonstration: a simulated line with broker, page and metrics in one command."""
+"""The demo: a simulated line with broker, page and metrics in one command."""
 
 import tempfile
 from contextlib import AbstractContextManager, nullcontext
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from linewatch import daemon as pipeline
+from linewatch import daemon
 from linewatch.cli.demo_broker import HOST, EmbeddedBroker, free_port
 from linewatch.errors import ConfigError
 from linewatch.mqtt.messages import Topics
@@ -17,26 +17,30 @@ DEFECT_SHARE = 0.2
 FPS = 4.0  # Slow enough to watch.
 
 
-def run(duration_s: float | None = None) -> None:
-    """Run a simulated line until Ctrl+C or for `duration_s`; leaves nothing behind."""
-    with tempfile.TemporaryDirectory(prefix="linewatch-demo-") as folder:
-        settings = _settings(Path(folder))
+def run_demo(duration_s: float | None = None) -> None:
+    """Run a simulated line until Ctrl+C or for `duration_s`; its files are deleted at the end.
 
-        def started(page: WebServer) -> None:
-            typer.echo(f"The operator's page: {page.address}")
-            typer.echo(f"Metrics for Prometheus: {page.address}metrics")
+    Raises UsageError if it needs its own broker and the extra [demo] is not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="linewatch-demo-") as folder:
+        settings = demo_settings(Path(folder))
+
+        def started(server: WebServer) -> None:
+            typer.echo(f"The operator's page: {server.address}")
+            typer.echo(f"Metrics for Prometheus: {server.address}metrics")
             if settings.mqtt.enabled:
-                typer.echo(f"Verdicts: {_how_to_listen(settings.mqtt)}")
+                typer.echo(f"Verdicts: {subscribe_command(settings.mqtt)}")
             typer.echo("Stop with Ctrl+C." if duration_s is None else f"Stops after {duration_s:g} s.")
 
-        with _broker(settings.mqtt):
-            pipeline.run(settings, duration_s=duration_s, started=started)
+        with broker_for(settings.mqtt):
+            daemon.run(settings, duration_s=duration_s, started=started)
 
 
-def _settings(folder: Path) -> Settings:
-    """Return settings that touch nothing of a real station, unless the environment says so.
+def demo_settings(folder: Path) -> Settings:
+    """Return settings whose journal and evidence are in `folder`; LINEWATCH_* variables override them.
 
-    Of the settings file only models, limits and the page's port count.
+    Only models, limits and the page's port are taken from the settings file, so a demo on a line PC
+    leaves the station's own data alone.
     """
     port = load(None).http.port
     settings = load(
@@ -53,11 +57,13 @@ def _settings(folder: Path) -> Settings:
         },
     )
     http = settings.http
-    return settings.model_copy(update={"http": http.model_copy(update={"port": _port(http.host, http.port)})})
+    return settings.model_copy(
+        update={"http": http.model_copy(update={"port": _port_if_free(http.host, http.port)})}
+    )
 
 
-def _port(host: str, wanted: int) -> int:
-    """Return the wanted port if it is free, else 0 for any."""
+def _port_if_free(host: str, wanted: int) -> int:
+    """Return the wanted port if it is free, else 0, which means any free port."""
     try:
         listen(host, wanted).close()
     except ConfigError:
@@ -65,12 +71,13 @@ def _port(host: str, wanted: int) -> int:
     return wanted
 
 
-def _broker(mqtt: MqttSettings) -> AbstractContextManager[object]:
-    """Return a broker of our own, unless the environment names one that is there."""
-    ours = mqtt.enabled and mqtt.host == HOST and _port(HOST, mqtt.port)
-    return EmbeddedBroker(mqtt.port) if ours else nullcontext()
+def broker_for(mqtt: MqttSettings) -> AbstractContextManager[object]:
+    """Return the embedded broker, not started yet, or nothing if the settings name a running one."""
+    embedded = mqtt.enabled and mqtt.host == HOST and _port_if_free(HOST, mqtt.port)
+    return EmbeddedBroker(mqtt.port) if embedded else nullcontext()
 
 
-def _how_to_listen(mqtt: MqttSettings) -> str:
+def subscribe_command(mqtt: MqttSettings) -> str:
+    """Return the shell command that prints everything the demo publishes."""
     host = "" if mqtt.host == HOST else f"-h {mqtt.host} "
     return f"mosquitto_sub {host}-p {mqtt.port} -v -t '{Topics(mqtt.base_topic).base}/#'"

@@ -1,4 +1,4 @@
-"""Judge image files as the line would, without a line: `linewatch inspect`."""
+"""Judge image files as the line would: `linewatch inspect`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 
+from linewatch.domain import Image
 from linewatch.errors import ImageError, StorageFull
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.judge_file import judge_picture
@@ -17,8 +18,8 @@ from linewatch.vision.heatmap import heatmap
 from linewatch.vision.image_io import read_image
 
 
-def _give_up(trouble: ImageError) -> None:
-    raise trouble
+def _raise(error: ImageError) -> None:
+    raise error
 
 
 def inspect_files(
@@ -30,35 +31,35 @@ def inspect_files(
     out: Path | None = None,
     station: str = "",
     threads: int = 0,
-    refuse: Callable[[ImageError], None] = _give_up,
+    unreadable: Callable[[ImageError], None] = _raise,
 ) -> Iterator[dict[str, Any]]:
-    """Yield for every file the keys of a verdict; heatmaps go into `out`.
+    """Yield the verdict of each file as the keys of the MQTT payload; write heatmaps to `out`.
 
-    `boot` is 0 and `seq` counts the files; a heatmap is named like its picture, with as many of its folders
-    as tell it from the others. Light and sharpness are not examined: somebody chose
-    these pictures. `refuse` is told of every file that is no picture, then the next one is judged;
-    left alone it raises. Raises RecipeError before the first or at a picture that the recipe does
-    not fit, and StorageFull when `out` takes nothing.
+    `boot` is 0 and `seq` counts the files. A heatmap is named after its image, with as many of the parent
+    folders as make the name unique. Brightness and sharpness are not checked: the user chose these images.
+    `unreadable` is called for each file that is not an image, then the next one is judged; by default
+    it raises. Raises RecipeError before the first image or at one that the recipe does not fit, and
+    StorageFull when a heatmap cannot be written.
     """
     recipe, bundle = load_recipe(recipes, product, models)
     engine = OpenVinoEngine(bundle.graph, threads=threads)
     scorer = build_scorer(bundle, engine, ReferenceEmbeddings(models, recipes).of(bundle, engine))
-    for number, (path, name) in enumerate(zip(images, _names(images), strict=True), 1):
+    for number, (path, name) in enumerate(zip(images, _unique_names(images), strict=True), 1):
         try:
             image = read_image(path)
-        except ImageError as trouble:
-            refuse(trouble)
+        except ImageError as error:
+            unreadable(error)
             continue
         verdict, scored = judge_picture(image, scorer, recipe, station=station, seq=number)
-        drawn = ""
+        file = ""
         if out is not None and scored is not None:
-            drawn = _write(out / f"{name}_heatmap.jpg", heatmap(image, scored, recipe.threshold))
-        # On the wire long paths are left out; here there is room for them.
-        yield verdict_payload(verdict, history=False) | {"image": str(path), "heatmap": drawn}
+            file = _write(out / f"{name}_heatmap.jpg", heatmap(image, scored, recipe.threshold))
+        # The MQTT payload drops long paths to stay within 500 bytes; here they are kept.
+        yield verdict_payload(verdict, history=False) | {"image": str(path), "heatmap": file}
 
 
-def _names(images: Sequence[Path]) -> list[str]:
-    """Return a name for each picture that no other one has: `good_000` and `scratch_000`."""
+def _unique_names(images: Sequence[Path]) -> list[str]:
+    """Return a unique name for each image: `good_000` and `scratch_000` for two files called `000.png`."""
     parts = [[part for part in path.parent.parts if part not in ("..", path.anchor)] for path in images]
     for depth in range(1 + max(map(len, parts), default=0)):
         names = [
@@ -70,8 +71,8 @@ def _names(images: Sequence[Path]) -> list[str]:
     return [f"{number}_{path.stem}" for number, path in enumerate(images, 1)]
 
 
-def _write(path: Path, picture: Any) -> str:
-    encoded, data = cv2.imencode(path.suffix, picture)
+def _write(path: Path, image: Image) -> str:
+    encoded, data = cv2.imencode(path.suffix, image)
     assert encoded
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

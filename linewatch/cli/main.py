@@ -1,4 +1,4 @@
-"""The command line: argument parsing only. Every command imports what it needs when it runs."""
+"""The command line: argument parsing only. Each command imports what it needs when it runs."""
 
 import importlib.util
 import json
@@ -15,23 +15,27 @@ from linewatch.cli.options import (
     EXIT_FAILED,
     EXIT_USAGE,
     Config,
-    NeededConfig,
+    Duration,
+    HtmlFile,
+    JsonFile,
     Product,
+    RequiredConfig,
+    load_settings,
     missing_extra,
     show_help,
+    write_html,
     write_json,
-    write_text,
 )
 from linewatch.errors import ConfigError, LinewatchError, UsageError
 
-Misuse: type[Exception] = typer.BadParameter.__mro__[1]
+ArgumentError: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for wrong arguments; it has no public name of its own."""
 
 app = typer.Typer(
     callback=show_help,
     invoke_without_command=True,
     add_completion=False,
-    rich_markup_mode=None,  # Plain text: in boxes, flags seem to take a value.
+    rich_markup_mode=None,  # Plain text: rich's boxes show flags as if they took a value.
     pretty_exceptions_enable=False,
     help="Live camera line inspection. Every command takes --debug, which shows tracebacks.",
 )
@@ -43,44 +47,35 @@ FalseReject = Annotated[
 
 
 @app.command()
-def run(
-    config: NeededConfig,
-    duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
-) -> None:
-    """Inspect the line: the daemon. SIGTERM or SIGINT drains and stops, SIGHUP reads the recipes again."""
+def run(config: RequiredConfig, duration: Duration = None) -> None:
+    """Run the inspection daemon. SIGTERM or SIGINT drains and stops it, SIGHUP reloads the recipes."""
     from linewatch.runtime.signals import ignore_sighup
 
-    ignore_sighup()  # First: loading the rest takes a while.
-    from linewatch import daemon as pipeline
-    from linewatch import settings
+    ignore_sighup()  # First: the imports below take about a second.
+    from linewatch import daemon
 
     _log_to_stdout()
-    pipeline.run(settings.load(config), duration_s=duration)
+    daemon.run(load_settings(config), duration_s=duration)
 
 
 @app.command()
-def serve(
-    config: NeededConfig,
-    duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
-) -> None:
-    """Show uploads and review on the page, without camera and broker."""
-    from linewatch import settings
-    from linewatch.cli import serve as office
+def serve(config: RequiredConfig, duration: Duration = None) -> None:
+    """Serve the upload and review pages, without camera and broker."""
+    from linewatch.cli.serve import serve_office
 
     _log_to_stdout()
-    office.run(settings.load(config), duration_s=duration)
+    serve_office(load_settings(config), duration_s=duration)
 
 
 @app.command()
 def check(
-    config: NeededConfig,
+    config: RequiredConfig,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Try everything the daemon will need. Settings, recipes, models, camera, broker, disk: a line each."""
-    from linewatch import settings
-    from linewatch.cli import check as checks
+    """Check everything the daemon needs. Settings, recipes, models, camera, broker, disk: one line each."""
+    from linewatch.cli.check import check_station
 
-    findings = checks.check(settings.load(config))
+    findings = check_station(load_settings(config))
     if as_json:
         typer.echo(json.dumps([finding.as_dict() for finding in findings]))
     else:
@@ -92,57 +87,53 @@ def check(
 
 
 @app.command()
-def demo(
-    duration: Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")] = None,
-) -> None:
-    """Show a simulated line with everything built in. Parts, verdicts over MQTT, metrics, the page."""
-    from linewatch.cli import demo as demonstration
+def demo(duration: Duration = None) -> None:
+    """Run a simulated line with broker, metrics and page. Nothing else needs to be installed."""
+    from linewatch.cli.demo import run_demo
 
     _log_to_stdout()
-    demonstration.run(duration_s=duration)
+    run_demo(duration_s=duration)
 
 
 @app.command()
 def bench(
-    config: NeededConfig,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
+    config: RequiredConfig,
+    json_file: JsonFile = None,
     rate: Annotated[bool, typer.Option("--rate", help="At 5, 10, 20 and 40 parts a second instead.")] = False,
     frames: Annotated[
-        bool, typer.Option("--frames", help="With a camera's frames instead, 0.3 to 12 megapixels.")
+        bool, typer.Option("--frames", help="With frames of a camera's size instead, 0.3 to 12 megapixels.")
     ] = False,
     megapixels: Annotated[
         list[float], typer.Option(min=0.1, max=50, help="For --frames: these sizes only.")
     ] = [0.3, 2, 5, 12],  # noqa: B006 - typer copies it
 ) -> None:
     """Measure the whole daemon against the bare engine. In one run, on this machine."""
-    from linewatch import settings
     from linewatch.cli import bench as benchmark
 
-    chosen = settings.load(config)
+    settings = load_settings(config)
+    deadline_ms = settings.limits.deadline_ms
     figures: object
     if frames:
         from linewatch.cli.bench_frames import frames_table, measure_frames
 
-        figures = rows = measure_frames(chosen, config, tuple(megapixels))
-        typer.echo(frames_table(rows, chosen.limits.deadline_ms))
+        figures = rows = measure_frames(settings, config, megapixels)
+        typer.echo(frames_table(rows, deadline_ms))
     elif rate:
-        figures = paces = benchmark.pace(chosen, config)
-        typer.echo(benchmark.pace_table(paces, chosen.limits.deadline_ms))
+        figures = rates = benchmark.measure_rates(settings, config)
+        typer.echo(benchmark.rates_table(rates, deadline_ms))
     else:
-        figures = measured = benchmark.measure(chosen, config)
+        figures = measured = benchmark.measure(settings, config)
         typer.echo(benchmark.table(measured))
-    if json_file is not None:
-        write_json(json_file, figures)
+    write_json(json_file, figures)
 
 
 @app.command()
 def cameras() -> None:
-    """List the cameras that answer, with what to set for each."""
-    from linewatch import settings
-    from linewatch.acquisition.sources.discovery import cameras as find
+    """List the cameras that answer, with the settings for each."""
+    from linewatch.acquisition.sources.discovery import find_cameras
 
-    settings.load(None)  # It needs none, but a misspelt variable is found here as everywhere.
-    found, notes = find()
+    load_settings(None)  # Unused, but a misspelt LINEWATCH_* variable is an error here as everywhere.
+    found, notes = find_cameras()
     for camera in found:
         typer.echo(f'kind = "{camera.kind}"  uri = "{camera.uri}"  # {camera.text}')
     for note in notes:
@@ -155,55 +146,53 @@ def cameras() -> None:
 
 @app.command()
 def capture(
-    config: NeededConfig,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures; made if it is not there.")],
-    count: Annotated[int, typer.Option(min=1, help="How many new ones.")],
+    config: RequiredConfig,
+    out: Annotated[Path, typer.Option(help="Folder for the images; created if missing.")],
+    count: Annotated[int, typer.Option(min=1, help="How many new images.")],
 ) -> None:
-    """Save unlike frames of the configured source, to train with. Shows light and sharpness meanwhile."""
-    from linewatch import settings
-    from linewatch.cli.capture_dataset import save_frames, where_from
+    """Save frames that differ, for training. Shows brightness and sharpness meanwhile."""
+    from linewatch.cli.capture_dataset import describe_source, save_frames
 
-    chosen = settings.load(config)
-    typer.echo(f"capturing from {where_from(chosen.source)}")
-    done = save_frames(chosen.source, out, count, chosen.gige)
+    settings = load_settings(config)
+    typer.echo(f"capturing from {describe_source(settings.source)}")
+    done = save_frames(settings.source, out, count, settings.gige)
     typer.echo(f"{done.saved} new frames in {out}, {done.total} in all")
     if done.skipped:
         typer.echo(f"{done.skipped} frames were nearly the same as one of these and are not kept")
     if done.saved:
         typer.echo("look through them and take out every bad part before training")
     if done.enough:
-        typer.echo("more pictures would add little: enough variety is in")
+        typer.echo("more images would add little: the variety is sufficient")
 
 
 @app.command()
 def train(
     product: Product,
-    images: Annotated[Path, typer.Option(help="Folder of good pictures, 30 to 300 of them.")],
-    models: Annotated[Path | None, typer.Option(help="Where models are kept; default: models.path.")] = None,
+    images: Annotated[Path, typer.Option(help="Folder of images of good parts, 30 to 300 of them.")],
+    models: Annotated[Path | None, typer.Option(help="Folder of the models; default: models.path.")] = None,
     false_reject: FalseReject = 0.01,
     pixels: Annotated[
-        int, typer.Option(help="Size of the scorer's picture: more sees finer defects.")
+        int, typer.Option(help="Pixels of the network's input: more find finer defects.")
     ] = 65536,
-    align: Annotated[str, typer.Option(help="Find the part and turn it first: auto, on or off.")] = "auto",
-    architecture: Annotated[str, typer.Option(help="feature, or pixel to compare with.")] = "feature",
-    seed: Annotated[int, typer.Option(help="For a repeatable result.")] = 0,
+    align: Annotated[str, typer.Option(help="Find the part and turn it upright: auto, on or off.")] = "auto",
+    architecture: Annotated[str, typer.Option(help="feature, or pixel for comparison.")] = "feature",
+    seed: Annotated[int, typer.Option(help="Random seed, for a repeatable result.")] = 0,
     config: Config = None,
 ) -> None:
-    """Learn a product from good pictures only. The first version becomes active."""
+    """Train a model from images of good parts only. The first version becomes active."""
     _require_training()
-    from linewatch import settings
     from linewatch.training.progress import bar
     from linewatch.training.train import describe
-    from linewatch.training.train import train as learn
+    from linewatch.training.train import train as train_product
 
-    place = settings.load(config).models
-    kept = models or place.path
+    paths = load_settings(config).models
+    folder = models or paths.path
     with bar() as progress:
-        bundle = learn(
+        bundle = train_product(
             product,
             images,
-            kept,
-            place.recipes,
+            folder,
+            paths.recipes,
             false_reject=false_reject,
             pixels=pixels,
             align=align,
@@ -211,7 +200,7 @@ def train(
             seed=seed,
             progress=progress,
         )
-    typer.echo(describe(bundle, kept, place.recipes))
+    typer.echo(describe(bundle, folder, paths.recipes))
 
 
 @app.command()
@@ -219,37 +208,38 @@ def calibrate(
     product: Product,
     false_reject: FalseReject,
     good: Annotated[
-        Path | None, typer.Option(help="Good pictures that the model has not learnt from.")
+        Path | None, typer.Option(help="Images of good parts that were not used for training.")
     ] = None,
-    bad: Annotated[Path | None, typer.Option(help="Defective ones, to see what is found.")] = None,
-    last: Annotated[int, typer.Option(min=1, help="Foresee what changes for this many parts.")] = 1000,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only foresee; change nothing.")] = False,
+    bad: Annotated[
+        Path | None, typer.Option(help="Images of defective parts, to measure the recall.")
+    ] = None,
+    last: Annotated[int, typer.Option(min=1, help="Predict the effect on this many recent parts.")] = 1000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only predict; change nothing.")] = False,
     config: Config = None,
 ) -> None:
-    """Set new thresholds without learning again. Marked parts count; a new version becomes active."""
-    from linewatch import settings
+    """Set new thresholds without training again. Reviews count; a new version becomes active."""
     from linewatch.training.progress import bar
     from linewatch.training.recalibrate import adopt, describe, recalibrate
 
-    chosen = settings.load(config)
+    settings = load_settings(config)
     with bar() as progress:
         proposal = recalibrate(
             product,
             false_reject,
-            chosen.models.path,
-            chosen.models.recipes,
+            settings.models.path,
+            settings.models.recipes,
             good=good,
             bad=bad,
-            journal=chosen.journal.path,
+            journal=settings.journal.path,
             last=last,
-            threads=chosen.models.threads,
+            threads=settings.models.threads,
             progress=progress,
         )
     typer.echo(describe(proposal))
     if dry_run:
         typer.echo("nothing was changed; without --dry-run these thresholds become active")
         return
-    bundle, pins = adopt(chosen, proposal)
+    bundle, pins = adopt(settings, proposal)
     for line in pins:
         typer.echo(f"now a comment in the recipe: {line.strip()}")
     typer.echo(f"{product} {bundle.version} is active; back: linewatch models rollback {product}")
@@ -258,15 +248,14 @@ def calibrate(
 @app.command()
 def marked(
     product: Product,
-    out: Annotated[Path, typer.Option(help="Folder; the pictures go into good/ and defect/ in it.")],
+    out: Annotated[Path, typer.Option(help="Folder; the images go to good/ and defect/ in it.")],
     config: Config = None,
 ) -> None:
-    """Copy the pictures of marked parts, to train or evaluate with. Good and defective ones apart."""
-    from linewatch import settings
+    """Copy the images of reviewed parts, for training. Good and defective parts in separate folders."""
     from linewatch.training.reviewed_parts import copy_marked
 
-    chosen = settings.load(config)
-    copied = copy_marked(chosen.journal.path, chosen.evidence.path, product, out)
+    settings = load_settings(config)
+    copied = copy_marked(settings.journal.path, settings.evidence.path, product, out)
     typer.echo(
         f"{copied['good']} good, {copied['defect']} defect in {out}; look through them before training"
     )
@@ -278,54 +267,52 @@ def evaluate(
     data: Annotated[
         Path, typer.Option(help="good/ and one folder for each defect; ground_truth/ beside it.")
     ],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report to look at here.")] = None,
+    json_file: JsonFile = None,
+    html: HtmlFile = None,
     config: Config = None,
 ) -> None:
-    """Measure a model on labelled pictures that it has never seen."""
+    """Measure a model on labelled images. None of them may have been used for training."""
     _require_training()
-    from linewatch import settings
-    from linewatch.training.evaluate import evaluate as measure
+    from linewatch.training.evaluate import evaluate as evaluate_model
     from linewatch.training.progress import bar
 
-    place = settings.load(config).models
+    models = load_settings(config).models
     with bar() as progress:
-        measured = measure(product, data, place.path, place.recipes, threads=place.threads, progress=progress)
-    typer.echo(json.dumps(measured.figures, indent=2))
-    if json_file is not None:
-        write_json(json_file, measured.figures)
+        evaluation = evaluate_model(
+            product, data, models.path, models.recipes, threads=models.threads, progress=progress
+        )
+    typer.echo(json.dumps(evaluation.figures, indent=2))
+    write_json(json_file, evaluation.figures)
     if html is not None:
-        write_text(html, measured.page())
+        write_html(html, evaluation.page())
 
 
 @app.command()
 def inspect(
     product: Product,
-    images: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the heatmaps.")] = None,
     config: Config = None,
 ) -> None:
-    """Judge picture files; one JSON line each. What is no picture is named, and the others are judged."""
-    from linewatch import settings
+    """Judge image files; one JSON line each. Unreadable files are named, and the others are judged."""
     from linewatch.cli.inspect_files import inspect_files
 
-    chosen = settings.load(config)
-    place = chosen.models
-    refused: list[LinewatchError] = []
+    settings = load_settings(config)
+    unreadable: list[LinewatchError] = []
     for verdict in inspect_files(
         product,
         images,
-        place.path,
-        place.recipes,
+        settings.models.path,
+        settings.models.recipes,
         out=out,
-        station=chosen.station.name,
-        threads=place.threads,
-        refuse=refused.append,
+        station=settings.station.name,
+        threads=settings.models.threads,
+        unreadable=unreadable.append,
     ):
         typer.echo(json.dumps(verdict, separators=(",", ":")))
-    for trouble in refused:
-        typer.echo(f"linewatch: {trouble}", err=True)
-    raise typer.Exit(EXIT_FAILED if refused else 0)
+    for error in unreadable:
+        typer.echo(f"linewatch: {error}", err=True)
+    raise typer.Exit(EXIT_FAILED if unreadable else 0)
 
 
 def main() -> None:
@@ -334,10 +321,10 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         status = app(args=arguments, prog_name="linewatch", standalone_mode=False)
-    except (LinewatchError, Misuse) as error:
+    except (LinewatchError, ArgumentError) as error:
         if debug:
             raise
-        sentence = str(error) if isinstance(error, LinewatchError) else _advice(error)
+        sentence = str(error) if isinstance(error, LinewatchError) else _usage_sentence(error)
         typer.echo(f"linewatch: {sentence}", err=True)
         sys.exit(_exit_status(error))
     except typer.Abort:
@@ -351,18 +338,18 @@ def _require_training() -> None:
         raise missing_extra("train", "this command")
 
 
-def _advice(error: Exception) -> str:
-    """Return what is wrong with the arguments, and where to read on."""
-    told = error.format_message() if hasattr(error, "format_message") else str(error)
-    said = " ".join(told.split()).rstrip(".")
+def _usage_sentence(error: Exception) -> str:
+    """Return typer's message on wrong arguments as one sentence, with the command whose help to read."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    sentence = " ".join(message.split()).rstrip(".")
     command = getattr(getattr(error, "ctx", None), "command_path", "linewatch")
-    return f"{said[0].lower()}{said[1:]}; see: {command} --help"
+    return f"{sentence[0].lower()}{sentence[1:]}; see: {command} --help"
 
 
 def _exit_status(error: Exception) -> int:
     if isinstance(error, ConfigError):
         return EXIT_CONFIG
-    return EXIT_USAGE if isinstance(error, UsageError | Misuse) else EXIT_FAILED
+    return EXIT_USAGE if isinstance(error, UsageError | ArgumentError) else EXIT_FAILED
 
 
 def _log_to_stdout() -> None:

@@ -1,26 +1,29 @@
-"""What several commands have in common: options, and figures written where the user wants them."""
+"""What several commands share: options, loading settings, writing figures to files."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from linewatch.errors import StorageFull, UsageError
 from linewatch.identifiers import NAME
 
+if TYPE_CHECKING:
+    from linewatch.settings import Settings
+
 EXIT_FAILED, EXIT_USAGE, EXIT_CONFIG = 1, 2, 78
 
 
 def show_help(context: typer.Context) -> None:
-    """Say which commands there are when none was given; that is wrong usage all the same."""
+    """Print the list of commands if none was given, and exit with the status of wrong usage."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(EXIT_USAGE)
 
 
-def _known_form(product: str | None) -> str | None:
-    """Return the name. Raises UsageError before anything is learnt for a name that no folder may have."""
+def _valid_name(product: str | None) -> str | None:
+    """Return the name. Raises UsageError, before anything is loaded, if no folder could have it."""
     if product is not None and not NAME.fullmatch(product):
         raise UsageError(
             f"{product!r} is no product name; use up to 32 letters, digits, dots, dashes and underscores, "
@@ -31,10 +34,20 @@ def _known_form(product: str | None) -> str | None:
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", help="Settings file; default: config/linewatch.toml if it is there."),
+    typer.Option("--config", help="Settings file; default: config/linewatch.toml if it exists."),
 ]
-NeededConfig = Annotated[Path, typer.Option("--config", help="Settings file.")]
-Product = Annotated[str, typer.Argument(help="Name of the product.", callback=_known_form)]
+RequiredConfig = Annotated[Path, typer.Option("--config", help="Settings file.")]
+Product = Annotated[str, typer.Argument(help="Name of the product.", callback=_valid_name)]
+Duration = Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write a report with images to this file.")]
+
+
+def load_settings(config: Path | None) -> "Settings":
+    """Return the settings of a command. Raises ConfigError."""
+    from linewatch import settings
+
+    return settings.load(config)
 
 
 def missing_extra(extra: str, what: str) -> UsageError:
@@ -45,13 +58,14 @@ def missing_extra(extra: str, what: str) -> UsageError:
     )
 
 
-def write_json(path: Path, figures: object) -> None:
-    """Write figures for a program, and the folder they were named in. Raises StorageFull."""
-    _write(path, json.dumps(figures, indent=2) + "\n", "--json")
+def write_json(path: Path | None, figures: object) -> None:
+    """Write figures as JSON, creating the folder; None writes nothing. Raises StorageFull."""
+    if path is not None:
+        _write(path, json.dumps(figures, indent=2) + "\n", "--json")
 
 
-def write_text(path: Path, page: str) -> None:
-    """Write a page for people, and the folder it was named in. Raises StorageFull."""
+def write_html(path: Path, page: str) -> None:
+    """Write an HTML page, creating the folder. Raises StorageFull."""
     _write(path, page, "--html")
 
 

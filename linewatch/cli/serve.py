@@ -1,4 +1,4 @@
-"""The page without a line: upload and review pages for a desk in the office, or while the line is off."""
+"""Upload and review pages without a line: for an office PC, or while the line is off."""
 
 import logging
 import threading
@@ -16,33 +16,33 @@ from linewatch.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
-ACT_S = 0.2
+POLL_S = 0.2
 
 
-def run(
+def serve_office(
     settings: Settings,
     *,
     duration_s: float | None = None,
     started: Callable[[WebServer], None] = lambda _: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT comes or `duration_s` is over; no camera, no broker.
+    """Serve until SIGTERM, SIGINT or the end of `duration_s`; `started` is called with the running server.
 
-    Raises ConfigError when the settings cannot work, also while a daemon uses the same journal: its own
-    page shows the same and more.
+    Raises ConfigError for unusable settings, and while a daemon uses the same journal: its own page
+    shows the same and more.
     """
     stop = threading.Event()
     token = settings.http.token()
-    with ExitStack() as parts:
-        signals = parts.enter_context(
+    with ExitStack() as stack:
+        signals = stack.enter_context(
             Signals(stop, threading.Event(), reload=lambda: None, duration_s=duration_s)
         )
-        journal = parts.enter_context(Journal.open(settings.journal.path))
-        assessor = parts.enter_context(ScoringWorker(settings.models, settings.station.name))
-        office = OfficeBackend(settings.station.name, journal, settings.models, assessor)
+        journal = stack.enter_context(Journal.open(settings.journal.path))
+        worker = stack.enter_context(ScoringWorker(settings.models, settings.station.name))
+        backend = OfficeBackend(settings.station.name, journal, settings.models, worker)
         metrics = Metrics(settings.station.name)
-        app = create_app(office, metrics.render, token, settings.evidence.path)
-        page = parts.enter_context(WebServer(app, settings.http.host, settings.http.port))
-        log.info("page address=%s", page.address)
-        started(page)
-        while not stop.wait(ACT_S):
+        app = create_app(backend, metrics.render, token, settings.evidence.path)
+        server = stack.enter_context(WebServer(app, settings.http.host, settings.http.port))
+        log.info("page address=%s", server.address)
+        started(server)
+        while not stop.wait(POLL_S):
             signals.act()

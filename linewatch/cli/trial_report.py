@@ -1,4 +1,4 @@
-"""What a model on trial would have done otherwise: from the journal's comparisons, with pictures."""
+"""Compare a model on trial with the one on the line, from the comparisons in the journal."""
 
 import base64
 from collections import Counter
@@ -16,31 +16,31 @@ from linewatch.settings import Settings
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.vision.image_io import read_image, shrunk
 
-SHOWN_MAX = 60  # Disagreements with pictures on a page.
+SHOWN_MAX = 60  # Disagreements shown with images in the HTML report.
 SIDE_PX = 320
 JUDGED = (Result.PASS, Result.UNSURE, Result.FAIL)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The comparison of two models on the same parts."""
+    """The verdicts of two models on the same parts."""
 
     product: str
     version: str  # On trial.
-    live: tuple[str, ...]  # What judged on the line meanwhile.
+    live: tuple[str, ...]  # Versions that were active on the line meanwhile.
     parts: int
-    counts: dict[tuple[Result, Result], int]  # Line's result, trial's result.
+    counts: dict[tuple[Result, Result], int]  # Keys: (line's result, trial's result).
     disagreements: tuple[Comparison, ...]  # Newest first.
-    live_ms: tuple[float, float]  # Exposure to verdict on the line: median and 95 %.
-    trial_ms: tuple[float, float]  # Decoding and scoring beside it.
+    live_ms: tuple[float, float]  # Latency on the line: median and 95th percentile.
+    trial_ms: tuple[float, float]  # Decoding and scoring on trial: the same.
 
     @property
     def agreements(self) -> int:
-        """Return on how many parts both said the same."""
+        """Return the number of parts with the same result from both."""
         return self.parts - len(self.disagreements)
 
     def as_dict(self) -> dict[str, object]:
-        """Return it for JSON."""
+        """Return the report for JSON."""
         return {
             "product": self.product,
             "version": self.version,
@@ -53,18 +53,18 @@ class Report:
             "live_ms_p95": self.live_ms[1],
             "trial_ms_p50": self.trial_ms[0],
             "trial_ms_p95": self.trial_ms[1],
-            "parts_in_disagreement": [asdict(found) for found in self.disagreements],
+            "parts_in_disagreement": [asdict(part) for part in self.disagreements],
         }
 
 
 def report(settings: Settings, product: str, version: str, last: int) -> Report:
-    """Sum up the newest `last` comparisons. Raises UsageError when there are none."""
+    """Summarise the newest `last` comparisons. Raises UsageError if there are none."""
     path = settings.journal.path
-    found: Sequence[Comparison] = []
+    compared: Sequence[Comparison] = []
     if path.exists():
         with JournalReader(JournalFile(path)) as reader:
-            found = reader.comparisons(product, version, last)
-    if not found:
+            compared = reader.comparisons(product, version, last)
+    if not compared:
         raise UsageError(
             f"nothing was compared with {product}/{version} in {str(path)!r}; put it on trial "
             f"(linewatch models try {product} {version}) and let the line judge some parts"
@@ -72,12 +72,12 @@ def report(settings: Settings, product: str, version: str, last: int) -> Report:
     return Report(
         product=product,
         version=version,
-        live=tuple(sorted({one.model for one in found})),
-        parts=len(found),
-        counts=dict(Counter((one.result, one.trial_result) for one in found)),
-        disagreements=tuple(one for one in found if not one.agrees),
-        live_ms=_quantiles([one.latency_ms for one in found]),
-        trial_ms=_quantiles([one.trial_ms for one in found]),
+        live=tuple(sorted({part.model for part in compared})),
+        parts=len(compared),
+        counts=dict(Counter((part.result, part.trial_result) for part in compared)),
+        disagreements=tuple(part for part in compared if not part.agrees),
+        live_ms=_quantiles([part.latency_ms for part in compared]),
+        trial_ms=_quantiles([part.trial_ms for part in compared]),
     )
 
 
@@ -99,10 +99,10 @@ def table(report: Report) -> str:
 
 
 def page(report: Report, evidence: Path) -> str:
-    """Return the report as one HTML file, with the pictures of the newest disagreements inside."""
+    """Return the report as one HTML file that embeds the images of the newest disagreements."""
     shown = [
-        (one, _picture(evidence, one.image), _picture(evidence, one.heatmap))
-        for one in report.disagreements[:SHOWN_MAX]
+        (part, _data_url(evidence, part.image), _data_url(evidence, part.heatmap))
+        for part in report.disagreements[:SHOWN_MAX]
     ]
     return _PAGE.render(report=report, results=JUDGED, shown=shown)
 
@@ -112,8 +112,8 @@ def _quantiles(values: Sequence[int]) -> tuple[float, float]:
     return float(median), float(high)
 
 
-def _picture(evidence: Path, name: str) -> str:
-    """Return a data address, "" for a picture that is not kept any more."""
+def _data_url(evidence: Path, name: str) -> str:
+    """Return an image of the evidence as a data URL, "" if it is no longer kept."""
     try:
         image = read_image(evidence / name) if name else None
     except ImageError:
@@ -136,9 +136,9 @@ img{max-width:320px;vertical-align:top}figure{margin:1em 0}</style>
 <td>{{ report.counts.get((line, trial), 0) }}</td>{% endfor %}</tr>{% endfor %}</table>
 <p>Line: {{ "%.0f"|format(report.live_ms[0]) }} ms, 95 % within {{ "%.0f"|format(report.live_ms[1]) }} ms.
 Trial: {{ "%.0f"|format(report.trial_ms[0]) }} ms, 95 % within {{ "%.0f"|format(report.trial_ms[1]) }} ms.</p>
-{% for one, image, heatmap in shown %}<figure><figcaption>{{ one.boot }}-{{ one.seq }}: {{ one.result }}
-({{ "%.3f"|format(one.raw) }} of {{ "%.3f"|format(one.threshold) }}) on the line, {{ one.trial_result }}
-({{ "%.3f"|format(one.trial_raw) }} of {{ "%.3f"|format(one.trial_threshold) }}) on trial</figcaption>
+{% for part, image, heatmap in shown %}<figure><figcaption>{{ part.boot }}-{{ part.seq }}: {{ part.result }}
+({{ "%.3f"|format(part.raw) }} of {{ "%.3f"|format(part.threshold) }}) on the line, {{ part.trial_result }}
+({{ "%.3f"|format(part.trial_raw) }} of {{ "%.3f"|format(part.trial_threshold) }}) on trial</figcaption>
 {% if image %}<img src="{{ image }}" alt="frame">{% endif %}
 {% if heatmap %}<img src="{{ heatmap }}" alt="heatmap">{% endif %}</figure>{% endfor %}</html>
 """

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linewatch.acquisition.sources import Waiting, aravis, open_source
-from linewatch.acquisition.sources.gige import CameraRefused, GigeCamera, reachable
+from linewatch.acquisition.sources import AwaitingTrigger, aravis, open_source
+from linewatch.acquisition.sources.gige import CameraRefused, GigeCamera, find_devices
 from linewatch.domain import Frame, Reason
 from linewatch.errors import CameraLost, ConfigError
 from linewatch.settings import GigeSettings, Settings, SourceSettings
@@ -190,7 +190,7 @@ def test_a_camera_that_waits_for_its_own_trigger_is_not_lost(camera: Camera) -> 
     """No part is no trouble: the read says that it waits."""
     with opened(trigger_source="Line0") as source:
         for _ in range(3):
-            with pytest.raises(Waiting):
+            with pytest.raises(AwaitingTrigger):
                 source.read()
 
 
@@ -212,7 +212,7 @@ def test_a_triggered_camera_that_was_pulled_out_is_lost(camera: Camera) -> None:
     with pytest.raises(CameraLost, match="does not answer"), opened(trigger_source="Line0") as source:
         camera.end()
         while True:
-            with suppress(Waiting):
+            with suppress(AwaitingTrigger):
                 source.read()
 
 
@@ -224,18 +224,19 @@ def test_an_absent_camera_is_lost(plug: Plug) -> None:
 
 def test_reachable_cameras_are_listed(camera: Camera) -> None:
     """With what to write into the settings; one that is gone is not."""
-    assert (NAME, "127.0.0.1") in [(found.id, found.address) for found in reachable()]
+    assert (NAME, "127.0.0.1") in [(found.id, found.address) for found in find_devices()]
     command = [sys.executable, "-m", "linewatch", "cameras"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f'kind = "gige"  uri = "{NAME}"' in done.stdout
 
     camera.end()
-    assert NAME not in [found.id for found in reachable()]
+    assert NAME not in [found.id for found in find_devices()]
 
 
 def test_without_the_library_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody needs Aravis who has no GigE camera; who has one is told."""
-    monkeypatch.setattr(aravis, "_load_gi", lambda: (_ for _ in ()).throw(ImportError("gi")))
+    """Aravis is optional; opening a GigE camera without it raises ConfigError."""
+    monkeypatch.setitem(sys.modules, "gi", None)  # Importing it now raises ImportError.
+    monkeypatch.setattr(aravis, "DEBIAN", "/nowhere")
     aravis.load.cache_clear()
     try:
         with pytest.raises(ConfigError, match=r"apt-get install python3-gi gir1\.2-aravis-0.8"), opened():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from linewatch.acquisition.sources.simulator.source import render
-from linewatch.cli.capture_dataset import IDLE_FRAMES_MAX, Captured, Variety, save_frames, where_from
+from linewatch.cli.capture_dataset import IDLE_FRAMES_MAX, Captured, Variety, describe_source, save_frames
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.settings import SourceSettings
 from tests.disks import SmallDisk
@@ -50,9 +50,11 @@ def test_a_second_session_saves_only_what_the_first_has_not_seen(tmp_path: Path)
 
 def test_where_frames_come_from_is_told() -> None:
     """Nobody takes the simulator's parts for those of the line; a camera's password is not shown."""
-    assert where_from(SourceSettings()).startswith("the simulator, which renders parts")
-    assert where_from(SourceSettings(kind="camera", uri="0")) == "camera 0"
-    assert where_from(SourceSettings(kind="rtsp", uri="rtsp://a:b@10.0.0.5/x")) == "rtsp rtsp://10.0.0.5/x"
+    assert describe_source(SourceSettings()).startswith("the simulator, which renders parts")
+    assert describe_source(SourceSettings(kind="camera", uri="0")) == "camera 0"
+    assert (
+        describe_source(SourceSettings(kind="rtsp", uri="rtsp://a:b@10.0.0.5/x")) == "rtsp rtsp://10.0.0.5/x"
+    )
 
 
 def test_exposures_without_a_picture_are_left_out(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ def test_a_source_without_any_picture_is_an_error(tmp_path: Path) -> None:
     parts = tmp_path / "parts"
     parts.mkdir()
     (parts / "1.png").write_bytes(b"nothing")
-    with pytest.raises(LinewatchError, match="gave no picture"):
+    with pytest.raises(LinewatchError, match="gave no image"):
         save_frames(SourceSettings(kind="folder", uri=str(parts)), tmp_path / "out", 1)
 
     with pytest.raises(ConfigError):
@@ -94,7 +96,7 @@ def test_a_looping_folder_without_a_readable_picture_ends_with_a_sentence(tmp_pa
     (parts / "1.png").write_bytes(b"nothing")
     source = SourceSettings(kind="folder", uri=str(parts), loop=True)
 
-    with pytest.raises(LinewatchError, match=r"gave no picture; check source\.uri"):
+    with pytest.raises(LinewatchError, match=r"gave no image; check source\.uri"):
         save_frames(source, tmp_path / "out", 1)
 
 
@@ -119,8 +121,8 @@ def test_enough_variety_is_told_once_new_pictures_fill_no_gap() -> None:
     wandering, parts = Variety(), Variety()
     told = []
     for number in range(60):
-        wandering.adds(grey + np.uint8(number * 64 // 60 if number % 2 else 64 - number * 64 // 60))
-        parts.adds(render(3, number, size=96))
+        wandering.add(grey + np.uint8(number * 64 // 60 if number % 2 else 64 - number * 64 // 60))
+        parts.add(render(3, number, size=96))
         told.append((wandering.enough, parts.enough))
 
     assert told[30] == (False, False)

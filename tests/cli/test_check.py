@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from linewatch.acquisition.triggers import is_triggered
-from linewatch.cli.check import Finding, check
+from linewatch.cli.check import Finding, check_station
 from linewatch.domain import Result
 from linewatch.errors import ConfigError
 from linewatch.settings import (
@@ -57,7 +57,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def found(settings: Settings, **changes: Any) -> dict[str, Finding]:
     """Check settings with some of their tables replaced."""
-    return {finding.what: finding for finding in check(settings.model_copy(update=changes))}
+    return {finding.what: finding for finding in check_station(settings.model_copy(update=changes))}
 
 
 def bad(settings: Settings, **changes: Any) -> dict[str, str]:
@@ -171,7 +171,7 @@ def test_an_unreadable_first_picture_is_found(settings: Settings, tmp_path: Path
     """The source can be opened and still shows nothing."""
     (tmp_path / "parts/1.png").write_bytes(b"nothing")
 
-    assert "gives no picture" in bad(settings)["source"]
+    assert "gives no image" in bad(settings)["source"]
 
 
 def test_disks_are_written_to(settings: Settings, tmp_path: Path) -> None:
@@ -250,12 +250,9 @@ def test_a_trigger_that_cannot_come_is_found(settings: Settings) -> None:
     assert not is_triggered(settings)
 
 
-def test_a_bug_is_no_finding(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only expected trouble is listed; anything else must be seen."""
+def test_a_bug_is_no_finding(settings: Settings) -> None:
+    """Only expected errors are listed; an unexpected one is raised."""
+    impossible = settings.model_copy(update={"http": None})
 
-    def broken(_settings: Settings) -> str:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("linewatch.cli.check._page", broken)
-    with pytest.raises(ZeroDivisionError):
-        check(settings)
+    with pytest.raises(AttributeError):
+        check_station(impossible)

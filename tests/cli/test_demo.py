@@ -40,9 +40,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_demonstration_touches_nothing_of_a_real_station(folder: Path) -> None:
+def test_the_demonstration_leaves_a_real_station_alone(folder: Path) -> None:
     """Only models, limits and the page's port come from the file; state goes to a folder of its own."""
-    settings = demo._settings(folder)
+    settings = demo.demo_settings(folder)
 
     assert (settings.models.path, settings.limits.deadline_ms) == (Path("mine"), 321)
     assert (settings.station.name, settings.source.kind) == ("demo", "simulator")
@@ -65,17 +65,17 @@ def test_the_environment_applies_to_the_demonstration(folder: Path, monkeypatch:
     for name, value in said.items():
         monkeypatch.setenv(name, value)
 
-    settings = demo._settings(folder)
+    settings = demo.demo_settings(folder)
 
     assert (settings.station.name, settings.source.kind, settings.source.fps) == ("fair", "simulator", 9.0)
     assert (settings.http.host, settings.http.token_file) == ("0.0.0.0", Path("token"))
     assert settings.journal.path == Path("kept/journal.db")
     assert (settings.mqtt.host, settings.mqtt.base_topic) == ("broker.fair.example", "linewatch/demo")
-    assert demo._how_to_listen(settings.mqtt).startswith("mosquitto_sub -h broker.fair.example -p ")
-    assert not isinstance(demo._broker(settings.mqtt), EmbeddedBroker)
+    assert demo.subscribe_command(settings.mqtt).startswith("mosquitto_sub -h broker.fair.example -p ")
+    assert not isinstance(demo.broker_for(settings.mqtt), EmbeddedBroker)
     monkeypatch.setenv("LINEWATCH_HTTP__PROT", "1")
     with pytest.raises(ConfigError, match="did you mean LINEWATCH_HTTP__PORT"):
-        demo._settings(folder)
+        demo.demo_settings(folder)
 
 
 def test_a_taken_port_does_not_stop_the_demonstration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,13 +83,13 @@ def test_a_taken_port_does_not_stop_the_demonstration(folder: Path, monkeypatch:
     free = free_port()
     monkeypatch.setenv("LINEWATCH_HTTP__PORT", str(free))
     monkeypatch.setenv("LINEWATCH_MQTT__PORT", str(free))
-    settings = demo._settings(folder)
+    settings = demo.demo_settings(folder)
     assert settings.http.port == free
-    assert isinstance(demo._broker(settings.mqtt), EmbeddedBroker)
+    assert isinstance(demo.broker_for(settings.mqtt), EmbeddedBroker)
 
     with socket.create_server(("127.0.0.1", free)):
-        assert demo._settings(folder).http.port == 0
-        assert not isinstance(demo._broker(settings.mqtt), EmbeddedBroker)
+        assert demo.demo_settings(folder).http.port == 0
+        assert not isinstance(demo.broker_for(settings.mqtt), EmbeddedBroker)
 
 
 def test_without_its_broker_the_demonstration_says_what_to_install(
@@ -99,4 +99,4 @@ def test_without_its_broker_the_demonstration_says_what_to_install(
     monkeypatch.setitem(sys.modules, "iotcore", None)  # Importing it now raises ImportError.
 
     with pytest.raises(UsageError, match=r"needs the extra \[demo\]; install it: pip install"):
-        demo.run(duration_s=0)
+        demo.run_demo(duration_s=0)

@@ -9,7 +9,7 @@ import cv2
 import pytest
 
 from linewatch.cli import main as cli
-from linewatch.cli.options import write_json, write_text
+from linewatch.cli.options import write_html, write_json
 from linewatch.domain import Result
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from tests.bundles import models_in, part, teach
@@ -377,7 +377,7 @@ def test_figures_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None
     with pytest.raises(StorageFull, match="File exists; name another file with --json"):
         write_json(tmp_path / "file/figures.json", {})
     with pytest.raises(StorageFull, match="Is a directory; name another file with --html"):
-        write_text(tmp_path, "<p>")
+        write_html(tmp_path, "<p>")
 
     write_json(tmp_path / "new/dir/figures.json", {"rate": 1})
     assert json.loads((tmp_path / "new/dir/figures.json").read_text()) == {"rate": 1}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from linewatch.cli import serve
+from linewatch.cli.serve import serve_office
 from linewatch.domain import Result
 from linewatch.errors import ConfigError
 from linewatch.settings import EvidenceSettings, HttpSettings, JournalSettings, Settings, StationSettings
@@ -76,7 +76,7 @@ def test_uploads_and_review_work_without_camera_and_broker(settings: Settings) -
         assert ask(page, "healthz")[0] == 200
         assert ask(page, "readyz")[0] == 503
 
-    serve.run(settings, duration_s=0, started=visit)
+    serve_office(settings, duration_s=0, started=visit)
 
 
 def test_a_part_without_a_kept_good_one_is_compared_with_a_golden_sample(settings: Settings) -> None:
@@ -93,7 +93,7 @@ def test_a_part_without_a_kept_good_one_is_compared_with_a_golden_sample(setting
         with urllib.request.urlopen(page.address + address) as answer:
             assert answer.read() == png(part())
 
-    serve.run(settings, duration_s=0, started=visit)
+    serve_office(settings, duration_s=0, started=visit)
 
 
 def test_a_picture_that_does_not_fit_the_roi_is_a_conflict(settings: Settings) -> None:
@@ -104,7 +104,7 @@ def test_a_picture_that_does_not_fit_the_roi_is_a_conflict(settings: Settings) -
         status, text = ask(page, "api/inspect", upload(png(part()), "demo"))
         assert status == 409 and "do not contain roi" in json.loads(text)["error"]
 
-    serve.run(settings, duration_s=0, started=visit)
+    serve_office(settings, duration_s=0, started=visit)
 
 
 def test_beside_a_running_daemon_it_refuses(settings: Settings) -> None:
@@ -113,4 +113,4 @@ def test_beside_a_running_daemon_it_refuses(settings: Settings) -> None:
         Journal.open(settings.journal.path),
         pytest.raises(ConfigError, match="in use by another linewatch"),
     ):
-        serve.run(settings, duration_s=0)
+        serve_office(settings, duration_s=0)

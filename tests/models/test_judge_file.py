@@ -92,7 +92,7 @@ def test_a_file_that_is_no_picture_need_not_stop_the_others(tmp_path: Path) -> N
     cv2.imwrite(str(files[3]), part())
     refused: list[ImageError] = []
 
-    (judged,) = inspect_files("demo", files, models.path, models.recipes, refuse=refused.append)
+    (judged,) = inspect_files("demo", files, models.path, models.recipes, unreadable=refused.append)
 
     assert (judged["result"], judged["seq"]) == ("PASS", 4)
     for path, trouble in zip(files[:3], refused, strict=True):

@@ -5,14 +5,14 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from linewatch.acquisition.sources.folder import FolderSource
-from linewatch.acquisition.sources.gige import GigeCamera, Waiting
+from linewatch.acquisition.sources.gige import AwaitingTrigger, GigeCamera
 from linewatch.acquisition.sources.opencv import VideoFile, open_camera, open_rtsp
 from linewatch.acquisition.sources.simulator.source import Simulator
 from linewatch.domain import Frame
 from linewatch.errors import ConfigError
 from linewatch.settings import GigeSettings, SourceSettings
 
-__all__ = ["Source", "Waiting", "open_source"]
+__all__ = ["AwaitingTrigger", "Source", "open_source"]
 
 _MEANING = {
     "folder": "name a folder with pictures",
@@ -43,7 +43,7 @@ class Source(Protocol):
     def read(self) -> Frame | None:
         """Wait for the next frame; None at the end of a recording.
 
-        Raises CameraLost when the device stays silent longer than its read time-out; and Waiting,
+        Raises CameraLost when the device stays silent longer than its read time-out; and AwaitingTrigger,
         from time to time, while a camera with a trigger of its own has had no reason to expose.
         A picture that cannot be decoded is a Frame with fault BAD_PICTURE, never an exception.
         """

@@ -1,4 +1,4 @@
-"""The door to Aravis, the library that speaks GigE Vision: loaded only where a camera needs it."""
+"""Load Aravis, the GigE Vision library, only when a camera needs it."""
 
 import functools
 import importlib.util
@@ -18,24 +18,27 @@ MISSING = (
 
 @functools.cache
 def load() -> Any:
-    """Return the module Aravis. Raises ConfigError with what to install."""
+    """Return the Aravis module. Raises ConfigError, which says what to install."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of how older versions of gi import their parts.
+            warnings.simplefilter("ignore")  # Old versions of gi warn about their own imports.
             _load_gi().require_version("Aravis", "0.8")
             return importlib.import_module("gi.repository.Aravis")
     except (ImportError, ValueError) as error:
         raise ConfigError(MISSING) from error
 
 
-def failure() -> type[Exception]:
-    """Return what Aravis raises when a camera does not do as it is told."""
+def error_type() -> type[Exception]:
+    """Return the exception class that Aravis raises for a failed camera operation."""
     load()
     return importlib.import_module("gi.repository.GLib").Error  # type: ignore[no-any-return]
 
 
 def _load_gi() -> Any:
-    """Import gi; a virtual environment does not see Debian's, which works for the system's Python only."""
+    """Import gi, from Debian's packages if needed: a virtual environment does not see them.
+
+    Debian's gi works for the system's Python version only.
+    """
     if importlib.util.find_spec("gi") is None:
         spec = PathFinder.find_spec("gi", [DEBIAN])
         if spec is None or spec.loader is None:

@@ -1,4 +1,4 @@
-"""GigE Vision cameras through Aravis: settings, buffers, and nothing judged that is not whole."""
+"""GigE Vision cameras through Aravis: settings, buffers, incomplete frames."""
 
 import logging
 import threading
@@ -17,17 +17,17 @@ from linewatch.errors import CameraLost
 from linewatch.settings import GigeSettings
 
 BUFFERS = 8
-LOOK_S = 0.25  # How soon a lost camera is noticed while it waits for its own trigger.
+POLL_S = 0.25  # A triggered camera that is lost is noticed within this.
 
 log = logging.getLogger(__name__)
 
 
-class Waiting(Exception):
-    """Nothing was exposed so far, and nothing is wrong: the camera waits for its own trigger."""
+class AwaitingTrigger(Exception):
+    """The camera is connected and has had no hardware trigger so far, so there is no frame yet."""
 
 
 class CameraRefused(CameraLost):
-    """The camera is there and does not take a setting; the sentence says what it would take."""
+    """The camera rejects a setting; the sentence names the allowed values."""
 
     def __init__(self, device: str, feature: str, wanted: object, allowed: str, key: str) -> None:
         super(CameraLost, self).__init__(
@@ -36,8 +36,8 @@ class CameraRefused(CameraLost):
 
 
 @dataclass(frozen=True, slots=True)
-class Reachable:
-    """A camera that answered."""
+class GigeDevice:
+    """A GigE Vision camera that answered discovery."""
 
     id: str
     vendor: str
@@ -46,12 +46,12 @@ class Reachable:
     address: str
 
 
-def reachable() -> list[Reachable]:
-    """Ask the network, about one second, which GigE Vision cameras are there. Raises ConfigError."""
+def find_devices() -> list[GigeDevice]:
+    """Return the GigE Vision cameras that answer discovery within about one second. Raises ConfigError."""
     library = aravis.load()
     library.update_device_list()
     return [
-        Reachable(
+        GigeDevice(
             library.get_device_id(number),
             library.get_device_vendor(number) or "",
             library.get_device_model(number) or "",
@@ -64,11 +64,11 @@ def reachable() -> list[Reachable]:
 
 
 class GigeCamera:
-    """A GigE Vision camera by its id or address.
+    """A GigE Vision camera, named by its id or address.
 
-    Running free, `read` gives the newest frame. With `settings.trigger_source` the camera exposes when
-    its input says so, and every one of these frames is given, in order; while it waits, `read` raises
-    Waiting. A frame of which packets are missing has no picture and the fault BAD_PICTURE.
+    Free-running, `read` returns the newest frame. With `settings.trigger_source` the camera exposes on its
+    hardware input, and `read` returns every frame in order and raises AwaitingTrigger in between. A frame
+    with missing packets has no image and the fault BAD_PICTURE.
     """
 
     def __init__(self, uri: str, settings: GigeSettings, *, read_timeout_s: float) -> None:
@@ -77,69 +77,69 @@ class GigeCamera:
         self._settings = settings
         self._read_timeout_s = read_timeout_s
         self._lost = threading.Event()
-        self._answers = True  # Else a word of farewell would wait seconds for its reply.
+        self._responsive = True  # If not, each control message would wait seconds for its acknowledgement.
         self._camera: Any = None
         self._stream: Any = None
         self._format = ""
         self._exposure_ns = 0
 
     def __enter__(self) -> Self:
-        """Open it and let it run. Raises CameraLost, CameraRefused, and ConfigError without Aravis."""
+        """Connect and start acquisition. Raises CameraLost, CameraRefused, and ConfigError without Aravis."""
         library = aravis.load()
         self._lost.clear()
-        self._answers = True
-        with self._translating("cannot be opened"):
-            library.update_device_list()  # Else it may ask for frames on a network the camera is not in.
+        self._responsive = True
+        with self._translated("cannot be opened"):
+            library.update_device_list()  # Else Aravis may stream to an interface of the wrong network.
             self._camera = library.Camera.new(self.name)
             self._camera.get_device().connect("control-lost", lambda _: self._lost.set())
         try:
-            with self._translating("does not start"):
-                self._set_up()
+            with self._translated("does not start"):
+                self._configure()
                 self._stream = self._camera.create_stream(None, None)
                 payload = self._camera.get_payload()
                 for _ in range(BUFFERS):
                     self._stream.push_buffer(library.Buffer.new_allocate(payload))
                 self._camera.start_acquisition()
         except CameraRefused:
-            self._let_go(answers=True)
+            self._release(responsive=True)
             raise
         except CameraLost:
-            self._let_go(answers=False)
+            self._release(responsive=False)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop it and let go; another program can have it at once."""
-        self._let_go(answers=self._answers)
+        """Stop acquisition and release control, so that another program can connect at once."""
+        self._release(responsive=self._responsive)
 
     def read(self) -> Frame | None:
-        """Return a frame; never None. Raises CameraLost and Waiting."""
+        """Return the next frame, never None. Raises CameraLost and AwaitingTrigger."""
         triggered = bool(self._settings.trigger_source)
-        wait_s = LOOK_S if triggered else self._read_timeout_s
+        wait_s = POLL_S if triggered else self._read_timeout_s
         buffer = self._stream.timeout_pop_buffer(round(1e6 * wait_s))
         if self._lost.is_set():
-            raise self._gone("it does not answer any more")
+            raise self._lose("it does not answer any more")
         if buffer is None:
             if triggered:
-                raise Waiting
-            raise self._gone(f"no frame for {wait_s:g} s")
+                raise AwaitingTrigger
+            raise self._lose(f"no frame for {wait_s:g} s")
         while not triggered and (newer := self._stream.try_pop_buffer()) is not None:
-            self._stream.push_buffer(buffer)  # Nobody asked while it was new.
+            self._stream.push_buffer(buffer)  # Superseded before it was asked for.
             buffer = newer
         try:
-            return self._frame(buffer)
+            return self._to_frame(buffer)
         finally:
             self._stream.push_buffer(buffer)
 
-    def _gone(self, problem: str) -> CameraLost:
-        self._answers = False
+    def _lose(self, problem: str) -> CameraLost:
+        self._responsive = False
         return CameraLost(self.name, problem)
 
-    def _frame(self, buffer: Any) -> Frame:
+    def _to_frame(self, buffer: Any) -> Frame:
         now_ns, utc_ns = time.monotonic_ns(), time.time_ns()
-        began_ns = buffer.get_system_timestamp() or utc_ns  # 0: the packet that begins a frame was lost.
+        began_ns = buffer.get_system_timestamp() or utc_ns  # 0: the leader packet was lost.
         age_ns = max(0, utc_ns - began_ns) + self._exposure_ns
         status = buffer.get_status().value_nick
         image = None
@@ -155,13 +155,13 @@ class GigeCamera:
         fault = Reason.NONE if image is not None else Reason.BAD_PICTURE
         return Frame(image, now_ns - age_ns, (utc_ns - age_ns) // 1_000_000, fault=fault)
 
-    def _set_up(self) -> None:
+    def _configure(self) -> None:
         library, camera, wanted = aravis.load(), self._camera, self._settings
-        camera.stop_acquisition()  # The program before may have left it running.
+        camera.stop_acquisition()  # A previous program may have left it running.
         formats = camera.dup_available_pixel_formats_as_strings()
         if wanted.pixel_format:
-            give = camera.set_pixel_format_from_string
-            self._choose("PixelFormat", wanted.pixel_format, "pixel_format", formats, give)
+            apply = camera.set_pixel_format_from_string
+            self._choose("PixelFormat", wanted.pixel_format, "pixel_format", formats, apply)
         self._format = camera.get_pixel_format_as_string()
         if self._format not in FORMATS:
             known = _listed([name for name in formats if name in FORMATS])
@@ -170,24 +170,24 @@ class GigeCamera:
         if wanted.exposure_us is not None:
             if camera.is_exposure_auto_available():
                 camera.set_exposure_time_auto(library.Auto.OFF)
-            bounds, give = camera.get_exposure_time_bounds, camera.set_exposure_time
-            self._set("ExposureTime", wanted.exposure_us, "exposure_us", timed, bounds, give)
+            bounds, apply = camera.get_exposure_time_bounds, camera.set_exposure_time
+            self._set("ExposureTime", wanted.exposure_us, "exposure_us", timed, bounds, apply)
         if wanted.gain is not None:
             if camera.is_gain_auto_available():
                 camera.set_gain_auto(library.Auto.OFF)
-            bounds, give = camera.get_gain_bounds, camera.set_gain
-            self._set("Gain", wanted.gain, "gain", camera.is_gain_available(), bounds, give)
+            bounds, apply = camera.get_gain_bounds, camera.set_gain
+            self._set("Gain", wanted.gain, "gain", camera.is_gain_available(), bounds, apply)
         camera.set_acquisition_mode(library.AcquisitionMode.CONTINUOUS)
         camera.clear_triggers()
-        if wanted.trigger_source:  # By software nobody would trigger it.
+        if wanted.trigger_source:  # Not "Software": linewatch sends no software trigger.
             inputs = [name for name in camera.dup_available_trigger_sources() if name != "Software"]
             self._choose("TriggerSource", wanted.trigger_source, "trigger_source", inputs, camera.set_trigger)
         if wanted.packet_size is None:
             camera.gv_auto_packet_size()
         else:
-            feature, give = "GevSCPSPacketSize", camera.gv_set_packet_size
+            feature, apply = "GevSCPSPacketSize", camera.gv_set_packet_size
             bounds = partial(camera.get_integer_bounds, feature)
-            self._set(feature, wanted.packet_size, "packet_size", True, bounds, give)
+            self._set(feature, wanted.packet_size, "packet_size", True, bounds, apply)
         self._exposure_ns = round(1000 * camera.get_exposure_time()) if timed else 0
 
     def _set(
@@ -197,7 +197,7 @@ class GigeCamera:
         key: str,
         available: bool,
         bounds: Callable[[], Any],
-        give: Callable[[Any], None],
+        apply: Callable[[Any], None],
     ) -> None:
         if not available:
             raise CameraRefused(self.name, feature, f"{wanted:g}", "nothing, it has no such feature", key)
@@ -205,49 +205,50 @@ class GigeCamera:
         allowed = f"{limits.min:g} to {limits.max:g}"
         if not limits.min <= wanted <= limits.max:
             raise CameraRefused(self.name, feature, f"{wanted:g}", allowed, key)
-        with self._refusing(feature, f"{wanted:g}", allowed, key):
-            give(wanted)
+        with self._refused(feature, f"{wanted:g}", allowed, key):
+            apply(wanted)
 
     def _choose(
-        self, feature: str, wanted: str, key: str, choices: Sequence[str], give: Callable[[str], None]
+        self, feature: str, wanted: str, key: str, choices: Sequence[str], apply: Callable[[str], None]
     ) -> None:
         if wanted not in choices:
             raise CameraRefused(self.name, feature, wanted, _listed(choices), key)
-        with self._refusing(feature, wanted, _listed(choices), key):
-            give(wanted)
+        with self._refused(feature, wanted, _listed(choices), key):
+            apply(wanted)
 
     @contextmanager
-    def _refusing(self, feature: str, wanted: str, allowed: str, key: str) -> Iterator[None]:
+    def _refused(self, feature: str, wanted: str, allowed: str, key: str) -> Iterator[None]:
         try:
             yield
-        except aravis.failure() as error:
+        except aravis.error_type() as error:
             raise CameraRefused(self.name, feature, wanted, allowed, key) from error
 
     @contextmanager
-    def _translating(self, problem: str) -> Iterator[None]:
+    def _translated(self, problem: str) -> Iterator[None]:
         try:
             yield
-        except aravis.failure() as error:
+        except aravis.error_type() as error:
             raise CameraLost(self.name, f"{problem} ({str(error).rstrip('.')})") from error
 
-    def _let_go(self, *, answers: bool) -> None:
-        held = [self._camera, self._stream]  # Only here: the last to hold the stream waits for the camera.
+    def _release(self, *, responsive: bool) -> None:
+        # The only references left: dropping the last one to the stream waits for the camera.
+        handles = [self._camera, self._stream]
         self._camera = self._stream = None
-        goodbye = threading.Thread(target=_release, args=(held,), name=f"goodbye {self.name}", daemon=True)
-        goodbye.start()
-        if answers:  # Else each word to it would wait seconds for its reply.
-            goodbye.join()
+        release = threading.Thread(target=_release, args=(handles,), name=f"release {self.name}", daemon=True)
+        release.start()
+        if responsive:
+            release.join()
 
 
-def _release(held: list[Any]) -> None:
-    camera = held[0]
+def _release(handles: list[Any]) -> None:
+    camera = handles[0]
     try:
         camera.stop_acquisition()
         camera.get_device().leave_control()
-    except aravis.failure() as trouble:
-        log.info("camera_not_released reason=%r", str(trouble))
+    except aravis.error_type() as error:
+        log.info("camera_not_released reason=%r", str(error))
     finally:
-        held.clear()
+        handles.clear()
 
 
 def _listed(names: Sequence[str]) -> str:
