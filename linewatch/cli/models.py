@@ -19,6 +19,7 @@ from linewatch.cli.options import (
 from linewatch.errors import UsageError
 
 if TYPE_CHECKING:
+    from linewatch.models.registry import Activation
     from linewatch.settings import Settings
 
 ACTIVE = "active"  # Instead of a version.
@@ -73,8 +74,7 @@ def activate(product: Product, version: Version, why: Why = "", config: Config =
     from linewatch.models import registry
 
     settings = load_settings(config)
-    _, before = registry.activate(settings, product, version, why)
-    _print_active(settings, product, version, f"{product}: {version} is active (before: {before or 'none'})")
+    _print_activation(settings, product, registry.activate(settings, product, version, why))
 
 
 @models_app.command("rollback")
@@ -87,8 +87,7 @@ def rollback(
     from linewatch.models import registry
 
     settings = load_settings(config)
-    now, before = registry.rollback(settings, product, version)
-    _print_active(settings, product, now, f"{product}: {now} is active again (before: {before or 'none'})")
+    _print_activation(settings, product, registry.rollback(settings, product, version), "is active again")
 
 
 @models_app.command("golden")
@@ -103,12 +102,8 @@ def golden(
 
     settings = load_settings(config)
     version, _ = registry.add_golden_sample(settings, product, picture, defect=defect)
-    _print_active(
-        settings,
-        product,
-        version,
-        f"{product} {version} is active; back: linewatch models rollback {product}",
-    )
+    typer.echo(f"{product} {version} is active; back: linewatch models rollback {product}")
+    _print_pin(settings, product, version)
 
 
 @models_app.command("try")
@@ -134,9 +129,8 @@ def compare(
     from linewatch.models import registry
 
     settings = load_settings(config)
-    report = trial_report.report(
-        settings, product, version or registry.version_on_trial(settings, product), last
-    )
+    version = version or registry.version_on_trial(settings, product)
+    report = trial_report.report(settings, product, version, last)
     typer.echo(trial_report.table(report))
     write_json(json_file, report.as_dict())
     if html is not None:
@@ -149,8 +143,7 @@ def promote(product: Product, why: Why = "", config: Config = None) -> None:
     from linewatch.models import registry
 
     settings = load_settings(config)
-    now, before = registry.promote_trial(settings, product, why)
-    _print_active(settings, product, now, f"{product}: {now} is active (before: {before or 'none'})")
+    _print_activation(settings, product, registry.promote_trial(settings, product, why))
 
 
 @models_app.command("discard")
@@ -196,10 +189,12 @@ def import_archive(
     )
 
 
-def _print_active(settings: "Settings", product: str, version: str, outcome: str) -> None:
-    """Print the outcome of activating a version, and which one the line uses if that is another."""
-    typer.echo(outcome)
-    _print_pin(settings, product, version)
+def _print_activation(
+    settings: "Settings", product: str, activation: "Activation", outcome: str = "is active"
+) -> None:
+    """Print which version became active, and which one the line uses if that is another."""
+    typer.echo(f"{product}: {activation.version} {outcome} (before: {activation.previous or 'none'})")
+    _print_pin(settings, product, activation.version)
 
 
 def _print_pin(settings: "Settings", product: str, version: str) -> None:

@@ -261,6 +261,20 @@ def test_a_pinned_recipe_is_told_wherever_a_version_becomes_active(
     assert told("rollback", "demo", old)
 
 
+def test_a_golden_sample_makes_a_new_version_active(terminal: Terminal, tmp_path: Path) -> None:
+    """The command prints the version and how to go back."""
+    old = teach(models_in(tmp_path)).version
+    cv2.imwrite(str(tmp_path / "good.png"), part())
+    place = config(tmp_path, '[models]\npath = "models"\nrecipes = "recipes"\n')
+
+    done = terminal.run("models", "golden", "demo", "good.png", "--good", "--config", place)
+    listed = terminal.run("models", "list", "demo", "--config", place).out.splitlines()
+
+    (active,) = [line.split()[2] for line in listed if line.startswith("*")]
+    assert (done.status, active != old) == (0, True)
+    assert done.out == f"demo {active} is active; back: linewatch models rollback demo\n"
+
+
 def test_a_model_goes_from_one_machine_to_another_in_a_file(terminal: Terminal, tmp_path: Path) -> None:
     """The active version or a named one; it is there then, and no more than that."""
     old = teach(models_in(tmp_path), golden=[(part(), Result.PASS, 0.0)]).version
