@@ -66,7 +66,7 @@ def teach(
     """Write and activate a version of `product`, with a recipe; threshold 2.0, unsure from 1.5.
 
     `level` is the grey of its good parts. `golden` are its samples with their recorded scores,
-    `scores` those that its calibration rests on, `recall` the share of made-up defects that training found.
+    `scores` those that its calibration rests on, `recall` the share of synthetic defects that training found.
     The `embedding` is a tenth of the mean grey; with a `likeness` such as `GREY` parts of other products
     are told.
     """

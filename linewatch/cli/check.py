@@ -16,7 +16,7 @@ from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.models.bundle import ACTIVE
 from linewatch.models.loader import prepare
 from linewatch.models.recipe_file import names, pinned_version, products
-from linewatch.models.training_quality import doubts
+from linewatch.models.training_quality import training_warnings
 from linewatch.mqtt.connection import Broker
 from linewatch.settings import Settings
 from linewatch.web.server import listen
@@ -97,7 +97,7 @@ def _product(settings: Settings, product: str) -> tuple[str, ...]:
         f"model {bundle.version} ({chosen}), {len(bundle.files)} files intact, "
         f"{len(bundle.golden)} golden samples as recorded, threshold {prepared.recipe.threshold:.4g}"
     )
-    return found, *doubts(bundle)
+    return found, *training_warnings(bundle)
 
 
 def _source(settings: Settings) -> str:

@@ -14,7 +14,7 @@ from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import load_recipe
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
 from linewatch.mqtt.messages import verdict_payload
-from linewatch.vision.heatmap import heatmap
+from linewatch.vision.heatmap import draw_heatmap
 from linewatch.vision.image_io import read_image
 
 
@@ -43,7 +43,7 @@ def inspect_files(
     """
     recipe, bundle = load_recipe(recipes, product, models)
     engine = OpenVinoEngine(bundle.graph, threads=threads)
-    scorer = build_scorer(bundle, engine, ReferenceEmbeddings(models, recipes).of(bundle, engine))
+    scorer = build_scorer(bundle, engine, ReferenceEmbeddings(models, recipes).for_model(bundle, engine))
     for number, (path, name) in enumerate(zip(images, _unique_names(images), strict=True), 1):
         try:
             image = read_image(path)
@@ -53,7 +53,7 @@ def inspect_files(
         verdict, scored = judge_picture(image, scorer, recipe, station=station, seq=number)
         file = ""
         if out is not None and scored is not None:
-            file = _write(out / f"{name}_heatmap.jpg", heatmap(image, scored, recipe.threshold))
+            file = _write(out / f"{name}_heatmap.jpg", draw_heatmap(image, scored, recipe.threshold))
         # The MQTT payload drops long paths to stay within 500 bytes; here they are kept.
         yield verdict_payload(verdict, history=False) | {"image": str(path), "heatmap": file}
 

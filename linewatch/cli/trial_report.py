@@ -14,7 +14,7 @@ from linewatch.domain import Comparison, Result
 from linewatch.errors import ImageError, UsageError
 from linewatch.settings import Settings
 from linewatch.storage.journal_reader import JournalFile, JournalReader
-from linewatch.vision.image_io import read_image, shrunk
+from linewatch.vision.image_io import read_image, shrink_to
 
 SHOWN_MAX = 60  # Disagreements shown with images in the HTML report.
 SIDE_PX = 320
@@ -120,7 +120,7 @@ def _data_url(evidence: Path, name: str) -> str:
         return ""
     if image is None:
         return ""
-    jpeg = cv2.imencode(".jpg", shrunk(image, SIDE_PX))[1].tobytes()
+    jpeg = cv2.imencode(".jpg", shrink_to(image, SIDE_PX))[1].tobytes()
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 

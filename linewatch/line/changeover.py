@@ -18,7 +18,7 @@ from linewatch.models.recipe_file import index_of
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
 from linewatch.models.self_test import self_test
 from linewatch.settings import ModelsSettings
-from linewatch.vision.drift import Drift, Rejects
+from linewatch.vision.drift import Drift, RejectChart
 from linewatch.vision.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ class Changeover:
         self._metrics = metrics
         self._audit = audit
         self._engines = EngineCache(models.resident_bytes_max)
-        self._strangers = ReferenceEmbeddings(models.path, models.recipes)
-        self._usual: dict[str, tuple[Recipe, Rejects]] = {}  # What rate each product's parts taught.
+        self._references = ReferenceEmbeddings(models.path, models.recipes)
+        self._usual: dict[str, tuple[Recipe, RejectChart]] = {}  # What rate each product's parts taught.
         self._busy = threading.Lock()
 
     def begin(self, product: str) -> None:
@@ -135,7 +135,7 @@ class Changeover:
                 live=self._live,
                 engines=self._engines,
                 brief=brief,
-                strangers=self._strangers,
+                references=self._references,
             )
             claim()
         except RecipeError as trouble:
@@ -157,9 +157,9 @@ class Changeover:
 
     def _drift(self, recipe: Recipe, bundle: Bundle) -> Drift:
         """Return fresh charts; with the same thresholds as before, the usual rate of rejects is known."""
-        judged_by, rejects = self._usual.get(recipe.product, (recipe, Rejects()))
+        judged_by, rejects = self._usual.get(recipe.product, (recipe, RejectChart()))
         if judged_by != recipe:
-            rejects = Rejects()
+            rejects = RejectChart()
         rejects.restart()
         self._usual[recipe.product] = recipe, rejects
         pictures = bundle.pictures

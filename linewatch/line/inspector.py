@@ -143,8 +143,8 @@ class Inspector:
         if prepared is not None and (scored is not None or reason in _PART_UNSEEN):
             # What another product scores says nothing of how this one drifts.
             raw = scored.raw if scored and not scored.looks_like else None
-            self._tell(prepared, prepared.drift.part(result, raw))
-        if prepared is not None and scored is not None and prepared.sightings.part(scored.looks_like):
+            self._tell(prepared, prepared.drift.observe_part(result, raw))
+        if prepared is not None and scored is not None and prepared.alarm.observe(scored.looks_like):
             self._tell_stranger(prepared.recipe.product, scored.looks_like)
         yield Inspection(
             frame=frame,
@@ -194,7 +194,7 @@ class Inspector:
         self._metrics.brightness_ratio.labels(*labels).set(health.brightness_ratio)
         self._metrics.sharpness_ratio.labels(*labels).set(health.sharpness_ratio)
         self._station.picture(health.fault)
-        self._tell(prepared, prepared.drift.picture(health.brightness_ratio, health.sharpness_ratio))
+        self._tell(prepared, prepared.drift.observe_image(health.brightness_ratio, health.sharpness_ratio))
         return health.reason
 
     def _tell_stranger(self, product: str, looks_like: str) -> None:

@@ -15,7 +15,7 @@ from linewatch.domain import NO_BOX, Image, Inspection, Reason, Result, Verdict
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
-from linewatch.vision.heatmap import heatmap
+from linewatch.vision.heatmap import draw_heatmap
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class Recorder:
 
     def _keep_heatmap(self, name: str, inspection: Inspection) -> bool:
         assert inspection.frame.image is not None and inspection.scored is not None
-        drawn = heatmap(inspection.frame.image, inspection.scored, inspection.threshold, HEATMAP_SIDE_PX)
+        drawn = draw_heatmap(inspection.frame.image, inspection.scored, inspection.threshold, HEATMAP_SIDE_PX)
         try:
             self._heatmaps.write(name, drawn)
         except StorageFull as trouble:

@@ -1,4 +1,4 @@
-"""A product made ready to be judged: recipe, model and self-test together."""
+"""Load a product for inspection: read its recipe, compile its model, run its self-test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,20 +13,20 @@ from linewatch.models.self_test import mask_test, self_test
 from linewatch.settings import ModelsSettings
 from linewatch.vision.drift import Drift
 from linewatch.vision.image_quality import QualityGate
-from linewatch.vision.product_match import OtherProduct, Sightings
+from linewatch.vision.product_match import OtherProduct, WrongProductAlarm
 from linewatch.vision.recipe import Recipe
 from linewatch.vision.scoring import Engine, Scorer
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A product ready to be judged: recipe, scorer and gate change together or not at all."""
+    """All that is needed to judge one product; replaced as a whole at a changeover."""
 
     recipe: Recipe
     scorer: Scorer
     gate: QualityGate
     drift: Drift = field(default_factory=Drift)
-    sightings: Sightings = field(default_factory=Sightings)
+    alarm: WrongProductAlarm = field(default_factory=WrongProductAlarm)
 
 
 def prepare(
@@ -37,33 +37,33 @@ def prepare(
     live: bool = False,
     engines: EngineCache | None = None,
     brief: bool = False,
-    strangers: ReferenceEmbeddings | None = None,
+    references: ReferenceEmbeddings | None = None,
 ) -> tuple[Prepared, Bundle]:
-    """Load a product's recipe and model and prove them on the golden samples. Raises RecipeError.
+    """Load a product's recipe and model and verify them on the golden samples. Raises RecipeError.
 
-    `version` stands in for the one that the recipe asks for. `live` says whether frames come from a
-    camera, which can freeze. A model whose engine is among `engines` is not compiled again, and with
-    `brief` only the first golden sample of each kind is scored then; its files are always proven.
-    `strangers` lets it know parts of other products, which takes a while; whoever only proves needs none.
+    `version` overrides the recipe's. `live` enables the freeze detection, for frames from a camera.
+    A model whose engine is in `engines` is not compiled again, and with `brief` only its first golden
+    sample of each kind is scored then; its files are always verified. With `references` parts of other
+    products are recognised; computing their embeddings takes a while, and verifying needs none.
     """
     recipe, bundle = load_recipe(models.recipes, product, models.path, version)
-    resident = engines.get(bundle) if engines else None
-    engine = resident or OpenVinoEngine(bundle.graph, threads=models.threads)
+    cached = engines.get(bundle) if engines else None
+    engine = cached or OpenVinoEngine(bundle.graph, threads=models.threads)
     try:
         scorer = build_scorer(bundle, engine)
         mask_test(scorer, recipe)
-        self_test(scorer, recipe, bundle, brief=brief and resident is not None)
+        self_test(scorer, recipe, bundle, brief=brief and cached is not None)
     except SelfTestFailed:
         if engines:
             engines.drop(bundle)
         raise
     if engines:
         engines.keep(bundle, engine)
-    scorer = build_scorer(bundle, engine, strangers.of(bundle, engine) if strangers else ())
+    scorer = build_scorer(bundle, engine, references.for_model(bundle, engine) if references else ())
     return Prepared(recipe, scorer, QualityGate(bundle.pictures, live=live)), bundle
 
 
-def build_scorer(bundle: Bundle, engine: Engine, strangers: Sequence[OtherProduct] = ()) -> Scorer:
-    """Return the scorer of a model version; `strangers` are the other products it shall recognise."""
+def build_scorer(bundle: Bundle, engine: Engine, references: Sequence[OtherProduct] = ()) -> Scorer:
+    """Return the scorer of a model version; `references` are the other products that it recognises."""
     assert engine.input_shape == bundle.input_shape, "engine and bundle belong to different models"
-    return Scorer(engine, bundle.registration, bundle.likeness, strangers)
+    return Scorer(engine, bundle.registration, bundle.likeness, references)

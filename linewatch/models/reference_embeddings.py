@@ -1,4 +1,4 @@
-"""What the good parts of other products look like to a model, so that such a part is known on the belt."""
+"""Compute the embeddings of other products' golden samples, to recognise their parts on the belt."""
 
 import logging
 from collections import OrderedDict
@@ -19,47 +19,50 @@ log = logging.getLogger(__name__)
 
 PRODUCTS_MAX = 20
 SAMPLES_MAX = 2  # Of each product.
-MODELS_MAX = 50  # Whose strangers are remembered: about 30 KB each.
+MODELS_MAX = 50  # Models whose reference embeddings are cached: about 30 KB each.
 
 
 class ReferenceEmbeddings:
-    """Knows the other products by their golden samples; one thread at a time.
+    """Computes and caches reference embeddings; one thread at a time.
 
-    A model looks at a sample once, until its product has another active version.
+    A model scores another product's samples once, and again when that product's active version changes.
     """
 
     def __init__(self, models: Path, recipes: Path) -> None:
         self._models = models
         self._recipes = recipes
-        self._known: OrderedDict[tuple[Key, Registration | None], dict[tuple[str, str], OtherProduct]] = (
+        self._cache: OrderedDict[tuple[Key, Registration | None], dict[tuple[str, str], OtherProduct]] = (
             OrderedDict()
         )
 
-    def present(self, product: str) -> tuple[tuple[str, str], ...]:
-        """Return the first other products by name that have a recipe and a model, and their active versions.
+    def list_others(self, product: str) -> tuple[tuple[str, str], ...]:
+        """Return the other products with a recipe and a model, and their active versions, sorted by name.
 
-        A version is "" where the file that names it is damaged.
+        At most PRODUCTS_MAX of them. A version is "" if its product's `active` file is damaged.
         """
-        others = (name for name in names(self._recipes) if name != product and self._is_there(name))
+        others = (name for name in names(self._recipes) if name != product and self._has_model(name))
         return tuple((name, self._active(name)) for name in islice(others, PRODUCTS_MAX))
 
-    def of(self, bundle: Bundle, engine: Engine) -> tuple[OtherProduct, ...]:
-        """Return what the others look like to a model; what is wrong with one of them is logged, no more."""
+    def for_model(self, bundle: Bundle, engine: Engine) -> tuple[OtherProduct, ...]:
+        """Return the other products with their embeddings; log and skip those that cannot be read.
+
+        Empty if the model has no likeness, because embeddings cannot be compared then.
+        """
         if bundle.likeness is None:
             return ()
         key = graph_key(bundle), bundle.registration
-        before, now = self._known.pop(key, {}), {}
-        for name, version in self.present(bundle.product):
-            known = before.get((name, version))
+        before, now = self._cache.pop(key, {}), {}
+        for name, version in self.list_others(bundle.product):
+            cached = before.get((name, version))
             try:
-                now[name, version] = known or self._meet(name, version, bundle, engine)
+                now[name, version] = cached or self._embed(name, version, bundle, engine)
             except (LinewatchError, OSError) as trouble:
                 log.warning(
-                    "stranger_unknown product=%s other=%s reason=%r", bundle.product, name, str(trouble)
+                    "reference_unavailable product=%s other=%s reason=%r", bundle.product, name, str(trouble)
                 )
-        self._known[key] = now
-        if len(self._known) > MODELS_MAX:
-            self._known.popitem(last=False)
+        self._cache[key] = now
+        if len(self._cache) > MODELS_MAX:
+            self._cache.popitem(last=False)
         return tuple(now.values())
 
     def _active(self, product: str) -> str:
@@ -68,19 +71,19 @@ class ReferenceEmbeddings:
         except RecipeError:
             return ""
 
-    def _is_there(self, product: str) -> bool:
+    def _has_model(self, product: str) -> bool:
         try:
             return (self._models / product / ACTIVE).exists()
-        except OSError:  # Nobody lets us look: said when its samples are wanted.
+        except OSError:  # No permission: logged when its samples are read.
             return True
 
-    def _meet(self, product: str, version: str, bundle: Bundle, engine: Engine) -> OtherProduct:
-        """Look at another product's samples as if they were on the belt now."""
-        seen: list[Embedding] = []
+    def _embed(self, product: str, version: str, bundle: Bundle, engine: Engine) -> OtherProduct:
+        """Compute the embeddings of another product's good samples, cropped like parts of this product."""
+        embeddings: list[Embedding] = []
         for path in good_samples(self._models, product, version, SAMPLES_MAX):
             try:
                 crop, _ = standard_crop(read_image(path), bundle.registration, engine.input_shape)
             except NotRegistered:
-                continue  # On the belt it is not found either: UNSURE already.
-            seen.append(engine.run(crop).embedding)
-        return OtherProduct(product, tuple(seen))
+                continue  # Such a part is not found on the belt either, and is UNSURE already.
+            embeddings.append(engine.run(crop).embedding)
+        return OtherProduct(product, tuple(embeddings))

@@ -31,9 +31,9 @@ from linewatch.models.recipe_file import pinned_version
 from linewatch.runtime.atomic_files import rename_synced
 from linewatch.settings import Settings
 from linewatch.storage.journal import append_audit
-from linewatch.vision.image_io import encode_sample, read_image, read_mask, shrunk
+from linewatch.vision.image_io import encode_sample, read_image, read_mask, shrink_to
 from linewatch.vision.recipe import judge
-from linewatch.vision.scoring import check_mask, cut_roi, mask_over
+from linewatch.vision.scoring import check_mask, crop_mask, cut_roi
 
 SAMPLE_SIDE_PX = 1024  # Golden samples are shrunk to at most this side length.
 
@@ -223,12 +223,12 @@ def add_golden_sample(settings: Settings, product: str, image: Path, *, defect: 
     prepared, bundle = prepare(product, models)
     recipe = prepared.recipe
     frame = read_image(image)
-    area = shrunk(cut_roi(frame, recipe.roi)[0], SAMPLE_SIDE_PX)
+    area = shrink_to(cut_roi(frame, recipe.roi)[0], SAMPLE_SIDE_PX)
     mask = None
     if recipe.mask is not None:
         whole = read_mask(recipe.mask)
         check_mask(recipe.mask, whole, frame)
-        mask = mask_over(area, whole, recipe.roi)
+        mask = crop_mask(area, whole, recipe.roi)
     plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
     raw = prepared.scorer.score(area, plain, mask).raw
     result, _ = judge(raw, plain)

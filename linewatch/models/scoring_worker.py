@@ -29,8 +29,8 @@ from linewatch.models.loader import Prepared, prepare
 from linewatch.models.recipe_file import load_recipe
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
 from linewatch.settings import ModelsSettings
-from linewatch.vision.heatmap import heatmap
-from linewatch.vision.image_io import decode, shrunk
+from linewatch.vision.heatmap import draw_heatmap
+from linewatch.vision.image_io import decode, shrink_to
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     places = json.loads(sys.argv[1])
     models = ModelsSettings(**places["models"])
-    strangers = ReferenceEmbeddings(models.path, models.recipes)
+    references = ReferenceEmbeddings(models.path, models.recipes)
     others: tuple[tuple[str, str], ...] = ()
     prepared: Prepared | None = None
     while True:
@@ -214,16 +214,16 @@ def main() -> None:
             image = decode(data, UPLOAD)
             # Read every time: since the last picture another version may have become the active one.
             recipe, _ = load_recipe(models.recipes, product, models.path, version)
-            present = strangers.present(product)
-            if prepared is None or prepared.recipe != recipe or others != present:
-                prepared, _ = prepare(product, models, version=version, strangers=strangers)
-                others = present
+            current = references.list_others(product)
+            if prepared is None or prepared.recipe != recipe or others != current:
+                prepared, _ = prepare(product, models, version=version, references=references)
+                others = current
             verdict, scored = judge_picture(image, prepared.scorer, recipe, station=places["station"])
         except LinewatchError as trouble:
             _send(answers, {"error": _kind(trouble), "sentence": str(trouble).removeprefix(_PREFIX)})
             continue
-        drawn = b"" if scored is None else _jpeg(heatmap(image, scored, recipe.threshold, SHOWN_SIDE_PX))
-        picture = _jpeg(shrunk(image, SHOWN_SIDE_PX)) if "show" in question else b""
+        drawn = b"" if scored is None else _jpeg(draw_heatmap(image, scored, recipe.threshold, SHOWN_SIDE_PX))
+        picture = _jpeg(shrink_to(image, SHOWN_SIDE_PX)) if "show" in question else b""
         _send(answers, {"verdict": asdict(verdict), "heatmap_bytes": len(drawn)}, drawn + picture)
 
 

@@ -13,9 +13,9 @@ from linewatch.errors import NotRegistered
 from linewatch.models.bundle import Calibration, GoldenSample
 from linewatch.training.images import Folder
 from linewatch.training.synthetic_defects import CRUDE, KINDS, spoil
-from linewatch.vision.image_io import encode_sample, read_mask, shrunk
+from linewatch.vision.image_io import encode_sample, read_mask, shrink_to
 from linewatch.vision.registration import Registration
-from linewatch.vision.scoring import Engine, cells_seen, mask_over, run_engine
+from linewatch.vision.scoring import Engine, crop_mask, project_mask, run_engine
 
 SIDE_PX_MAX = 1024  # Samples are kept no larger than this.
 GOOD, CHALLENGES = 2, 2
@@ -50,7 +50,7 @@ class Bench:
             return float("inf")
         if sample.mask is None:
             return raw
-        seen = cells_seen(sample.mask, placed, anomaly_map.shape)
+        seen = project_mask(sample.mask, placed, anomaly_map.shape)
         return float(anomaly_map[seen].max()) if seen.any() else float("inf")
 
 
@@ -129,5 +129,5 @@ def _write(content: Path, name: str, sample: Sample, expected: Result, bench: Be
 def _samples(folder: Folder) -> Iterator[Sample]:
     mask = None if folder.mask is None else read_mask(folder.mask)
     for area in folder:
-        image = shrunk(area, SIDE_PX_MAX)
-        yield Sample(image, None if mask is None else mask_over(image, mask, folder.roi))
+        image = shrink_to(area, SIDE_PX_MAX)
+        yield Sample(image, None if mask is None else crop_mask(image, mask, folder.roi))

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from linewatch.domain import Image
 from linewatch.errors import NotRegistered
-from linewatch.vision.registration import Pose, Registration, find_pose, foreground, pose_matrix, reduced
+from linewatch.vision.registration import (
+    Pose,
+    Registration,
+    find_pose,
+    foreground,
+    pose_matrix,
+    shrink_to_working_size,
+)
 
 IOU_GAIN_MIN = 0.2  # Registering must make the parts lie this much better on each other,
 IOU_MIN = 0.75  # and reach this, else the masks are not the part.
@@ -32,7 +39,7 @@ def learn_registration(images: Iterable[Image]) -> tuple[Registration | None, Ov
 
     None when hardly any part stands out from its background.
     """
-    smalls = [reduced(image) for image in images]
+    smalls = [shrink_to_working_size(image) for image in images]
     bright = float(np.mean([_border_is_dark(small) for small, _ in smalls])) >= 0.5
     masks = [foreground(small, bright) for small, _ in smalls]
     poses: list[tuple[Pose, NDArray[np.uint8]]] = []
@@ -87,7 +94,7 @@ def cover(
     seen = np.zeros(shape, np.int32)
     count = 0
     for image in images:
-        small, _ = reduced(image)
+        small, _ = shrink_to_working_size(image)
         mask = foreground(small, registration.bright_part)
         matrix = pose_matrix(find_pose(mask), 1.0, max(mask.shape), registration, shape)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

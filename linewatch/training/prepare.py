@@ -14,7 +14,7 @@ from linewatch.training.pose import Overlap, cover, fitted, learn_registration, 
 from linewatch.vision.image_io import read_mask
 from linewatch.vision.image_quality import brightness, sharpness
 from linewatch.vision.registration import Registration
-from linewatch.vision.scoring import cells_seen, check_mask, check_seen, map_placement, standard_crop
+from linewatch.vision.scoring import check_area_left, check_mask, map_placement, project_mask, standard_crop
 
 ALIGN = ("auto", "on", "off")
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -73,8 +73,8 @@ def prepare(folder: Folder, pixels: int, align: str) -> TrainingSet:
         placement[:, 2] += folder.corner
         inspected_area = np.ones(cells, np.bool_)
         if folder.mask is not None and mask is not None:
-            inspected_area = cells_seen(mask, placement, cells)
-            check_seen(folder.mask, inspected_area)
+            inspected_area = project_mask(mask, placement, cells)
+            check_area_left(folder.mask, inspected_area)
         seen.append(inspected_area)
     if len(crops) < IMAGES_MIN:
         raise UsageError(f"the part was found in {len(crops)} of {len(folder)} pictures; use --align off")

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from linewatch.domain import AnomalyMap, Image, Scored
 from linewatch.models.bundle import Calibration
-from linewatch.models.training_quality import is_learnt, lead
+from linewatch.models.training_quality import is_adequate, summarize_training
 from linewatch.training.calibrate import images_to_state
-from linewatch.vision.heatmap import heatmap
+from linewatch.vision.heatmap import draw_heatmap
 from linewatch.vision.scoring import map_placement
 
 mpl.use("Agg")
@@ -66,8 +66,8 @@ def training_report(
     scores = [one.score for one in shown]
     return _page(
         title=f"Training {product}",
-        lead=lead(facts),
-        learnt=is_learnt(facts),
+        lead=summarize_training(facts),
+        learnt=is_adequate(facts),
         rows=_calibration_rows(calibration) + _facts_rows(facts),
         details=_details(calibration, facts),
         figures=[
@@ -204,7 +204,7 @@ def _gallery(shown: Sequence[Shown], limits: Limits) -> list[dict[str, str]]:
 def _heatmap(one: Shown, threshold: float) -> Image:
     """Return the crop under its heat, in the colours of the page; the truth as an outline."""
     placement = map_placement(np.eye(2, 3), one.crop.shape, one.anomaly_map.shape)
-    hot = heatmap(one.crop, Scored(one.score, one.anomaly_map, placement), threshold)
+    hot = draw_heatmap(one.crop, Scored(one.score, one.anomaly_map, placement), threshold)
     if one.truth is not None:
         outline, _ = cv2.findContours(one.truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(hot, outline, -1, (255, 255, 255), 1)

@@ -12,7 +12,7 @@ from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.models.bundle import Bundle, active_version, set_active, versions, write_bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.recipe_file import index_for, inspected_area, load_recipe, write_recipe
-from linewatch.models.training_quality import is_learnt, lead, unchallenged
+from linewatch.models.training_quality import is_adequate, missing_challenge, summarize_training
 from linewatch.runtime.atomic_files import check_writable, temporary_folder
 from linewatch.training.calibrate import calibrate
 from linewatch.training.golden_samples import Bench, golden_samples, made_up_recall
@@ -130,15 +130,15 @@ def describe(bundle: Bundle, models: Path, recipes: Path) -> str:
         f"{product} {version}",
         f"report: {bundle.folder / 'report.html'}",
         f"recipe: {recipes / product}.toml, number {recipe.index} for the PLC",
-        lead(bundle.training),
+        summarize_training(bundle.training),
     ]
-    if missing := unchallenged(bundle):
+    if missing := missing_challenge(bundle):
         lines.append(f"{missing[0].upper()}{missing[1:]}")
     if active != version:
         lines.append(
             f"It is not active, {active} is; try it beside the line: linewatch models try {product} {version}"
         )
-    elif not is_learnt(bundle.training):
+    elif not is_adequate(bundle.training):
         lines.append(
             "It is active all the same: let no line depend on it, train again, then: "
             f"linewatch models activate {product} VERSION"

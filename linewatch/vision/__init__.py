@@ -1,1 +1,1 @@
-"""Decide about one image: quality gate, registration, scoring, drift and the rule that judges."""
+"""Judge one image: quality gate, registration, scoring, heatmap, drift detection and the threshold rule."""

@@ -1,10 +1,10 @@
-"""Whether light, focus, scores or rejects have left their usual range, told before the reject bin fills.
+"""Detect drift in lighting, focus, scores and reject rate.
 
-Charts from statistical process control, fed one part after the other: EWMA charts (Lucas and Saccucci,
+Charts from statistical process control, updated part by part: EWMA charts (Lucas and Saccucci,
 Technometrics 32, 1990) of brightness and sharpness, the population stability index of the scores with
-its limit from the chi-squared law (Yurdakul, Western Michigan University, 2018), and a Bernoulli CUSUM
-of rejects (Reynolds and Stoumbos, Journal of Quality Technology 31, 1999). docs/operations.md says what
-to do about each signal.
+its limit from the chi-squared distribution (Yurdakul, Western Michigan University, 2018), and a Bernoulli
+CUSUM of rejects (Reynolds and Stoumbos, Journal of Quality Technology 31, 1999). docs/operations.md
+describes the remedy for each signal.
 """
 
 import math
@@ -17,39 +17,39 @@ from statistics import median
 
 from linewatch.domain import Result
 
-LAMBDA = 0.1  # Weight of the newest picture: about the last 20 have a say.
-SIGMAS = 4.5  # Of the average: a false alarm in about 100,000 independent pictures.
-LIGHT_SHIFT_MIN = 0.08  # Of the usual value; less harms nobody, however steady the training pictures were.
-EDGES_SHIFT_MIN = 0.15  # A blur of 2 pixels takes away a third and more.
+LAMBDA = 0.1  # EWMA weight of the newest image: a memory of about 20 images.
+SIGMAS = 4.5  # Limit in standard deviations of the EWMA: one false alarm in about 100,000 independent images.
+BRIGHTNESS_SHIFT_MIN = 0.08  # Share of the usual value; less is harmless, however steady training was.
+SHARPNESS_SHIFT_MIN = 0.15  # A blur of 2 pixels lowers sharpness by a third or more.
 
 BINS = 5
-WINDOW = 100  # Parts whose scores are compared with those of calibration.
+WINDOW = 100  # Newest parts whose scores are compared with the calibration scores.
 WINDOW_MIN = 50
 EVERY = 10  # Parts between two comparisons.
-SCORES_MIN = 20  # Fewer calibration scores have no distribution to speak of.
+SCORES_MIN = 20  # With fewer calibration scores there is no distribution to compare with.
 PSI_MIN = 0.25  # The customary limit for a large change.
-SCORE_SHIFT_MIN = 0.1  # Of the threshold: how far the middle must have moved, too, to matter.
-CHI_SQUARED = 33.4  # Exceeded by one in a million, BINS - 1 degrees of freedom.
+SCORE_SHIFT_MIN = 0.1  # Share of the threshold that the median must have moved as well.
+CHI_SQUARED = 33.4  # Quantile 1 - 1e-6 for BINS - 1 degrees of freedom.
 
-ALARM = math.log(1e6)  # Of the CUSUM: at least a million usual parts between false alarms (Lorden, 1971).
-LEARN = 200  # Judged parts that say what rate of rejects is usual here.
+ALARM = math.log(1e6)  # CUSUM limit: a million usual parts or more between false alarms (Lorden, 1971).
+LEARN = 200  # Judged parts from which the usual reject rate is estimated.
 RATE_MIN, RATE_MAX = 0.01, 0.8
-REJECTS_MIN = 5  # Seen while learning; a line that rejects nobody may well go on so.
+REJECTS_MIN = 5  # During LEARN; with fewer, a long run without rejects is not suspicious.
 
 
 class Signal(StrEnum):
-    """What has drifted."""
+    """The quantity that drifts."""
 
     BRIGHTNESS = "brightness"
     SHARPNESS = "sharpness"
     SCORES = "scores"
-    REJECTS = "rejects"  # More than usual.
-    NO_REJECTS = "no_rejects"  # None for suspiciously long.
+    REJECTS = "rejects"  # Higher rate than usual.
+    NO_REJECTS = "no_rejects"  # Improbably many parts in a row without one.
 
 
 @dataclass(frozen=True, slots=True)
 class DriftChange:
-    """A signal that has just come or gone."""
+    """A signal that was raised (`on`) or cleared."""
 
     signal: Signal
     on: bool
@@ -57,28 +57,29 @@ class DriftChange:
     limit: float
 
 
-class Average:
-    """An EWMA chart of a ratio that is usually 1.0."""
+class EwmaChart:
+    """An EWMA chart of a ratio whose usual value is 1.0."""
 
     def __init__(self, quantiles: Sequence[float], shift_min: float) -> None:
-        """Take the quantiles (0, 5, 25, 50, 75, 95, 100 %) of the training pictures."""
+        """Set the limit from the quantiles (0, 5, 25, 50, 75, 95, 100 %) of the training images."""
         sigma = 0.0
         if len(quantiles) == 7 and quantiles[3] > 0:
             _, low, lower, usual, upper, high, _ = quantiles
-            sigma = max((upper - lower) / 1.349, (high - low) / 3.290) / usual  # As of a normal law.
+            # The quantile distances of a normal distribution, in standard deviations.
+            sigma = max((upper - lower) / 1.349, (high - low) / 3.290) / usual
         self.limit = max(shift_min, SIGMAS * sigma * math.sqrt(LAMBDA / (2 - LAMBDA)))
         self.value = 1.0
         self.on = False
 
     def observe(self, ratio: float) -> None:
-        """Take one picture's value against the usual one."""
+        """Add one image's value, divided by the usual one."""
         self.value += LAMBDA * (ratio - self.value)
         shift = abs(self.value - 1.0)
         self.on = shift > (0.7 * self.limit if self.on else self.limit)
 
 
-class Distribution:
-    """The scores of the last parts against those of calibration."""
+class ScoreChart:
+    """Population stability index of the newest scores against the calibration scores."""
 
     def __init__(self, scores: Sequence[float], threshold: float) -> None:
         ordered = sorted(scores)
@@ -96,7 +97,7 @@ class Distribution:
         self.on = False
 
     def observe(self, raw: float) -> bool:
-        """Take the score of a part that did not fail; return whether the index was worked out anew."""
+        """Add the raw score of a part that did not fail; return whether `psi` was recomputed."""
         self._window.append(raw)
         self._count += 1
         n = len(self._window)
@@ -111,19 +112,19 @@ class Distribution:
         return True
 
 
-class Rejects:
-    """A CUSUM chart of rejects against the rate that was usual, and the run of parts without any."""
+class RejectChart:
+    """A Bernoulli CUSUM of rejects against the usual rate, and the run length without a reject."""
 
     def __init__(self) -> None:
-        self.rate = 0.25  # Until the usual rate is known, only what no line lives with is told.
+        self.rate = 0.25  # A high start value: no false alarm before the usual rate is estimated.
         self._worse, self._least = 0.6, 0.0
         self._seen = self._rejects = 0
         self.value = 0.0
-        self.run = 0.0  # How improbable the run without a reject is, as a negative logarithm.
+        self.run = 0.0  # Negative log-probability of the current run without a reject.
         self.on = self.none_on = False
 
     def observe(self, rejected: bool) -> None:
-        """Take one judged part."""
+        """Add one judged part."""
         odds = self._worse / self.rate if rejected else (1 - self._worse) / (1 - self.rate)
         self.value = min(ALARM, max(0.0, self.value + math.log(odds)))
         self.on = self.value >= ALARM or (self.on and self.value > 0)
@@ -133,23 +134,26 @@ class Rejects:
             self._seen += 1
             self._rejects += rejected
             if self._seen == LEARN:
-                self._learnt()
+                self._set_rate()
 
     def restart(self) -> None:
-        """Begin anew with the rate that was learnt: the product was away."""
+        """Reset the chart but keep the estimated rate: another product ran in between."""
         self.value = self.run = 0.0
         self.on = self.none_on = False
 
-    def _learnt(self) -> None:
+    def _set_rate(self) -> None:
         rate = (self._rejects + 0.5) / (LEARN + 1)
-        error = 1.645 * math.sqrt(rate * (1 - rate) / LEARN)  # 95 % limits: what was seen may be luck.
+        error = 1.645 * math.sqrt(rate * (1 - rate) / LEARN)  # One-sided 95 % confidence limits.
         self.rate, self._least = min(RATE_MAX, max(RATE_MIN, rate + error)), max(0.0, rate - error)
         self._worse = min(0.95, max(2 * self.rate, self.rate + 0.1))
         self.restart()
 
 
 class Drift:
-    """All signals of one product and model; pictures by one thread, parts by one other."""
+    """All drift signals of one product and model.
+
+    One thread may call `observe_image` while another calls `observe_part`.
+    """
 
     def __init__(
         self,
@@ -157,42 +161,52 @@ class Drift:
         threshold: float = 0.0,
         brightness: Sequence[float] = (),
         sharpness: Sequence[float] = (),
-        rejects: Rejects | None = None,
+        rejects: RejectChart | None = None,
     ) -> None:
-        """Take calibration's scores, the threshold, the training pictures' quantiles, and the usual rate."""
-        self._light = Average(brightness, LIGHT_SHIFT_MIN)
-        self._edges = Average(sharpness, EDGES_SHIFT_MIN)
-        self._scores = Distribution(scores, threshold)
-        self._rejects = rejects or Rejects()
+        """Set up the charts.
+
+        `scores` and `threshold` are raw scores of calibration, `brightness` and `sharpness` the quantiles
+        of the training images (see `EwmaChart`), `rejects` the chart of an earlier run of this product.
+        """
+        self._brightness = EwmaChart(brightness, BRIGHTNESS_SHIFT_MIN)
+        self._sharpness = EwmaChart(sharpness, SHARPNESS_SHIFT_MIN)
+        self._scores = ScoreChart(scores, threshold)
+        self._rejects = rejects or RejectChart()
         self._on: dict[Signal, bool] = dict.fromkeys(Signal, False)
 
     @property
     def psi(self) -> float:
-        """Return the population stability index of the last scores, 0.0 before there are enough."""
+        """The population stability index of the newest scores; 0.0 while there are too few."""
         return self._scores.psi
 
-    def picture(self, brightness_ratio: float, sharpness_ratio: float) -> Iterator[DriftChange]:
-        """Take one picture's values against the usual ones, also of a picture that is not judged."""
-        self._light.observe(brightness_ratio)
-        self._edges.observe(sharpness_ratio)
-        for signal, chart in ((Signal.BRIGHTNESS, self._light), (Signal.SHARPNESS, self._edges)):
-            yield from self._edge(signal, chart.on, chart.value, chart.limit)
+    def observe_image(self, brightness_ratio: float, sharpness_ratio: float) -> Iterator[DriftChange]:
+        """Add one image, judged or not; both values are ratios to the training median.
 
-    def part(self, result: Result, raw: float | None) -> Iterator[DriftChange]:
-        """Take one part; `raw` is None if its picture was refused or the part was not found in it."""
+        Yields the signals that change.
+        """
+        self._brightness.observe(brightness_ratio)
+        self._sharpness.observe(sharpness_ratio)
+        for signal, chart in ((Signal.BRIGHTNESS, self._brightness), (Signal.SHARPNESS, self._sharpness)):
+            yield from self._change(signal, chart.on, chart.value, chart.limit)
+
+    def observe_part(self, result: Result, raw: float | None) -> Iterator[DriftChange]:
+        """Add one part; `raw` is None if its image was refused or the part was not found in it.
+
+        Yields the signals that change.
+        """
         self._rejects.observe(result is not Result.PASS)
-        # Defects have the chart of rejects; here the question is whether good parts change.
+        # Defects are the reject chart's business; this chart follows the good parts.
         if raw is not None and result is not Result.FAIL and self._scores.observe(raw):
-            yield from self._edge(Signal.SCORES, self._scores.on, self.psi, self._scores.limit)
-        yield from self._edge(Signal.REJECTS, self._rejects.on, self._rejects.value, ALARM)
-        yield from self._edge(Signal.NO_REJECTS, self._rejects.none_on, self._rejects.run, ALARM)
+            yield from self._change(Signal.SCORES, self._scores.on, self.psi, self._scores.limit)
+        yield from self._change(Signal.REJECTS, self._rejects.on, self._rejects.value, ALARM)
+        yield from self._change(Signal.NO_REJECTS, self._rejects.none_on, self._rejects.run, ALARM)
 
-    def _edge(self, signal: Signal, on: bool, value: float, limit: float) -> Iterator[DriftChange]:
+    def _change(self, signal: Signal, on: bool, value: float, limit: float) -> Iterator[DriftChange]:
         if self._on[signal] is not on:
             self._on[signal] = on
             yield DriftChange(signal, on, value, limit)
 
 
 def _share(count: int, total: int) -> float:
-    """Return a share that is never 0, as if each bin had half a part more."""
+    """Return a bin's share, with half a part added to every bin so that it is never 0."""
     return (count + 0.5) / (total + 0.5 * BINS)

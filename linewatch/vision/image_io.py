@@ -1,4 +1,4 @@
-"""Pictures from files and uploads: decoded, checked, and made colour."""
+"""Read, check, shrink and encode images from files and uploads."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from linewatch.domain import Image
 from linewatch.errors import ImageError, ImageTooLarge
 
 SIDE_MIN_PX = 32
-BYTES_MAX = 200_000_000  # Of an uncompressed file; the page takes far less.
+BYTES_MAX = 200_000_000  # An uncompressed file; the upload page accepts far less.
 _MEGAPIXELS = PIXELS_MAX // 1_000_000
 _MEGABYTES = BYTES_MAX // 1_000_000
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6")
@@ -19,43 +19,46 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp",
 
 
 def read_image(path: Path) -> Image:
-    """Return the picture in a file as (height, width, 3) uint8, blue-green-red. Raises ImageError.
+    """Return the image in a file as (height, width, 3) uint8, blue-green-red. Raises ImageError.
 
-    Grey becomes colour, transparency is dropped, and a 16-bit picture keeps its upper eight bits:
-    a fixed rule, because a scale that depends on the picture would change its score.
+    Grey is expanded to three equal channels, alpha is dropped, and 16-bit images keep their upper eight
+    bits: scaling by image content would change the score.
     """
     return decode(_bytes_of(path), str(path))
 
 
 def decode(data: bytes, name: str) -> Image:
-    """Return encoded bytes as a picture like `read_image`; `name` is used in messages."""
+    """Decode an image like `read_image`; `name` stands for the file in error sentences."""
     return _as_colour(_decoded(data, name), name)
 
 
 def read_sample(path: Path) -> tuple[Image, NDArray[np.bool_] | None]:
-    """Return a picture and its mask, False where it is transparent; None without any. Raises ImageError."""
+    """Return a golden sample's image and its mask (height, width); None without an alpha channel.
+
+    The mask is False where the image is transparent. Raises ImageError.
+    """
     raw = _decoded(_bytes_of(path), str(path))
     transparent = raw.ndim == 3 and raw.shape[2] == 4
     return _as_colour(raw, str(path)), raw[:, :, 3] != 0 if transparent else None
 
 
 def encode_sample(image: Image, mask: NDArray[np.bool_] | None) -> bytes:
-    """Return a picture and its mask, (height, width), as PNG for `read_sample`."""
+    """Encode an image and its mask (height, width) as PNG with an alpha channel, for `read_sample`."""
     if mask is not None:
         image = np.dstack([image, np.where(mask, 255, 0).astype(np.uint8)])
     return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Return (height, width) bool, True where to look: everything but black. Raises ImageError."""
+    """Return a mask, (height, width) bool: True, inspected, where it is not black. Raises ImageError."""
     inspected_area: NDArray[np.bool_] = read_image(path).max(axis=2) > 0
     if not inspected_area.any():
-        raise ImageError(path, "is all black, so nothing would be inspected; paint white what to look at")
+        raise ImageError(path, "is all black, so nothing would be inspected; paint white what to inspect")
     return inspected_area
 
 
-def shrunk(image: Image, side_px_max: int) -> Image:
-    """Return the image with no side longer than `side_px_max`; itself if it is that small already."""
+def shrink_to(image: Image, side_px_max: int) -> Image:
+    """Return the image with its longer side at most `side_px_max` pixels; unchanged if it is already."""
     factor = side_px_max / max(image.shape[:2])
     if factor >= 1:
         return image
@@ -91,14 +94,14 @@ def _decoded(data: bytes, name: str) -> NDArray[np.generic]:
         raise ImageError(name, "is empty; save it again")
     if len(data) > BYTES_MAX:
         raise ImageTooLarge(name, f"has more than {_MEGABYTES} MB; save it as PNG or JPEG")
-    if not _known(data):
+    if not _has_known_signature(data):
         raise ImageError(name, "is not a picture of a known kind; use PNG, JPEG, BMP, TIFF or WebP")
-    if _cut_off(data):
+    if _is_truncated(data):
         raise ImageError(name, "is cut off; copy or save it again")
     try:
         raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        if "CV_IO_MAX_IMAGE_" in str(error):  # OpenCV knows it from the header, before it decodes.
+        if "CV_IO_MAX_IMAGE_" in str(error):  # Found in the header, before decoding.
             raise ImageTooLarge(name, f"has too many pixels; at most {_MEGAPIXELS} megapixels") from error
         raise ImageError(name, "cannot be decoded; save it again as PNG or JPEG") from error
     if raw is None:
@@ -106,15 +109,15 @@ def _decoded(data: bytes, name: str) -> NDArray[np.generic]:
     return _checked(raw, name)
 
 
-def _known(data: bytes) -> bool:
-    """Whether the first bytes are those of a still picture: the file's name proves nothing."""
+def _has_known_signature(data: bytes) -> bool:
+    """Whether the data begins with the signature of a still-image format."""
     if data[:4] == b"RIFF":
         return data[8:12] == b"WEBP"
     return data.startswith(_MAGIC)
 
 
-def _cut_off(data: bytes) -> bool:
-    """Whether the end is missing: half a picture is never judged."""
+def _is_truncated(data: bytes) -> bool:
+    """Whether the end marker of a PNG or JPEG is missing."""
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data[-4096:]
     return data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data
@@ -137,6 +140,6 @@ def _as_colour(raw: NDArray[np.generic], name: str) -> Image:
     if raw.ndim == 2:
         raw = raw[:, :, None]
     channels = raw.shape[2]
-    if channels in (1, 2):  # 2: grey with transparency
+    if channels in (1, 2):  # 2: grey with alpha.
         return np.repeat(raw[:, :, :1], 3, axis=2)
     return np.ascontiguousarray(raw[:, :, :3])

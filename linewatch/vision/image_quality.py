@@ -1,4 +1,4 @@
-"""Whether a picture may be judged at all: measured before scoring, on a sample of its pixels."""
+"""The quality gate: refuse frozen, dark, over-exposed and blurred images before they are scored."""
 
 import math
 from collections.abc import Sequence
@@ -11,37 +11,37 @@ from numpy.typing import NDArray
 
 from linewatch.domain import Image, Reason
 
-FROZEN_AFTER = 2  # No two exposures of a real sensor are alike: the second one shows the part before.
+FROZEN_AFTER = 2  # Sensor noise makes every exposure unique: the second equal image is a repeated one.
 Plane = NDArray[np.uint8]
 
-_LINES = 96  # Rows, and as many columns, that are looked at.
+_LINES = 96  # Rows, and as many columns, that are sampled.
 
 
 class Statistics(Protocol):
-    """What the training pictures look like: an odd number of quantiles, from 0 over 50 to 100 %."""
+    """Quantiles of the training images, an odd number of them from 0 to 100 %, the median in the middle."""
 
     @property
     def brightness(self) -> Sequence[float]:
-        """Of the function `brightness`."""
+        """Quantiles of `brightness()`."""
 
     @property
     def sharpness(self) -> Sequence[float]:
-        """Of the function `sharpness`."""
+        """Quantiles of `sharpness()`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageQuality:
-    """What was measured in one picture; `reason` is NONE when it may be judged."""
+    """Measurements of one image; `reason` is NONE if it may be judged."""
 
     reason: Reason
     brightness: float
     sharpness: float
-    brightness_ratio: float  # Against the median of the training pictures; 1.0 without any.
+    brightness_ratio: float  # To the median of the training images; 1.0 if that is unknown.
     sharpness_ratio: float
 
     @property
     def fault(self) -> str:
-        """What is wrong with the picture, "" when it may be judged; a sentence for people."""
+        """The reason as a sentence with its remedy, for people; "" if the image may be judged."""
         if self.reason is Reason.NONE:
             return ""
         if self.reason is Reason.FROZEN:
@@ -54,22 +54,22 @@ class ImageQuality:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Between what a picture may be judged; generous, because defects change a picture too."""
+    """Limits within which an image is judged; wide, because defects change an image too."""
 
     brightness_min: float
     brightness_max: float
     sharpness_min: float
 
     def permit(self, brightness: float, sharpness: float) -> bool:
-        """Whether a picture is neither dark nor over-exposed nor blurred."""
+        """Whether an image is neither dark nor over-exposed nor blurred."""
         return self.brightness_min <= brightness <= self.brightness_max and sharpness >= self.sharpness_min
 
 
 def bounds_from(statistics: Statistics | None) -> Bounds:
-    """Widen what training saw: half to 1.6 times the light, and 0.7 of the least sharp picture.
+    """Return the limits for a product: 0.5 to 1.6 times the training brightness, 0.7 times its sharpness.
 
-    Towards white the upper bound is half the way there, if that is nearer. Without statistics,
-    only a covered lens, a burnt-out and a flat picture are refused.
+    The upper limit goes at most half the way from the brightest training image to white. Without
+    statistics only covered lenses, saturated and flat images are refused.
     """
     if statistics is None:
         return Bounds(brightness_min=8.0, brightness_max=247.0, sharpness_min=0.5)
@@ -78,58 +78,63 @@ def bounds_from(statistics: Statistics | None) -> Bounds:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """The newest picture, and how many in a row were the same; handed from gate to gate."""
+class _FreezeHistory:
+    """The newest image and how many identical ones in a row end with it."""
 
     image: Image | None = None
-    alike: int = 1
+    repeats: int = 1
 
 
 class QualityGate:
-    """Examines the pictures of one product, in the order they were exposed."""
+    """Examines the images of one product in the order of exposure; one thread at a time."""
 
     def __init__(
         self, statistics: Statistics | None = None, *, live: bool = False, frozen_after: int = FROZEN_AFTER
     ) -> None:
-        """Take what training saw; only a `live` source can freeze, a recording may repeat itself.
+        """Set the limits from the training statistics.
 
-        The `frozen_after`-th identical picture in a row is the first that is refused; at least 2.
+        Only a `live` source can freeze; a recording may repeat images. The `frozen_after`-th identical
+        image in a row, at least the second, is the first to be refused.
         """
         assert frozen_after >= 2
         self.bounds = bounds_from(statistics)
-        self._usual_light = _median(statistics.brightness) if statistics else 0.0
-        self._usual_edges = _median(statistics.sharpness) if statistics else 0.0
+        self._usual_brightness = _median(statistics.brightness) if statistics else 0.0
+        self._usual_sharpness = _median(statistics.sharpness) if statistics else 0.0
         self._live = live
         self._frozen_after = frozen_after
-        self._seen = _Seen()
+        self._history = _FreezeHistory()
 
     def examine(self, image: Image) -> ImageQuality:
-        """Measure one picture, (height, width, 3) uint8, and decide whether it may be judged."""
-        light, edges = brightness(image), sharpness(image)
+        """Measure one image, (height, width, 3) uint8, and decide whether it may be judged."""
+        light, detail = brightness(image), sharpness(image)
         if self._live and self._is_frozen(image):
             reason = Reason.FROZEN
-        elif self.bounds.permit(light, edges):
+        elif self.bounds.permit(light, detail):
             reason = Reason.NONE
         else:
             reason = Reason.BAD_PICTURE
         return ImageQuality(
-            reason, light, edges, _ratio(light, self._usual_light), _ratio(edges, self._usual_edges)
+            reason,
+            light,
+            detail,
+            _ratio(light, self._usual_brightness),
+            _ratio(detail, self._usual_sharpness),
         )
 
     def follow(self, before: "QualityGate") -> None:
-        """Go on with the pictures of the gate before: a changeover does not thaw a frozen camera."""
-        self._seen = before._seen
+        """Continue the freeze detection of the gate before: a changeover does not thaw a frozen camera."""
+        self._history = before._history
 
     def _is_frozen(self, image: Image) -> bool:
-        seen = self._seen
-        same = seen.image is not None and _identical(seen.image, image)
-        seen.alike = seen.alike + 1 if same else 1
-        seen.image = image
-        return seen.alike >= self._frozen_after
+        history = self._history
+        same = history.image is not None and _identical(history.image, image)
+        history.repeats = history.repeats + 1 if same else 1
+        history.image = image
+        return history.repeats >= self._frozen_after
 
 
 def brightness(image: Image) -> float:
-    """Return the mean of the green channel, 0.0 to 255.0, over a grid of pixels.
+    """Return the mean of the green channel over a grid of pixels, 0.0 to 255.0.
 
     `image` is (height, width, 3), uint8.
     """
@@ -139,12 +144,12 @@ def brightness(image: Image) -> float:
 
 
 def sharpness(image: Image) -> float:
-    """Return how steep the finest edges are, in thousandths of the mean brightness.
+    """Return the RMS gradient of the green channel, in thousandths of the mean brightness.
 
-    Defined as the geometric mean, over the two directions, of the root mean square difference of
-    green between neighbouring pixels, along about 96 evenly spaced rows and as many columns. So it
-    falls with blur in either direction, and hardly changes with the strength of the light. It depends
-    on the picture's resolution: compare it only with pictures of the same camera. 0.0 for a flat one.
+    The geometric mean, over the two directions, of the root mean square difference between neighbouring
+    pixels, along about 96 evenly spaced rows and as many columns. It falls with blur in either direction
+    and hardly depends on illumination. It depends on resolution: compare images of the same camera only.
+    0.0 for a flat image. `image` is (height, width, 3), uint8.
     """
     rows, columns = _steps(image)
     across, down = np.ascontiguousarray(image[::rows, :, 1]), np.ascontiguousarray(image[:, ::columns, 1])
@@ -153,7 +158,7 @@ def sharpness(image: Image) -> float:
 
 
 def _energy(one: Plane, other: Plane) -> float:
-    """Return the mean squared difference; 0.0 for a picture one pixel wide."""
+    """Return the mean squared difference; 0.0 if there are no neighbouring pixels."""
     return cv2.norm(one, other, cv2.NORM_L2SQR) / one.size if one.size else 0.0
 
 
@@ -162,7 +167,7 @@ def _steps(image: Image) -> tuple[int, int]:
 
 
 def _identical(one: Image, other: Image) -> bool:
-    """Compare a few rows first: unlike pictures, which is nearly all, then cost nothing."""
+    """Compare a few rows first, which settles nearly all comparisons at little cost."""
     rows, _ = _steps(one)
     return np.array_equal(one[::rows], other[::rows]) and np.array_equal(one, other)
 

@@ -1,4 +1,4 @@
-"""How one product is inspected: numbers that an engineer may change without touching the model."""
+"""A product's recipe and the rule that turns a raw score into a result."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,26 +8,26 @@ from linewatch.domain import Box, Reason, Result
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One product's recipe, with the model's calibration filled in where the file is silent.
+    """How one product is inspected; keys missing in the recipe file come from the model's calibration.
 
     `threshold` and `unsure_threshold` are raw scores. A part fails above `threshold`; between
-    `unsure_threshold` and `threshold` it is UNSURE, so equal values mean: no unsure band.
+    `unsure_threshold` and `threshold` it is UNSURE. Equal values mean that there is no unsure band.
     """
 
     product: str
     index: int  # 1 to 999, the PLC's product number.
-    model: str  # The version that is used, never "active".
+    model: str  # A version, never "active".
     threshold: float
     unsure_threshold: float
-    roi: Box | None = None  # Where to look, in frame pixels; None is the whole frame.
-    mask: Path | None = None  # PNG of the frame's size; black is not looked at.
-    min_defect_px: int = 0  # Regions smaller than this, in frame pixels, do not make a part fail.
+    roi: Box | None = None  # Inspected area in frame pixels; None: the whole frame.
+    mask: Path | None = None  # Image of the frame's size; black is not inspected.
+    min_defect_px: int = 0  # Smaller regions, in frame pixels, do not make a part fail.
 
 
 def judge(raw: float, recipe: Recipe, looks_like: str = "") -> tuple[Result, Reason]:
-    """Decide one part. A score equal to a threshold is still on its good side.
+    """Return the result for one raw score; a score equal to a threshold is still on its good side.
 
-    What looks like another product is for a person to look at, whatever it scores.
+    A part that looks like another product is UNSURE at any score.
     """
     if looks_like:
         return Result.UNSURE, Reason.WRONG_PRODUCT

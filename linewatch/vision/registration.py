@@ -1,4 +1,4 @@
-"""Find the part, turn it and cut it out in its standard pose."""
+"""Find the part in the image and compute the transform to its standard pose."""
 
 from dataclasses import dataclass
 
@@ -16,40 +16,43 @@ _WORK_PX = 256  # The pose is measured on a picture this long: quick, and blind 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """How one product's parts are brought into their standard pose; learnt from good pictures.
+    """How one product's parts are brought into their standard pose; learnt from good images.
 
-    Lengths are fractions of the longer side of the looked-at area, so they hold for any camera size.
+    Lengths are fractions of the longer side of the inspected area, so they hold for any resolution.
     """
 
-    bright_part: bool  # Whether the part is brighter than what it lies on.
-    turn: bool  # Whether it has a long axis to be turned by; a round part is only centred.
-    length: float  # Of the standard crop: along the part's long axis, or across if it is not turned.
-    width: float
-    ahead: float  # From the part's centroid to the crop's middle, along the crop's columns,
-    aside: float  # and along its rows.
-    area_min: float  # Fraction of the picture that the part covers.
-    area_max: float
+    bright_part: bool  # Whether the part is brighter than its background.
+    turn: bool  # Whether to align the long axis; a round part is only centred.
+    length: float  # Size of the standard crop along the part's long axis, or horizontally without `turn`.
+    width: float  # Size of the standard crop at right angles to that.
+    ahead: float  # Offset from the part's centroid to the centre of the crop, in column direction,
+    aside: float  # and in row direction.
+    area_min: float  # Smallest share of the image that the part may cover.
+    area_max: float  # Largest share.
 
     @property
     def extent(self) -> tuple[float, float]:
-        """Width and height of the standard crop; a turned part lies with its long axis across."""
+        """Width and height of the standard crop; the long axis of a turned part is horizontal."""
         return self.length, self.width
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a part lies. Lengths in pixels, from the centroid; across is a quarter turn from along."""
+    """Position and orientation of a part, in pixels of the mask; extents are relative to the centroid."""
 
-    centre: tuple[float, float]
-    axis: tuple[float, float]  # Unit vector of the long axis, towards the light end.
-    along: tuple[float, float]  # Where the part begins and ends.
-    across: tuple[float, float]
+    centre: tuple[float, float]  # x, y of the centroid.
+    axis: tuple[float, float]  # Unit vector of the long axis, pointing towards the lighter end.
+    along: tuple[float, float]  # First and last position of the part along the axis.
+    across: tuple[float, float]  # The same at right angles to the axis.
     area_px: int
-    elongation: float  # Spread along the long axis over the spread across it, from 1.
+    elongation: float  # Standard deviation along the axis over that across it, 1 or more.
 
 
 def foreground(image: Image, bright_part: bool) -> NDArray[np.uint8]:
-    """Return the part as a mask (height, width), 255 on the part: Otsu's threshold, largest region."""
+    """Segment the part: Otsu's threshold, then the largest connected region.
+
+    Returns a mask (height, width) uint8, 255 on the part, all 0 if nothing stands out.
+    """
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (5, 5), 0)
     kind = cv2.THRESH_BINARY if bright_part else cv2.THRESH_BINARY_INV
     _, mask = cv2.threshold(grey, 0, 255, kind | cv2.THRESH_OTSU)
@@ -62,7 +65,7 @@ def foreground(image: Image, bright_part: bool) -> NDArray[np.uint8]:
 
 
 def find_pose(mask: NDArray[np.uint8]) -> Pose:
-    """Measure the pose of a mask. Raises NotRegistered when there is nothing to measure."""
+    """Measure the pose of a mask by its moments. Raises NotRegistered if it is nearly empty."""
     rows, columns = np.nonzero(mask)
     if rows.size < 16:
         raise NotRegistered("no part stands out from the background; check light and position")
@@ -71,7 +74,7 @@ def find_pose(mask: NDArray[np.uint8]) -> Pose:
     centred = points - centre
     spreads, vectors = np.linalg.eigh(centred.T @ centred)
     axis = vectors[:, 1]
-    if float(((centred @ axis) ** 3).sum()) < 0:  # The heavy end decides which way the part points.
+    if float(((centred @ axis) ** 3).sum()) < 0:  # The third moment tells the heavy end from the light one.
         axis = -axis
     return Pose(
         centre=(float(centre[0]), float(centre[1])),
@@ -87,8 +90,8 @@ def _span(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.min()) - 0.5, float(values.max()) + 0.5
 
 
-def reduced(image: Image) -> tuple[Image, float]:
-    """Return the picture at working size, and the factor from working pixels to its own."""
+def shrink_to_working_size(image: Image) -> tuple[Image, float]:
+    """Return the image with sides of at most _WORK_PX, and the factor from its pixels to those of `image`."""
     factor = max(1.0, max(image.shape[:2]) / _WORK_PX)
     if factor == 1.0:
         return image, 1.0
@@ -99,13 +102,13 @@ def reduced(image: Image) -> tuple[Image, float]:
     return small, factor
 
 
-def placement(image: Image, registration: Registration, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the 2x3 matrix that takes pixels of a crop of `shape` (height, width) to `image` pixels.
+def find_placement(image: Image, registration: Registration, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Find the part and return the 2x3 affine matrix from pixels of its crop to pixels of `image`.
 
-    Raises NotRegistered when the part is not found, or does not cover the area it covered in the
-    good pictures.
+    `shape` is (height, width) of the crop. Raises NotRegistered if no part is found, or if its area lies
+    outside the range of the good images.
     """
-    small, factor = reduced(image)
+    small, factor = shrink_to_working_size(image)
     pose = find_pose(foreground(small, registration.bright_part))
     area = pose.area_px / (small.shape[0] * small.shape[1])
     if not registration.area_min <= area <= registration.area_max:
@@ -119,10 +122,13 @@ def placement(image: Image, registration: Registration, shape: tuple[int, int]) 
 def pose_matrix(
     pose: Pose, factor: float, side_px: int, registration: Registration, shape: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Return the crop-to-picture matrix for a pose measured at 1/`factor` of the picture's size."""
+    """Return the 2x3 matrix from crop pixels to image pixels for a pose measured at 1/`factor` of the size.
+
+    `side_px` is the longer side of the image, `shape` (height, width) of the crop.
+    """
     height, width = shape
     columns = np.array(pose.axis if registration.turn else (1.0, 0.0))
-    rows = np.array([-columns[1], columns[0]])  # A quarter turn of the columns: no mirror.
+    rows = np.array([-columns[1], columns[0]])  # Rotated by 90 degrees: a rotation, no reflection.
     across, down = registration.extent
     column_step = columns * (across * side_px / width)
     row_step = rows * (down * side_px / height)

@@ -1,4 +1,4 @@
-"""From a picture to its score: the one code path of the line, the page, the commands and training."""
+"""Score an image: the one code path of the line, the page, the commands and training."""
 
 import functools
 from collections.abc import Sequence
@@ -15,93 +15,95 @@ from linewatch.errors import ImageError
 from linewatch.vision.image_io import read_mask, shrink_whole
 from linewatch.vision.product_match import Likeness, OtherProduct, ProductMatcher
 from linewatch.vision.recipe import Recipe
-from linewatch.vision.registration import Registration, placement
+from linewatch.vision.registration import Registration, find_placement
 
 Matrix = NDArray[np.float64]
+"""2x3 affine matrix that maps (column, row, 1); pixel centres are at integer coordinates."""
 
 
 class Engine(Protocol):
-    """A scorer graph, ready to run."""
+    """A compiled network, ready to run."""
 
     @property
     def input_shape(self) -> tuple[int, int]:
-        """Height and width, in pixels, of the crops that `run` takes."""
+        """Height and width of the network's input, in pixels."""
 
     def run(self, crop: Image) -> EngineOutput:
-        """Read one crop of exactly `input_shape`."""
+        """Score one crop, (*input_shape, 3) uint8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """What is looked at of one frame, as the graph takes it."""
+    """The network's input, cropped from one frame."""
 
-    crop: Image
-    placement: Matrix  # 2x3, from crop pixels (column, row) to frame pixels (x, y).
-    frame: tuple[int, int]  # Its height and width.
-    mask: NDArray[np.bool_] | None  # Over the whole frame; False is not looked at.
+    image: Image
+    placement: Matrix  # From crop pixels (column, row) to frame pixels (x, y).
+    frame_shape: tuple[int, int]  # Height, width.
+    mask: NDArray[np.bool_] | None  # (height, width) of the frame; False is not inspected.
 
 
 class Scorer:
-    """Scores pictures of one product with one model version; may be shared between threads."""
+    """Scores images of one product with one model version; may be shared between threads."""
 
     def __init__(
         self,
         engine: Engine,
         registration: Registration | None = None,
         likeness: Likeness | None = None,
-        strangers: Sequence[OtherProduct] = (),
+        references: Sequence[OtherProduct] = (),
     ) -> None:
-        """Take a model's engine, how it finds the part, and the other products to tell its parts from."""
+        """Without `registration` the whole inspected area is scored; `references` are the other products."""
         self._registration = registration
         self._engine = engine
-        self._lookout = ProductMatcher(likeness, strangers)
+        self._matcher = ProductMatcher(likeness, references)
         self._masks: dict[Path, NDArray[np.bool_]] = {}
 
     def score(self, image: Image, recipe: Recipe, mask: NDArray[np.bool_] | None = None) -> Scored:
-        """Look at one frame and measure what is seen. Raises NotRegistered and ImageError.
+        """Score one frame: `crop`, then `score_crop`. Raises NotRegistered and ImageError.
 
-        `mask` (height, width) is False where the frame is not looked at, in place of the recipe's.
+        `mask`, (height, width) bool, replaces the recipe's mask; False is not inspected.
         """
-        view = self.crop(image, recipe)
-        return self.score_crop(view if mask is None else replace(view, mask=mask), recipe)
+        crop = self.crop(image, recipe)
+        return self.score_crop(crop if mask is None else replace(crop, mask=mask), recipe)
 
     def crop(self, image: Image, recipe: Recipe) -> Crop:
-        """Cut out of one frame what the graph takes. Raises NotRegistered when the part is not found.
+        """Crop the network's input from one frame.
 
-        Raises ImageError when the recipe's `roi`, `mask` or `min_defect_px` does not fit the frame.
+        Raises NotRegistered if the part is not found, and ImageError if the recipe's `roi`, `mask` or
+        `min_defect_px` does not fit the frame.
         """
         area, corner = cut_roi(image, recipe.roi)
         if recipe.min_defect_px >= area.shape[0] * area.shape[1]:
             raise ImageError(
                 "frame", f"no defect can have min_defect_px = {recipe.min_defect_px}; correct the recipe"
             )
-        crop, to_area = standard_crop(area, self._registration, self._engine.input_shape)
+        input_image, to_area = standard_crop(area, self._registration, self._engine.input_shape)
         mask = None if recipe.mask is None else self._mask(recipe.mask, image)
         height, width = image.shape[:2]
-        return Crop(crop, to_area + _shift(corner), (height, width), mask)
+        return Crop(input_image, to_area + _shift(corner), (height, width), mask)
 
-    def score_crop(self, view: Crop, recipe: Recipe) -> Scored:
-        """Run the graph on a view of the same recipe.
+    def score_crop(self, crop: Crop, recipe: Recipe) -> Scored:
+        """Run the network on a crop that was made with the same recipe.
 
-        The raw score is the largest value of the anomaly map over what is looked at: inside the
-        recipe's `roi`, where its `mask` is not black, and not in a region that is above the
-        threshold but smaller than `min_defect_px`. Whether the part looks like another product is
-        told by the whole crop. Raises ImageError if the mask hides all of it.
+        The raw score is the largest value of the anomaly map inside the recipe's `roi`, where its `mask`
+        is not black, and outside regions above the threshold that are smaller than `min_defect_px`.
+        The embedding of the whole crop, masked or not, decides whether it looks like another product.
+        Raises ImageError if the mask hides the whole crop.
         """
-        reading = self._engine.run(view.crop)
-        raw, anomaly_map = reading.score, reading.anomaly_map
-        placement_in_frame = map_placement(view.placement, self._engine.input_shape, anomaly_map.shape)
-        if view.mask is not None:
-            seen = cells_seen(view.mask, placement_in_frame, anomaly_map.shape)
-            check_seen(recipe.mask or "mask", seen)
-            anomaly_map = np.where(seen, anomaly_map, np.float32(0))
+        output = self._engine.run(crop.image)
+        raw, anomaly_map = output.score, output.anomaly_map
+        placement_in_frame = map_placement(crop.placement, self._engine.input_shape, anomaly_map.shape)
+        if crop.mask is not None:
+            inspected = project_mask(crop.mask, placement_in_frame, anomaly_map.shape)
+            check_area_left(recipe.mask or "mask", inspected)
+            anomaly_map = np.where(inspected, anomaly_map, np.float32(0))
             raw = float(anomaly_map.max())
         defects: tuple[Defect, ...] = ()
         if raw > recipe.threshold:
-            defects, rest = _regions(anomaly_map, recipe, placement_in_frame, view.frame)
+            defects, rest = _regions(anomaly_map, recipe, placement_in_frame, crop.frame_shape)
             if not defects:
                 anomaly_map, raw = rest, float(rest.max())
-        looks_like = self._lookout.other(reading.embedding)
+        looks_like = self._matcher.match(output.embedding)
         return Scored(raw, anomaly_map, placement_in_frame, defects, looks_like)
 
     def _mask(self, path: Path, image: Image) -> NDArray[np.bool_]:
@@ -115,25 +117,28 @@ class Scorer:
 def run_engine(
     area: Image, registration: Registration | None, engine: Engine
 ) -> tuple[float, AnomalyMap, Matrix]:
-    """Score what is looked at: the score, the map, and the 2x3 matrix from map cells to area pixels.
+    """Return the raw score of an area, its anomaly map, and the matrix from map cells to area pixels.
 
-    Raises NotRegistered when the part must be found and is not.
+    Raises NotRegistered if there is a `registration` and the part is not found.
     """
     crop, to_area = standard_crop(area, registration, engine.input_shape)
-    reading = engine.run(crop)
-    placed = map_placement(to_area, engine.input_shape, reading.anomaly_map.shape)
-    return reading.score, reading.anomaly_map, placed
+    output = engine.run(crop)
+    placed = map_placement(to_area, engine.input_shape, output.anomaly_map.shape)
+    return output.score, output.anomaly_map, placed
 
 
-def cells_seen(mask: NDArray[np.bool_], placement: Matrix, cells: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return (rows, columns) = `cells`, True where the centre of a map cell is looked at."""
+def project_mask(mask: NDArray[np.bool_], placement: Matrix, cells: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return a frame's mask sampled at the centres of the map's cells: (rows, columns) = `cells`, bool.
+
+    `placement` maps cells to pixels of the mask.
+    """
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     warped = cv2.warpAffine(mask.astype(np.uint8), placement, (cells[1], cells[0]), flags=flags)
     return np.asarray(warped > 0)
 
 
 def check_mask(path: Path, mask: NDArray[np.bool_], frame: Image) -> None:
-    """Raise ImageError unless a mask has the size of the frames."""
+    """Raise ImageError unless the mask has the size of the frame."""
     height, width = frame.shape[:2]
     if mask.shape != (height, width):
         raise ImageError(
@@ -143,20 +148,23 @@ def check_mask(path: Path, mask: NDArray[np.bool_], frame: Image) -> None:
         )
 
 
-def check_seen(path: Path | str, seen: NDArray[np.bool_]) -> None:
-    """Raise ImageError if a mask leaves nothing to look at: else every part would pass."""
-    if not seen.any():
+def check_area_left(path: Path | str, inspected: NDArray[np.bool_]) -> None:
+    """Raise ImageError if a mask leaves no cell to inspect: every part would pass."""
+    if not inspected.any():
         raise ImageError(path, "hides the whole part; draw it with more white")
 
 
-def mask_over(area: Image, mask: NDArray[np.bool_], roi: Box | None) -> NDArray[np.bool_]:
-    """Return a frame's mask for the area that was cut out of it and perhaps shrunk. Raises ImageError."""
+def crop_mask(area: Image, mask: NDArray[np.bool_], roi: Box | None) -> NDArray[np.bool_]:
+    """Return a frame's mask cropped to `roi` and resized to `area`. Raises ImageError."""
     cut, _ = cut_roi(mask.astype(np.uint8), roi)
     return np.asarray(cv2.resize(cut, area.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def cut_roi(image: Image, roi: Box | None) -> tuple[Image, tuple[int, int]]:
-    """Return the looked-at area and its corner (x, y). Raises ImageError if it lies outside."""
+    """Return the inspected area, a view of `image`, and its corner (x, y).
+
+    Raises ImageError if `roi` exceeds the image.
+    """
     if roi is None:
         return image, (0, 0)
     x, y, width, height = roi
@@ -171,13 +179,13 @@ def cut_roi(image: Image, roi: Box | None) -> tuple[Image, tuple[int, int]]:
 def standard_crop(
     area: Image, registration: Registration | None, shape: tuple[int, int]
 ) -> tuple[Image, Matrix]:
-    """Return the picture that the graph takes, (height, width) = `shape`, and its 2x3 matrix to `area`.
+    """Return the network's input, (*shape, 3) uint8, and the matrix from its pixels to those of `area`.
 
-    Raises NotRegistered when the part must be found and is not.
+    Raises NotRegistered if there is a `registration` and the part is not found.
     """
     height, width = shape
     if registration is not None:
-        matrix = placement(area, registration, shape)
+        matrix = find_placement(area, registration, shape)
         return _warp(area, matrix, shape), matrix
     area, times = shrink_whole(area, (area.shape[1] / width, area.shape[0] / height))
     crop: Image = cv2.resize(area, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
@@ -185,7 +193,7 @@ def standard_crop(
 
 
 def _warp(area: Image, matrix: Matrix, shape: tuple[int, int]) -> Image:
-    """Cut out the turned crop; shrink first, because a warp that shrinks skips pixels."""
+    """Return the rotated crop; shrink first, because warpAffine skips pixels when it shrinks."""
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     area, times = shrink_whole(area, (step, step))
     matrix = _chain(_stretch(1 / times[0], 1 / times[1]), matrix)
@@ -200,13 +208,13 @@ def _warp(area: Image, matrix: Matrix, shape: tuple[int, int]) -> Image:
 
 
 def map_placement(to_area: Matrix, crop: tuple[int, ...], cells: tuple[int, ...]) -> Matrix:
-    """Chain map cell -> crop pixel -> area pixel."""
+    """Return the matrix from map cells to area pixels; `crop` and `cells` are (height, width, ...)."""
     return _chain(to_area, _stretch(crop[1] / cells[1], crop[0] / cells[0]))
 
 
 @functools.lru_cache(maxsize=64)
 def _stretch(across: float, down: float) -> Matrix:
-    """Return the 2x3 matrix of a zoom that keeps corners: pixel centres lie on whole numbers."""
+    """Return the matrix of a zoom that maps corners to corners."""
     matrix = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
     matrix.flags.writeable = False
     return matrix
@@ -220,7 +228,7 @@ def _shift(corner: tuple[int, int]) -> Matrix:
 
 
 def _chain(outer: Matrix, inner: Matrix) -> Matrix:
-    """Return the matrix that does `inner`, then `outer`."""
+    """Return the matrix that applies `inner`, then `outer`."""
     chained = outer[:, :2] @ inner
     chained[:, 2] += outer[:, 2]
     return chained
@@ -229,7 +237,7 @@ def _chain(outer: Matrix, inner: Matrix) -> Matrix:
 def _regions(
     anomaly_map: AnomalyMap, recipe: Recipe, matrix: Matrix, shape: tuple[int, ...]
 ) -> tuple[tuple[Defect, ...], AnomalyMap]:
-    """Return the defects, largest first, and the map without the regions that were too small."""
+    """Return the defects, largest first, and the map with the regions below `min_defect_px` set to 0."""
     above = (anomaly_map > recipe.threshold).astype(np.uint8)
     count, labels, stats, centres = cv2.connectedComponentsWithStats(above, connectivity=8)
     cell_px = abs(float(np.linalg.det(matrix[:, :2])))
@@ -257,7 +265,7 @@ def _regions(
 
 
 def _frame_box(stats: NDArray[np.int32], matrix: Matrix, shape: tuple[int, ...]) -> Box:
-    """Return the upright frame box around a box of cells, kept inside the frame."""
+    """Return the axis-aligned frame box around a box of cells, clipped to the frame."""
     left, top = int(stats[cv2.CC_STAT_LEFT]), int(stats[cv2.CC_STAT_TOP])
     right, bottom = left + int(stats[cv2.CC_STAT_WIDTH]), top + int(stats[cv2.CC_STAT_HEIGHT])
     corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]]) - 0.5

@@ -17,8 +17,8 @@ from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.mqtt.messages import Command, state_payload
 from linewatch.settings import ModelsSettings
 from linewatch.storage.journal import Journal
-from linewatch.vision.heatmap import heatmap
-from linewatch.vision.image_io import shrunk
+from linewatch.vision.heatmap import draw_heatmap
+from linewatch.vision.image_io import shrink_to
 from linewatch.web.backend import LiveImage, ProductInfo
 from linewatch.web.office_backend import OfficeBackend
 
@@ -102,8 +102,8 @@ def _live_view(latest: Latest) -> Image:
     image, scored = latest.inspection.frame.image, latest.inspection.scored
     assert image is not None
     if scored is None:
-        return shrunk(image, LIVE_SIDE_PX)
-    return heatmap(image, scored, latest.inspection.threshold, LIVE_SIDE_PX)
+        return shrink_to(image, LIVE_SIDE_PX)
+    return draw_heatmap(image, scored, latest.inspection.threshold, LIVE_SIDE_PX)
 
 
 def _jpeg(image: Image) -> bytes:

@@ -111,8 +111,11 @@ def _measure(prepared: Prepared, image: Image) -> Measured:
 
 def _feed(drift: Drift, measured: Measured) -> list[Signal]:
     health, result, raw = measured
-    edges = [*drift.picture(health.brightness_ratio, health.sharpness_ratio), *drift.part(result, raw)]
-    return [edge.signal for edge in edges if edge.on]
+    changes = [
+        *drift.observe_image(health.brightness_ratio, health.sharpness_ratio),
+        *drift.observe_part(result, raw),
+    ]
+    return [change.signal for change in changes if change.on]
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     times = []
     for product in options.products:
-        prepared, bundle = prepare(product, place, strangers=ReferenceEmbeddings(place.path, place.recipes))
+        prepared, bundle = prepare(product, place, references=ReferenceEmbeddings(place.path, place.recipes))
         engine = OpenVinoEngine(bundle.graph)
         fresh = ReferenceEmbeddings(place.path, place.recipes)
         times.append((_met_s(fresh, bundle, engine), _met_s(fresh, bundle, engine)))
@@ -112,9 +112,9 @@ def told(prepared: Prepared, images: Iterable[Image]) -> str:
     return f"{seen[Reason.WRONG_PRODUCT]} of {seen.total()} ({', '.join(rest) or 'no other'})"
 
 
-def _met_s(strangers: ReferenceEmbeddings, bundle: Bundle, engine: OpenVinoEngine) -> float:
+def _met_s(references: ReferenceEmbeddings, bundle: Bundle, engine: OpenVinoEngine) -> float:
     started = time.perf_counter()
-    strangers.of(bundle, engine)
+    references.for_model(bundle, engine)
     return time.perf_counter() - started
 
 

@@ -133,7 +133,7 @@ def test_a_product_that_was_not_learnt_is_a_warning(settings: Settings) -> None:
 
     assert (product.ok, "golden samples as recorded" in product.text) == (True, True)
     assert [warning.partition(";")[0] for warning in product.warnings] == [
-        "only 6% of made-up defects were found at training"
+        "only 6% of synthetic defects were found at training"
     ]
 
 

@@ -520,7 +520,7 @@ def test_a_damaged_other_product_keeps_nobody_from_the_line(
 
     assert line.station.snapshot().state is State.READY
     assert [line.reason(level) for level in (100, 140)] == [Reason.NONE, Reason.ABOVE_THRESHOLD]
-    assert "stranger_unknown product=demo other=lid" in caplog.text
+    assert "reference_unavailable product=demo other=lid" in caplog.text
 
 
 @pytest.mark.parametrize("facts", [{"embedding": False}, {"likeness": None}])

@@ -26,7 +26,7 @@ ROUND = Registration(
 )
 
 OWN, LID, CUP = (np.array([place], np.float32) for place in (0.0, 10.0, -10.0))
-STRANGERS = (OtherProduct("lid", (LID,)), OtherProduct("cup", (CUP,)))
+REFERENCES = (OtherProduct("lid", (LID,)), OtherProduct("cup", (CUP,)))
 
 
 class FakeEngine:
@@ -72,7 +72,7 @@ def prepared(
         files={},
         likeness=Likeness(mean=(0.0,), spread=(1.0,), limit=3.0),
     )
-    return Prepared(recipe, build_scorer(bundle, engine, STRANGERS), QualityGate(PICTURES, live=live))
+    return Prepared(recipe, build_scorer(bundle, engine, REFERENCES), QualityGate(PICTURES, live=live))
 
 
 class Bench:

@@ -36,11 +36,11 @@ class Place:
         self.models = models_in(folder)
         self.bundle = teach(self.models, **({"likeness": GREY} | facts))
         self.engine = CountingEngine(self.bundle.graph, threads=1)
-        self.strangers = ReferenceEmbeddings(self.models.path, self.models.recipes)
+        self.references = ReferenceEmbeddings(self.models.path, self.models.recipes)
 
     def met(self) -> dict[str, list[float]]:
         """Return the other products by name, with the embeddings of their samples."""
-        found = self.strangers.of(self.bundle, self.engine)
+        found = self.references.for_model(self.bundle, self.engine)
         return {one.product: [round(float(seen.item()), 3) for seen in one.embeddings] for one in found}
 
 
@@ -92,7 +92,7 @@ def test_a_product_that_nobody_may_look_at_keeps_nobody_waiting(
         monkeypatch.setattr(Path, name, refusing)
 
     assert place.met() == {"lid": [14.0]}
-    assert "stranger_unknown product=demo other=cup" in caplog.text
+    assert "reference_unavailable product=demo other=cup" in caplog.text
 
 
 def test_a_sample_is_looked_at_once(place: Place) -> None:
@@ -185,7 +185,7 @@ def test_a_damaged_product_is_named_in_the_log_and_keeps_nobody_waiting(
         assert place.met() == {"cup": [8.0]}
 
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("stranger_unknown product=demo other=lid reason=")
+    assert line.startswith("reference_unavailable product=demo other=lid reason=")
 
 
 @pytest.mark.parametrize("name", ["../../elsewhere.png", "golden/0.bin", "/etc/hostname"])

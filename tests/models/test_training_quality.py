@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from linewatch.domain import Result
-from linewatch.models.training_quality import doubts, lead, unchallenged
+from linewatch.models.training_quality import missing_challenge, summarize_training, training_warnings
 from tests.bundles import models_in, part, teach
 
 
 def test_a_training_is_summed_up_in_a_sentence() -> None:
     """What was found of which kind, and what to do if that is too little."""
-    good = lead({"made_up_recall": {"scratch": 0.75, "stain": 1.0, "patch": 1.0}})
-    bad = lead({"made_up_recall": {"scratch": 0.0, "stain": 0.09, "patch": 0.09}})
+    good = summarize_training({"made_up_recall": {"scratch": 0.75, "stain": 1.0, "patch": 1.0}})
+    bad = summarize_training({"made_up_recall": {"scratch": 0.0, "stain": 0.09, "patch": 0.09}})
 
-    assert good.startswith("This product can be learnt: 92% of made-up defects are found (scratch 75%, ")
-    assert bad.startswith("This product is not learnt well enough: only 6% of made-up defects are found")
+    assert good.startswith("This product can be learnt: 92% of synthetic defects are found (scratch 75%, ")
+    assert bad.startswith("This product is not learnt well enough: only 6% of synthetic defects are found")
     assert "fix light and position" in bad
 
 
@@ -21,8 +21,8 @@ def test_a_product_that_was_learnt_well_leaves_no_doubt(tmp_path: Path) -> None:
     """Nor does a model of which nobody knows how well it was learnt."""
     models = models_in(tmp_path)
 
-    assert doubts(teach(models, "cup", recall=0.9)) == ()
-    assert doubts(teach(models, "lid")) == ()
+    assert training_warnings(teach(models, "cup", recall=0.9)) == ()
+    assert training_warnings(teach(models, "lid")) == ()
 
 
 def test_what_was_not_learnt_and_what_cannot_be_caught_blind_are_doubts(tmp_path: Path) -> None:
@@ -30,8 +30,8 @@ def test_what_was_not_learnt_and_what_cannot_be_caught_blind_are_doubts(tmp_path
     models = models_in(tmp_path)
     good = [(part(), Result.PASS, 0.0)]
 
-    weak, blind = doubts(teach(models, "cup", recall=0.06, golden=good))
+    weak, blind = training_warnings(teach(models, "cup", recall=0.06, golden=good))
 
-    assert weak.startswith("only 6% of made-up defects were found at training; ")
+    assert weak.startswith("only 6% of synthetic defects were found at training; ")
     assert blind.endswith("add a real one: linewatch models golden cup FRAME --defect")
-    assert unchallenged(teach(models, "lid", golden=[*good, (part(30), Result.FAIL, 3.0)])) == ""
+    assert missing_challenge(teach(models, "lid", golden=[*good, (part(30), Result.FAIL, 3.0)])) == ""

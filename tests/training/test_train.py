@@ -22,7 +22,7 @@ from linewatch.models.recipe_file import load_recipe
 from linewatch.models.registry import rollback
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.models.self_test import self_test
-from linewatch.models.training_quality import lead
+from linewatch.models.training_quality import summarize_training
 from linewatch.settings import JournalSettings, ModelsSettings, Settings
 from linewatch.training.evaluate import evaluate
 from linewatch.training.images import open_folder
@@ -114,7 +114,7 @@ def test_what_came_of_a_training_is_told(home: Path, bundle: Bundle) -> None:
         f"report: {bundle.folder / 'report.html'}",
         f"recipe: {home / 'recipes'}/{PRODUCT}.toml, number 1 for the PLC",
     ]
-    assert told[3] == lead(bundle.training)
+    assert told[3] == summarize_training(bundle.training)
 
     good = tuple(sample for sample in bundle.golden if sample.expected is Result.PASS)
     bad = replace(bundle, training={"made_up_recall": {"stain": 0.06}}, golden=good)
@@ -211,13 +211,13 @@ def test_good_parts_look_like_themselves_and_another_product_does_not(
 
     def told(folder: str) -> set[str]:
         areas = open_folder(data / folder, images_min=1)
-        return {lookout.other(shown(area)) for area in areas}
+        return {matcher.match(shown(area)) for area in areas}
 
     stripes = np.full((SIDE_PX, SIDE_PX, 3), 60, np.uint8)
     stripes[:, ::8] = (0, 0, 200)
-    lookout = ProductMatcher(bundle.likeness, [OtherProduct("stripes", (shown(stripes),))])
+    matcher = ProductMatcher(bundle.likeness, [OtherProduct("stripes", (shown(stripes),))])
     assert told("train/good") == told("test/good") == told("test/missing") == {""}
-    assert lookout.other(shown(np.roll(stripes, 1, axis=1))) == "stripes"
+    assert matcher.match(shown(np.roll(stripes, 1, axis=1))) == "stripes"
 
 
 def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle) -> None:

@@ -10,7 +10,7 @@ import pytest
 from linewatch.domain import Box, Defect, EngineOutput, Image, Scored
 from linewatch.errors import ImageError
 from linewatch.models.loader import build_scorer
-from linewatch.vision.heatmap import heatmap
+from linewatch.vision.heatmap import draw_heatmap
 from linewatch.vision.recipe import Recipe
 from linewatch.vision.registration import Registration
 from linewatch.vision.scoring import Scorer, run_engine, standard_crop
@@ -173,7 +173,7 @@ def test_a_heatmap_shows_the_place_and_leaves_the_rest() -> None:
             return EngineOutput(4.0, cells)
 
     _, anomaly_map, placement = run_engine(image, None, Fixed())
-    shown = heatmap(image, Scored(4.0, anomaly_map, placement), 2.0)
+    shown = draw_heatmap(image, Scored(4.0, anomaly_map, placement), 2.0)
 
     assert shown.shape == image.shape
     assert not np.array_equal(shown[:32, 96:], image[:32, 96:])
@@ -190,8 +190,8 @@ def test_what_reaches_the_threshold_can_be_seen(ratio: float, hidden: float) -> 
     anomaly_map[10, 20] = 2.0 * ratio
     placement = np.array([[8.0, 0, 4], [0, 8.0, 4]])
 
-    dark = heatmap(image, Scored(2.0 * ratio, anomaly_map, placement), 2.0)[84, 164]
-    bright = heatmap(image + np.uint8(255), Scored(2.0 * ratio, anomaly_map, placement), 2.0)[84, 164]
+    dark = draw_heatmap(image, Scored(2.0 * ratio, anomaly_map, placement), 2.0)[84, 164]
+    bright = draw_heatmap(image + np.uint8(255), Scored(2.0 * ratio, anomaly_map, placement), 2.0)[84, 164]
 
     assert (255 - (bright.astype(int) - dark).mean()) / 255 == pytest.approx(hidden, abs=0.02)
 
@@ -204,9 +204,9 @@ def test_a_small_heatmap_is_the_large_one_shrunk() -> None:
     placement = np.array([[32.0, 0, 15.5], [0, 32.0, 15.5]])
     scored = Scored(4.0, anomaly_map, placement)
 
-    small = heatmap(image, scored, 2.0, 256)
+    small = draw_heatmap(image, scored, 2.0, 256)
 
-    large = cv2.resize(heatmap(image, scored, 2.0), (256, 128), interpolation=cv2.INTER_AREA)
+    large = cv2.resize(draw_heatmap(image, scored, 2.0), (256, 128), interpolation=cv2.INTER_AREA)
     assert np.abs(small.astype(int) - large).max() <= 8
 
 
@@ -244,4 +244,4 @@ def _boxed(box: Box, side_px_max: int | None) -> Image:
     image = np.full((512, 1024, 3), 120, np.uint8)
     cool = np.zeros((8, 16), np.float32)
     placement = np.array([[64.0, 0, 0], [0, 64.0, 0]])
-    return heatmap(image, Scored(4.0, cool, placement, (Defect(box, 1, (0, 0), 4.0),)), 2.0, side_px_max)
+    return draw_heatmap(image, Scored(4.0, cool, placement, (Defect(box, 1, (0, 0), 4.0),)), 2.0, side_px_max)
