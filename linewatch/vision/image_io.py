@@ -63,8 +63,11 @@ def shrink_to(image: Image, side_px_max: int) -> Image:
     if factor >= 1:
         return image
     size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
-    coarse, _ = shrink_whole(image, (image.shape[1] / size[0], image.shape[0] / size[1]))
-    return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    while min(image.shape[1] / size[0], image.shape[0] / size[1]) >= 2:
+        # Halving is vectorised in OpenCV, averaging over more pixels is not: four times as quick.
+        half = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
+        image = cv2.resize(half, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def shrink_whole(image: Image, factors: tuple[float, float]) -> tuple[Image, tuple[int, int]]:
