@@ -105,8 +105,6 @@ def _proven(file: Path, place: Path, names: set[PurePosixPath]) -> Bundle:
         bundle = read_bundle(place, product, version)
     except RecipeError as trouble:
         raise RecipeError(f"archive {str(file)!r}: {str(trouble).replace(f'{place}/', '')}") from trouble
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # Hashed rightly, and yet no model.
-        raise _refused(file, f"holds a {MANIFEST} that is none") from error
     known = {PurePosixPath(product, version, name) for name in (MANIFEST, *bundle.files)}
     needed = {GRAPH, WEIGHTS, *(sample.file for sample in bundle.golden)}
     if names != known or not needed <= bundle.files.keys():

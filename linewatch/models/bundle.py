@@ -1,11 +1,13 @@
-"""A model version on disk: an immutable folder `MODELS/PRODUCT/VERSION/` whose every file is hashed."""
+"""A model version on disk: an immutable folder `MODELS/PRODUCT/VERSION/` whose manifest hashes every file."""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from linewatch.domain import Result
 from linewatch.errors import RecipeError
@@ -31,19 +33,19 @@ WEIGHTS = "scorer.bin"
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Thresholds that follow from the scores of good pictures the model had not seen."""
+    """Thresholds on the raw score, derived from the scores of good images outside the training set."""
 
     threshold: float
     unsure_threshold: float
-    false_reject: float  # The wanted rate, 0 to 1.
-    bound: float | None  # Upper 95 % confidence limit of the rate; None: too few pictures to say.
+    false_reject: float  # The requested false-reject rate, 0 to 1.
+    bound: float | None  # Upper 95 % confidence limit of the rate; None: too few images to estimate it.
     method: str
-    scores: tuple[float, ...]  # Out-of-fold scores of the good pictures.
+    scores: tuple[float, ...]  # Out-of-fold scores of the good images.
 
 
 @dataclass(frozen=True, slots=True)
 class ImageStatistics:
-    """What the training pictures look like: quantiles (0, 5, 25, 50, 75, 95, 100 %)."""
+    """Brightness and sharpness of the training images: quantiles (0, 5, 25, 50, 75, 95, 100 %)."""
 
     brightness: tuple[float, ...]
     sharpness: tuple[float, ...]
@@ -51,49 +53,88 @@ class ImageStatistics:
 
 @dataclass(frozen=True, slots=True)
 class GoldenSample:
-    """A stored picture that the model must go on scoring as it did when it was learnt."""
+    """A stored image with the raw score that the model must reproduce in every self-test."""
 
-    file: str  # Below the bundle's folder.
-    expected: Result  # PASS: a good part. FAIL: a challenge.
+    file: str  # Relative to the version's folder.
+    expected: Result  # PASS: a good part. FAIL: a challenge sample.
     raw: float
+
+
+class Manifest(BaseModel):
+    """The content of `manifest.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT
+    product: str
+    version: str = ""  # See `version_of`.
+    created: str = ""  # UTC, ISO 8601.
+    input_shape: tuple[int, int]  # Height, width.
+    registration: Registration | None
+    calibration: Calibration
+    pictures: ImageStatistics
+    golden: tuple[GoldenSample, ...]
+    training: dict[str, Any]
+    files: dict[str, str]
+    likeness: Likeness | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the manifest as it is stored, in plain JSON types; without `likeness` if there is none."""
+        document: dict[str, Any] = json.loads(json.dumps(self.model_dump()))
+        if document["likeness"] is None:
+            del document[
+                "likeness"
+            ]  # As in versions trained before it was introduced: same content, same hash.
+        return document
+
+
+def version_of(document: Mapping[str, Any]) -> str:
+    """Return the version of a manifest in plain JSON types: 8 hex digits of a SHA-256 over its content.
+
+    Its `version` and `created` are left out, so equal content is the same version.
+    """
+    content = {key: value for key, value in document.items() if key not in ("version", "created")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One model version, its files proven unchanged."""
+    """One verified model version: its folder and the content of its manifest."""
 
     folder: Path
     product: str
     version: str
     created: str  # UTC, ISO 8601.
     input_shape: tuple[int, int]  # Height, width.
-    registration: Registration | None
+    registration: Registration | None  # None: the inspected area is scored as a whole.
     calibration: Calibration
     pictures: ImageStatistics
     golden: tuple[GoldenSample, ...]
     training: Mapping[str, Any] = field(hash=False)  # Facts for people: data digest, seed, settings, ...
-    files: Mapping[str, str] = field(hash=False)  # Name below the folder -> SHA-256.
-    likeness: Likeness | None = None  # None: another product's part cannot be told from a defect.
+    files: Mapping[str, str] = field(hash=False)  # Name relative to the folder -> SHA-256.
+    likeness: Likeness | None = None  # None: parts of other products are not recognised.
 
     @property
     def graph(self) -> Path:
-        """The compiled graph's XML file; its weights lie beside it."""
+        """The OpenVINO graph's XML file; the weights are beside it."""
         return self.folder / GRAPH
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the weights, for `model_info`."""
+        """SHA-256 of the weights, for the metric `model_info`."""
         return self.files[WEIGHTS]
 
 
 def read_bundle(models: Path, product: str, version: str = ACTIVE) -> Bundle:
-    """Read a version and prove every file. Raises RecipeError with one sentence when it is unfit."""
+    """Read a version and verify every file of it. Raises RecipeError if it is missing, changed or damaged."""
     if version == ACTIVE:
         version = active_version(models, product)
     folder = models / product / version
     manifest = _read_manifest(folder, product, version)
-    _verify_files(folder, manifest["files"])
-    return _from_manifest(folder, manifest)
+    _verify_files(folder, manifest.files)
+    fields = dict(manifest)
+    del fields["format"]
+    return Bundle(folder=folder, **fields)
 
 
 def write_bundle(
@@ -110,10 +151,10 @@ def write_bundle(
     content: Path,
     likeness: Likeness | None = None,
 ) -> Bundle:
-    """Move the files of folder `content` into a new version and return it; all or nothing.
+    """Move the files of folder `content` into a new version, atomically, and return it.
 
-    The version is the first 8 hex digits of the hash over everything in it, so equal content is
-    the same version. `content` is used up. Raises StorageFull.
+    Equal content is the same version, and leaves an existing one alone. `content` is used up.
+    Raises StorageFull.
     """
     files = {
         path.relative_to(content).as_posix(): _sha256(path)
@@ -121,25 +162,22 @@ def write_bundle(
         if path.is_file()
     }
     assert GRAPH in files and WEIGHTS in files, f"no graph in {content}"
-    manifest = {
-        "format": FORMAT,
-        "product": product,
-        "input_shape": list(input_shape),
-        "registration": None if registration is None else asdict(registration),
-        "calibration": asdict(calibration),
-        "pictures": asdict(pictures),
-        "golden": [asdict(sample) for sample in golden],
-        "training": dict(training),
-        "files": files,
-    }
-    if likeness is not None:
-        manifest["likeness"] = asdict(likeness)
-    manifest = json.loads(json.dumps(manifest))  # What is hashed is what a reader will see.
-    version = _digest(manifest)[:8]
-    manifest = {"format": FORMAT, "product": product, "version": version, "created": created} | manifest
+    document = Manifest(
+        product=product,
+        created=created,
+        input_shape=input_shape,
+        registration=registration,
+        calibration=calibration,
+        pictures=pictures,
+        golden=golden,
+        training=dict(training),
+        files=files,
+        likeness=likeness,
+    ).document()
+    document["version"] = version = version_of(document)
     folder = models / product / version
     with translate_os_errors(models):
-        (content / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (content / MANIFEST).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         if not folder.exists():
             move_tree(content, folder)
     return read_bundle(models, product, version)
@@ -155,9 +193,9 @@ def write_variant(
     pictures: ImageStatistics | None = None,
     sample: tuple[GoldenSample, bytes] | None = None,
 ) -> Bundle:
-    """Write a version with the same graph and another calibration, or one golden sample more; return it.
+    """Write a version with the same graph but other thresholds, statistics or golden samples; return it.
 
-    `training` is added to the facts, `sample` is a golden sample and its PNG file. Raises StorageFull.
+    `training` is merged into its facts, `sample` is one more golden sample and its PNG. Raises StorageFull.
     """
     golden = bundle.golden
     with temporary_folder() as folder, translate_os_errors(models):
@@ -183,48 +221,39 @@ def write_variant(
 
 
 def good_samples(models: Path, product: str, version: str, count_max: int) -> list[Path]:
-    """Return the first golden samples that must pass, each proven; the rest of the version is not looked at.
-
-    Raises RecipeError.
-    """
+    """Return the files of the first good golden samples and verify only these. Raises RecipeError."""
     folder = models / product / version
     manifest = _read_manifest(folder, product, version)
-    try:
-        good = [sample["file"] for sample in manifest["golden"] if sample["expected"] == Result.PASS.value]
-        files = {name: str(manifest["files"][name]) for name in good[:count_max]}
-    except (KeyError, TypeError) as error:
-        raise RecipeError(
-            f"{str(folder / MANIFEST)!r} is not a model manifest; {_restore(product)}"
-        ) from error
-    for name in files:
+    names = [sample.file for sample in manifest.golden if sample.expected is Result.PASS][:count_max]
+    for name in names:
         path = (folder / name).resolve()
-        if path.suffix != ".png" or not path.is_relative_to(folder.resolve()):
-            raise RecipeError(f"{str(path)!r} is no golden sample; {_restore(product)}")
-    _verify_files(folder, files)
-    return [folder / name for name in files]
+        if path.suffix != ".png" or not path.is_relative_to(folder.resolve()) or name not in manifest.files:
+            raise RecipeError(f"{str(path)!r} is no golden sample; {_remedy(product)}")
+    _verify_files(folder, {name: manifest.files[name] for name in names})
+    return [folder / name for name in names]
 
 
-def same_scores(models: Path, bundle: Bundle) -> frozenset[str]:
-    """Return the versions on disk whose scores can be compared: their graph and weights are the same."""
+def versions_with_same_scores(models: Path, bundle: Bundle) -> frozenset[str]:
+    """Return the versions on disk with the same graph and weights, whose raw scores can be compared."""
     found = {bundle.version}
     for version in versions(models, bundle.product):
         try:
-            files = _read_manifest(models / bundle.product / version, bundle.product, version)["files"]
+            files = _read_manifest(models / bundle.product / version, bundle.product, version).files
         except RecipeError:
-            continue  # Nobody knows what it scored with.
+            continue  # Damaged: its graph and weights are unknown.
         if all(files.get(name) == bundle.files[name] for name in (GRAPH, WEIGHTS)):
             found.add(version)
     return frozenset(found)
 
 
 def versions(models: Path, product: str) -> list[str]:
-    """Return the versions on disk, oldest first; empty if the product was never trained."""
+    """Return the versions on disk, oldest first; empty if there are none."""
     found = [path for path in (models / product).glob("*/" + MANIFEST) if VERSION.fullmatch(path.parent.name)]
     return [path.parent.name for path in sorted(found, key=_created)]
 
 
 def active_version(models: Path, product: str) -> str:
-    """Return the version that "active" stands for. Raises RecipeError when there is none."""
+    """Return the active version. Raises RecipeError if there is none."""
     pointer = models / product / ACTIVE
     try:
         version = pointer.read_text(encoding="utf-8", errors="replace").strip()
@@ -242,7 +271,7 @@ def active_version(models: Path, product: str) -> str:
 
 
 def set_active(models: Path, product: str, version: str) -> None:
-    """Make `version` the active one, after proving it. Raises RecipeError and StorageFull."""
+    """Verify a version and make it the active one. Raises RecipeError and StorageFull."""
     read_bundle(models, product, version)
     pointer = models / product / ACTIVE
     before = _pointed_at(pointer)
@@ -252,17 +281,17 @@ def set_active(models: Path, product: str, version: str) -> None:
 
 
 def previous_version(models: Path, product: str) -> str:
-    """Return the version that was active before the present one, "" if there was none."""
+    """Return the previously active version, "" if there was none."""
     return _pointed_at(models / product / PREVIOUS)
 
 
 def trial_version(models: Path, product: str) -> str:
-    """Return the version that is on trial beside the active one, "" if none is."""
+    """Return the version on trial, "" if none is."""
     return _pointed_at(models / product / TRIAL)
 
 
 def set_trial(models: Path, product: str, version: str) -> None:
-    """Let a version judge beside the line; "" ends the trial."""
+    """Put a version on trial; "" ends the trial. Raises StorageFull."""
     pointer = models / product / TRIAL
     if version:
         _point(pointer, version)
@@ -272,7 +301,7 @@ def set_trial(models: Path, product: str, version: str) -> None:
 
 
 def _pointed_at(pointer: Path) -> str:
-    """Return the version that a pointer names, "" if it names none; whatever lies there ends no line."""
+    """Return the version in a pointer file, "" if there is none or the file is unreadable."""
     try:
         version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -281,36 +310,41 @@ def _pointed_at(pointer: Path) -> str:
 
 
 def _point(pointer: Path, version: str) -> None:
-    write_text(pointer, version + "\n", 0o644)  # The line may run as somebody else than whoever activates.
+    write_text(pointer, version + "\n", 0o644)  # The daemon may run as another user.
 
 
-def _read_manifest(folder: Path, product: str, version: str) -> dict[str, Any]:
+def _read_manifest(folder: Path, product: str, version: str) -> Manifest:
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(
             f"model {product}/{version} is not in {str(folder.parent.parent)!r}; "
             f"list what is there: linewatch models list {product}"
         ) from error
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{str(path)!r} cannot be read: {error}; {_restore(product)}") from error
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-        raise RecipeError(f"{str(path)!r} is not a model manifest; {_restore(product)}")
-    if manifest["format"] != FORMAT:
+        raise RecipeError(f"{str(path)!r} cannot be read: {error}; {_remedy(product)}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        raise RecipeError(f"{str(path)!r} is not a model manifest; {_remedy(product)}")
+    if document["format"] != FORMAT:
         raise RecipeError(
-            f"model {product}/{version} has format {manifest['format']}, this linewatch reads {FORMAT}; "
+            f"model {product}/{version} has format {document['format']}, this linewatch reads {FORMAT}; "
             "update linewatch or train the product again"
         )
-    if manifest.get("product") != product:
+    if document.get("product") != product:
         raise RecipeError(
-            f"{str(folder)!r} holds a model of product {manifest.get('product')!r}, not {product!r}; "
-            f"{_restore(product)}"
+            f"{str(folder)!r} holds a model of product {document.get('product')!r}, not {product!r}; "
+            f"{_remedy(product)}"
         )
-    rest = {key: value for key, value in manifest.items() if key not in ("version", "created")}
-    if not version == manifest.get("version") == _digest(rest)[:8]:
-        raise RecipeError(f"{str(path)!r} was changed after training; {_restore(product)}")
-    return manifest
+    if not version == document.get("version") == version_of(document):
+        raise RecipeError(f"{str(path)!r} was changed after training; {_remedy(product)}")
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise RecipeError(
+            f"{str(path)!r} is not a model manifest ({key} is wrong); {_remedy(product)}"
+        ) from error
 
 
 def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
@@ -320,53 +354,22 @@ def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
         try:
             found = _sha256(path)
         except OSError as error:
-            raise RecipeError(f"{str(path)!r} is missing from the model; {_restore(product)}") from error
+            raise RecipeError(f"{str(path)!r} is missing from the model; {_remedy(product)}") from error
         if found != wanted:
-            raise RecipeError(f"{str(path)!r} was changed after training; {_restore(product)}")
+            raise RecipeError(f"{str(path)!r} was changed after training; {_remedy(product)}")
 
 
-def _restore(product: str) -> str:
+def _remedy(product: str) -> str:
     return f"restore it from a copy, activate another version, or train {product!r} again"
 
 
-def _from_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
-    registration = manifest["registration"]
-    calibration = manifest["calibration"]
-    likeness = manifest.get("likeness")  # Earlier versions have none.
-    height, width = manifest["input_shape"]
-    return Bundle(
-        folder=folder,
-        product=manifest["product"],
-        version=manifest["version"],
-        created=str(manifest.get("created", "")),
-        input_shape=(height, width),
-        registration=None if registration is None else Registration(**registration),
-        calibration=Calibration(**calibration | {"scores": tuple(calibration["scores"])}),
-        pictures=ImageStatistics(**{key: tuple(value) for key, value in manifest["pictures"].items()}),
-        golden=tuple(
-            GoldenSample(sample["file"], Result(sample["expected"]), sample["raw"])
-            for sample in manifest["golden"]
-        ),
-        training=manifest["training"],
-        files=manifest["files"],
-        likeness=None if likeness is None else _likeness(likeness),
-    )
-
-
-def _likeness(found: Mapping[str, Any]) -> Likeness:
-    return Likeness(tuple(found["mean"]), tuple(found["spread"]), found["limit"])
-
-
 def _created(manifest: Path) -> tuple[str, str]:
+    """Return a sort key: when the version was made, and its name."""
     try:
         found = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "", manifest.parent.name  # Listed all the same: `models verify` will say what is wrong.
+        return "", manifest.parent.name  # Listed all the same: `models verify` names the damage.
     return str(found.get("created", "")) if isinstance(found, dict) else "", manifest.parent.name
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError, StorageFull
-from linewatch.models.bundle import Bundle, same_scores
+from linewatch.models.bundle import Bundle, versions_with_same_scores
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.vision.recipe import Recipe, judge
 
@@ -40,7 +40,7 @@ def read_reviews(journal: Path, models: Path, bundle: Bundle, last: int) -> Revi
     """
     if not journal.exists():
         return ReviewedParts()
-    known = same_scores(models, bundle)
+    known = versions_with_same_scores(models, bundle)
     with JournalReader(JournalFile(journal)) as reader:
         marked = [pair for pair in reader.reviewed(bundle.product) if _comparable(pair[0], known)]
         recent = reader.verdicts(last, product=bundle.product, results=_SCORED)

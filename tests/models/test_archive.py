@@ -1,6 +1,5 @@
 """A model version carried in a file: it arrives as it was, or not at all."""
 
-import hashlib
 import io
 import json
 import random
@@ -14,7 +13,7 @@ import pytest
 from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.models import archive
 from linewatch.models.archive import pack, unpacked
-from linewatch.models.bundle import MANIFEST, WEIGHTS, active_version, read_bundle, versions
+from linewatch.models.bundle import MANIFEST, WEIGHTS, active_version, read_bundle, version_of, versions
 from linewatch.models.registry import activate, export_version, import_version
 from linewatch.settings import JournalSettings, Settings
 from linewatch.storage.journal_reader import JournalFile, JournalReader
@@ -179,9 +178,9 @@ def forget_the_manifest(members: Members) -> None:
 def hash_rightly_and_be_none(members: Members) -> None:
     """Have a manifest that somebody wrote to fit."""
     members.clear()
-    rest = {"format": 1, "product": "demo", "files": {}}
-    version = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:8]
-    members[f"demo/{version}/{MANIFEST}"] = json.dumps(rest | {"version": version}).encode()
+    document = {"format": 1, "product": "demo", "files": {}}
+    version = version_of(document)
+    members[f"demo/{version}/{MANIFEST}"] = json.dumps(document | {"version": version}).encode()
 
 
 def hold_nothing(members: Members) -> None:
@@ -197,7 +196,10 @@ def hold_nothing(members: Members) -> None:
         (smuggle, "holds other files than its manifest.json names"),
         (leave_one_out, "'demo/.*/golden/0.png' is missing from the model"),
         (forget_the_manifest, "holds no manifest.json"),
-        (hash_rightly_and_be_none, "holds a manifest.json that is none"),
+        (
+            hash_rightly_and_be_none,
+            "'demo/.*/manifest.json' is not a model manifest .input_shape is wrong.; ",
+        ),
         (hold_nothing, "holds no manifest.json"),
     ],
 )

@@ -1,5 +1,6 @@
 """A model version on disk: proven file by file, or refused with one sentence."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -12,15 +13,19 @@ from linewatch.models.bundle import (
     MANIFEST,
     WEIGHTS,
     Bundle,
+    Manifest,
     active_version,
     read_bundle,
     set_active,
     trial_version,
+    version_of,
     versions,
     write_variant,
 )
 from linewatch.settings import ModelsSettings
 from tests.bundles import GREY, models_in, teach
+
+SHIPPED = "22bf2243"
 
 
 @pytest.fixture
@@ -62,6 +67,57 @@ def test_a_version_without_likeness_is_what_it_was(models: ModelsSettings) -> No
 
     assert "likeness" not in json.loads((bundle.folder / MANIFEST).read_text())
     assert bundle.likeness is None
+
+
+def test_the_shipped_model_keeps_its_version() -> None:
+    """A manifest of an earlier linewatch is read unchanged, and written again it has the same digest."""
+    folder = Path(__file__).parents[2] / "models" / "demo" / SHIPPED
+    document = json.loads((folder / MANIFEST).read_text())
+
+    bundle = read_bundle(folder.parents[1], "demo", SHIPPED)
+
+    assert Manifest.model_validate(document).document() == document
+    assert version_of(document) == bundle.version == SHIPPED
+    assert bundle.likeness is not None and bundle.likeness.limit == document["likeness"]["limit"]
+    assert list(bundle.calibration.scores) == document["calibration"]["scores"]
+
+
+def test_a_variant_of_a_shipped_model_has_the_digest_of_earlier_versions(models: ModelsSettings) -> None:
+    """A manifest is hashed as its JSON with sorted keys, without version and creation date."""
+    shipped = read_bundle(Path(__file__).parents[2] / "models", "demo", SHIPPED)
+
+    variant = write_variant(models.path, shipped, created="2026-12-01", training={"calibrated_from": SHIPPED})
+
+    document = json.loads((shipped.folder / MANIFEST).read_text())
+    document["training"]["calibrated_from"] = SHIPPED
+    del document["version"], document["created"]
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    assert variant.version == digest[:8]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("input_shape", [64], "input_shape.1 is wrong"),
+        ("calibration", {}, "calibration.threshold is wrong"),
+        ("golden", [{"file": "a.png", "expected": "GOOD", "raw": 0.0}], "golden.0.expected is wrong"),
+        ("files", None, "files is wrong"),
+    ],
+)
+def test_a_manifest_with_a_wrong_value_is_refused(
+    models: ModelsSettings, key: str, value: object, says: str
+) -> None:
+    """Even with a correct digest, one sentence names the key."""
+    bundle = teach(models)
+    document = json.loads((bundle.folder / MANIFEST).read_text()) | {key: value}
+    document["version"] = version = version_of(document)
+    folder = bundle.folder.rename(bundle.folder.with_name(version))
+    (folder / MANIFEST).write_text(json.dumps(document))
+
+    with pytest.raises(RecipeError, match=f"is not a model manifest .{says}.; restore it") as caught:
+        read_bundle(models.path, "demo", version)
+
+    assert "\n" not in str(caught.value)
 
 
 def test_versions_are_listed_oldest_first(models: ModelsSettings) -> None:

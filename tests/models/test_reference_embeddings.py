@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from linewatch.domain import EngineOutput, Image, Result
-from linewatch.models import bundle as bundles
-from linewatch.models.bundle import ACTIVE, MANIFEST, Bundle, write_variant
+from linewatch.models.bundle import ACTIVE, MANIFEST, Bundle, version_of, write_variant
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.reference_embeddings import PRODUCTS_MAX, SAMPLES_MAX, ReferenceEmbeddings
 from linewatch.settings import ModelsSettings
@@ -217,8 +216,7 @@ def made_up(models: ModelsSettings, lid: Bundle, name: str | None) -> None:
     manifest = json.loads((lid.folder / MANIFEST).read_text())
     manifest["golden"] = [{"file": name, "expected": "PASS", "raw": 0.0} if name else {}]
     manifest["files"][str(name)] = "0" * 64
-    rest = {key: value for key, value in manifest.items() if key not in ("version", "created")}
-    version = bundles._digest(rest)[:8]
+    version = version_of(manifest)
     folder = lid.folder.rename(lid.folder.with_name(version))
     (folder / MANIFEST).write_text(json.dumps(manifest | {"version": version}))
     (folder.parent / ACTIVE).write_text(version)
