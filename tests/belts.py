@@ -98,7 +98,7 @@ def watch(source: Source, places: Iterator[Places], empty: Sequence[Image] = ())
     watched = Watched(source, places)
     outcome = watched.outcome
     started = time.thread_time()  # The source has a thread of its own.
-    with FrameReader(watched, stage, seen=lambda: None, lost=lambda _: None, silent_s=60.0) as reader:
+    with FrameReader(watched, stage, on_alive=lambda: None, on_lost=lambda _: None, silent_s=60.0) as reader:
         for frame in trigger.frames(reader, stage, threading.Event()):
             near = watched.places[frame.captured_ns]
             part = min(near, key=lambda number: abs(near[number]), default=0)

@@ -1,4 +1,4 @@
-"""The empty belt as the camera sees it, learnt from small pictures, and what differs from it."""
+"""Background model of the empty belt, learnt from small images, and foreground detection against it."""
 
 from collections.abc import Sequence
 
@@ -10,46 +10,46 @@ from linewatch.domain import Image
 
 Plane = NDArray[np.float32]
 
-FRAMES = 20  # So many pictures are enough when nothing moves in them.
-FRAMES_MAX = 60  # Then every second one goes, and so it goes on: a slow part must not hide the belt.
-_BUSY_STRIDE = 4  # Pictures so far apart may show parts, as long as the belt is seen in most of them.
-_AGREE_STILL, _AGREE_BUSY = 0.9, 0.55  # Share of the pictures that show the same belt ...
-_AGREE_PX = 0.98  # ... at so many of the places.
-_TOLERANCE = (14.0, 60.0)  # Least and most that a place must differ from the belt, in grey levels.
+FRAMES = 20  # Samples that are enough for a first model if nothing moves.
+FRAMES_MAX = 60  # Then every second sample is dropped: over a longer span a slow part cannot hide the belt.
+_BUSY_STRIDE = 4  # Samples this many images apart may show parts if most of them show the belt.
+_AGREE_STILL, _AGREE_BUSY = 0.9, 0.55  # Share of the samples that must agree with the median ...
+_AGREE_PX = 0.98  # ... at this share of the pixels.
+_TOLERANCE = (14.0, 60.0)  # Bounds of the foreground threshold, in grey levels.
 _SIGMAS = 4.0
-_TEXTURE_PX = 9  # What lies so close along the belt comes by as it moves.
-_FOLLOW = 0.02  # Share of each picture that goes into the belt where no part is: light changes slowly.
+_TEXTURE_PX = 9  # Belt texture within this distance passes a pixel as the belt moves.
+_UPDATE_RATE = 0.02  # Weight of a new image in the running average: light changes slowly.
 _GAIN = (0.5, 2.0)
 
 
 class BeltBackground:
-    """What the belt looks like without parts.
+    """Per-pixel model of the empty belt: median, tolerance and a common gain for the light.
 
-    Pictures are (height, width, 3), uint8, all of one size, with the belt running along the rows.
-    `empty` are some in which no part is; without any, it is learnt from what passes.
+    Images are (height, width, 3), uint8, all of one size, with the belt running along the rows. `empty` are
+    images without parts; without any, the model is learnt from the images given to `learn`.
     """
 
     def __init__(self, empty: Sequence[Image] = ()) -> None:
         self._samples: list[Image] = []
         self._stride = 1
-        self._seen = 0
-        self.proven = False  # Whether it is known that no part stood on the belt that was learnt.
+        self._given = 0
+        self.confirmed = False  # It is known that the model does not contain a part that stood on the belt.
         self._belt: Plane | None = None
         self._tolerance: Plane | None = None
         self._gain = 1.0
         if empty:
-            self._samples, self.proven = list(empty), True
-            self._settle(0.0)
+            self._samples, self.confirmed = list(empty), True
+            self._fit(0.0)
 
     @property
     def learnt(self) -> bool:
-        """Whether `compare` can be asked."""
+        """Whether there is a model, which `compare` needs."""
         return self._belt is not None
 
     def learn(self, small: Image) -> None:
-        """Look at one more picture; if parts pass, every place must be empty most of the time."""
-        self._seen += 1
-        if self._seen % self._stride:
+        """Add a sample; if parts pass, each pixel must show the empty belt most of the time."""
+        self._given += 1
+        if self._given % self._stride:
             return
         self._samples.append(small)
         if len(self._samples) == FRAMES_MAX:
@@ -57,42 +57,45 @@ class BeltBackground:
             self._stride *= 2
         if len(self._samples) >= FRAMES and len(self._samples) % 10 == 0:
             busy = self.learnt or self._stride >= _BUSY_STRIDE
-            self._settle(_AGREE_BUSY if busy else _AGREE_STILL)
-            self.proven = self.proven or (busy and self.learnt)
+            self._fit(_AGREE_BUSY if busy else _AGREE_STILL)
+            self.confirmed = self.confirmed or (busy and self.learnt)
 
     def compare(self, small: Image) -> tuple[Plane, NDArray[np.bool_]]:
-        """Return how much brighter each place is than the belt, and where there is no belt to be seen.
+        """Return the difference from the belt and the foreground mask.
 
-        Both are (height, width): float32 grey levels, 0 where the belt is; and bool.
+        Both are (height, width): float32 grey levels, 0 where the belt is visible; and bool, True elsewhere.
         """
         assert self._belt is not None and self._tolerance is not None, "compare before learnt"
-        picture = small.astype(np.float32)
-        difference = picture - self._gain * self._belt
+        image = small.astype(np.float32)
+        difference = image - self._gain * self._belt
         far = np.abs(difference) > self._tolerance
         any_far = (far[..., 0] | far[..., 1] | far[..., 2]).view(np.uint8)
-        part = np.asarray(cv2.morphologyEx(any_far, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
-        self._follow(picture, np.asarray(1 - cv2.dilate(part, np.ones((7, 7), np.uint8)), np.uint8))
+        opened = cv2.morphologyEx(any_far, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        foreground = np.asarray(opened, np.uint8)
+        self._update(image, np.asarray(1 - cv2.dilate(foreground, np.ones((7, 7), np.uint8)), np.uint8))
         grey = cv2.cvtColor(difference, cv2.COLOR_BGR2GRAY)
-        return np.asarray(cv2.multiply(grey, part, dtype=cv2.CV_32F), np.float32), part.view(np.bool_)
+        masked = cv2.multiply(grey, foreground, dtype=cv2.CV_32F)
+        return np.asarray(masked, np.float32), foreground.view(np.bool_)
 
-    def _follow(self, picture: Plane, empty: NDArray[np.uint8]) -> None:
-        """Go with the light: quickly for all of the picture, slowly for each place."""
+    def _update(self, image: Plane, empty: NDArray[np.uint8]) -> None:
+        """Follow the light where the belt is `empty`: the gain quickly, each pixel slowly."""
         assert self._belt is not None
         if np.count_nonzero(empty) < 0.05 * empty.size:
-            return  # Too little of the belt to be seen.
-        ratio = sum(cv2.mean(picture, empty)) / max(1.0, sum(cv2.mean(self._belt, empty)))
+            return  # Too little of the belt is visible.
+        ratio = sum(cv2.mean(image, empty)) / max(1.0, sum(cv2.mean(self._belt, empty)))
         self._gain = float(np.clip(0.8 * self._gain + 0.2 * ratio, *_GAIN))
-        cv2.accumulateWeighted(picture / self._gain, self._belt, _FOLLOW, empty)
+        cv2.accumulateWeighted(image / self._gain, self._belt, _UPDATE_RATE, empty)
 
-    def _settle(self, share: float) -> None:
+    def _fit(self, share: float) -> None:
+        """Fit the model if at least `share` of the samples agree with their median at nearly every pixel."""
         samples = np.stack(self._samples).astype(np.float32)
         belt = np.median(samples, axis=0)
-        away = np.abs(samples - belt)
-        usual = np.median(away, axis=0)  # Parts that pass do not count.
+        deviation = np.abs(samples - belt)
+        noise = np.median(deviation, axis=0)  # The median ignores parts that pass.
         texture = belt - cv2.blur(belt, (_TEXTURE_PX, 1))
         spread = np.sqrt(cv2.blur(texture * texture, (_TEXTURE_PX, 1)))
-        tolerance = np.clip(_SIGMAS * np.maximum(1.5 * usual, spread), *_TOLERANCE)
-        agree = (away <= tolerance).all(axis=3).mean(axis=0) >= share
+        tolerance = np.clip(_SIGMAS * np.maximum(1.5 * noise, spread), *_TOLERANCE)
+        agree = (deviation <= tolerance).all(axis=3).mean(axis=0) >= share
         if agree.mean() >= _AGREE_PX:
             self._belt, self._tolerance = belt.astype(np.float32), tolerance.astype(np.float32)
             self._samples, self._stride, self._gain = [], 1, 1.0

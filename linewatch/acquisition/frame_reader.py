@@ -1,4 +1,4 @@
-"""Reads a source in a thread of its own, so that nobody waits for a camera longer than they want to."""
+"""Read a source in its own thread, so that a hanging camera driver blocks no other thread."""
 
 import threading
 import time
@@ -13,19 +13,19 @@ from linewatch.domain import Frame
 from linewatch.errors import CameraLost
 from linewatch.runtime.stages import Stage
 
-END_S = 1.0  # A source that works lets go within this; one that hangs is left behind.
+JOIN_S = 1.0  # A source that hangs for longer when closed is left behind.
 
 
 class NotYet(Exception):
-    """The frame asked for is not here; the same read goes on, and the next call may get it."""
+    """No frame within the wait; the read goes on, and the next call may return its frame."""
 
 
 class FrameReader:
-    """Opens a source on entering and reads one frame for each that is asked for.
+    """Opens a source on entering and reads one frame per call of `read`, in its own thread.
 
-    A call that hangs in the source hangs in this thread only. `seen` hears of every frame, and `lost` of
-    a source that gives none: once it fails, and again and again while a read takes longer than `silent_s`.
-    `stage` beats all the while.
+    `on_alive` is called for each frame, and while a camera waits for its own trigger. `on_lost` is called
+    when the source fails, and repeatedly while a read takes longer than `silent_s`. `read` beats `stage`
+    while it waits.
     """
 
     def __init__(
@@ -33,72 +33,72 @@ class FrameReader:
         source: Source,
         stage: Stage,
         *,
-        seen: Callable[[], None],
-        lost: Callable[[CameraLost], None],
+        on_alive: Callable[[], None],
+        on_lost: Callable[[CameraLost], None],
         silent_s: float,
     ) -> None:
         self.live = source.live
         self._source = source
         self._stage = stage
-        self.seen = seen
-        self._lost = lost
+        self.on_alive = on_alive
+        self._on_lost = on_lost
         self._silent_s = silent_s
-        self._asked: SimpleQueue[bool] = SimpleQueue()  # True: read a frame; False: let go.
-        self._answers: SimpleQueue[Frame | BaseException | None] = SimpleQueue()
-        self.pending = False  # A frame was asked for and has not come.
-        self._patient = self.live  # Its first frame belongs to the opening, which has its own time-out.
+        self._requests: SimpleQueue[bool] = SimpleQueue()  # True: read a frame; False: close the source.
+        self._results: SimpleQueue[Frame | BaseException | None] = SimpleQueue()
+        self.pending = False  # A requested frame has not arrived yet.
+        self._first = self.live  # A camera's first frame is covered by the time-out for opening.
         self._reading_since: float | None = None  # Monotonic; opening is not reading.
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"source {source.name}", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin to open: a camera may answer later, a recording is there on return, or raises ConfigError."""
+        """Start opening: a camera may take longer, a recording is open on return. Raises ConfigError."""
         self._thread.start()
         if not self.live:
             self._opened.wait()
-            if not self._answers.empty():
+            if not self._results.empty():
                 self._take(0)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the source."""
-        self._asked.put(False)
-        self._thread.join(END_S)
+        """Close the source."""
+        self._requests.put(False)
+        self._thread.join(JOIN_S)
 
     def read(self, wait_s: float) -> Frame | None:
-        """Return the next frame, None at the end of a recording. Raises NotYet after `wait_s`.
+        """Return the next frame, None at the end of a recording.
 
-        Raises what opening or reading raised, so CameraLost or ConfigError.
+        Raises NotYet after `wait_s`, and what opening or reading raised: CameraLost or ConfigError.
         """
         if not self.pending:
             self.pending = True
-            self._asked.put(True)
+            self._requests.put(True)
         try:
             with self._stage.working():
                 frame = self._take(wait_s)
         except Empty:
-            self._complain()
+            self._report_silence()
             raise NotYet from None
         self.pending = False
-        self._patient = False
+        self._first = False
         if frame is not None:
-            self.seen()
+            self.on_alive()
         return frame
 
     def _take(self, wait_s: float) -> Frame | None:
-        answer = self._answers.get(timeout=wait_s)
-        if isinstance(answer, CameraLost):
-            self._lost(answer)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        result = self._results.get(timeout=wait_s)
+        if isinstance(result, CameraLost):
+            self._on_lost(result)
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
-    def _complain(self) -> None:
+    def _report_silence(self) -> None:
         since = self._reading_since
-        if not self._patient and since is not None and time.monotonic() - since > self._silent_s:
-            self._lost(CameraLost(self._source.name, f"no frame for {self._silent_s:g} s"))
+        if not self._first and since is not None and time.monotonic() - since > self._silent_s:
+            self._on_lost(CameraLost(self._source.name, f"no frame for {self._silent_s:g} s"))
 
     def _read(self, source: Source) -> Frame | None:
         while True:
@@ -106,20 +106,20 @@ class FrameReader:
             try:
                 return source.read()
             except AwaitingTrigger:
-                self.seen()  # The camera is there; it is the next part that is not.
-                if not self._asked.empty():
-                    return None  # Nobody wants it any more.
+                self.on_alive()  # The camera is connected; only the next part has not come.
+                if not self._requests.empty():
+                    return None  # The reader is closing.
             finally:
                 self._reading_since = None
 
     def _run(self) -> None:
-        with ExitStack() as held:
+        with ExitStack() as stack:
             try:
-                source = held.enter_context(self._source)
+                source = stack.enter_context(self._source)
                 self._opened.set()
-                while self._asked.get():
-                    self._answers.put(self._read(source))
-            except BaseException as error:  # noqa: BLE001 - raised where the frame is waited for,
-                self._answers.put(error)  # and before the source is let go of, which may take its time.
+                while self._requests.get():
+                    self._results.put(self._read(source))
+            except BaseException as error:  # noqa: BLE001 - `read` raises it,
+                self._results.put(error)  # before the source is closed, which may take long.
             finally:
                 self._opened.set()

@@ -1,4 +1,4 @@
-"""Which parts are in the picture and where: followed along the belt, each one called once."""
+"""Track parts along the belt: which ones are in the image, and where."""
 
 import statistics
 from collections import deque
@@ -11,62 +11,62 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 
 Run = tuple[float, float]
-"""First column of something that is not belt, and the first one after it."""
+"""First column of a stretch of foreground, and the first column after it."""
 
-_FULL = 0.04  # Share of a column that must not be belt.
-_SPECK = 0.25  # What is shorter than this share of a part is none.
-_LENGTH_PX = 12  # And no part is shorter than this.
-_BORDER_PX = 3  # Of a part that comes in or goes out, so much must be seen.
-_LENGTHS = 63  # So many lengths are remembered; their median is a part's.
-_REACH = 0.6  # The belt moves by less than this share of the picture from frame to frame.
-_STILL_PX = 0.4  # The belt stands when it moves less than this.
-_ROWS = 32  # Enough to see how far the belt moved.
-_LEARN = 0.1  # Share of each new part in what a part looks like.
-_SEARCH, _ALIKE = 0.3, 0.7  # It is looked for so far to each side, and must be so much alike.
-_LOST_FRAMES = 3  # A part that was not seen for so long has gone.
+_FOREGROUND = 0.04  # A column counts as foreground from this share of its pixels on.
+_SPECK = 0.25  # Runs shorter than this share of a part are ignored,
+_LENGTH_PX = 12  # and runs shorter than this,
+_BORDER_PX = 3  # or than this at the border, where a part enters or leaves.
+_LENGTHS = 63  # The part length is the median of the last so many.
+_REACH = 0.6  # Largest motion between two frames, as a share of the image's width.
+_STILL_PX = 0.4  # The belt stands if it moves less than this.
+_ROWS = 32  # Enough rows to measure the belt's motion.
+_TEMPLATE_RATE = 0.1  # Weight of a new part in the template.
+_SEARCH, _MATCH = 0.3, 0.7  # Range to each side, in part lengths, and least correlation of a template match.
+_LOST_FRAMES = 3  # A part unseen for so many frames has gone.
 
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """One part: where it begins and ends, in columns, also outside of the picture."""
+    """One part, from `start` to `end` in columns, which may lie outside the image."""
 
     start: float
     end: float
-    called: bool = False  # It had its exposure.
+    exposed: bool = False
     missed: int = 0  # Frames since it was last seen.
-    measured: bool = False  # It was seen whole.
+    measured: bool = False  # Its length was measured while all of it was in the image.
 
     @property
     def middle(self) -> float:
-        """Where its middle is."""
+        """Its middle, in columns."""
         return (self.start + self.end) / 2
 
     @property
     def length(self) -> float:
-        """How long it is."""
+        """Its length, in columns."""
         return self.end - self.start
 
     def move(self, columns: float) -> None:
-        """Go with the belt."""
+        """Move the part along the belt."""
         self.start += columns
         self.end += columns
 
 
 class PartTracker:
-    """Follows parts through pictures of `width` columns; the belt runs along the rows.
+    """Tracks parts through images of `width` columns; the belt runs along the rows.
 
-    How long a part is, is learnt from those that come alone; parts that touch are told apart by it.
+    The length of a part is learnt from parts that come alone; it separates parts that touch.
     """
 
     def __init__(self, width: int) -> None:
         self._width = width
         self._lengths: deque[float] = deque(maxlen=_LENGTHS)
-        self._before: Plane | None = None
-        self._coarse: Plane = np.zeros((1, width), np.float32)  # The picture in hand, with few rows.
-        self._likeness: Plane | None = None  # What a part looks like in it, on average.
+        self._edges: Plane | None = None  # Horizontal gradient of the last image.
+        self._coarse: Plane = np.zeros((1, width), np.float32)  # The last image, with few rows.
+        self._template: Plane | None = None  # The average part in it.
         self._runs: list[Run] = []
         self.parts: list[Part] = []
-        self.shift = 0.0  # How far the belt moved since the frame before, in columns.
+        self.shift = 0.0  # Motion of the belt since the last frame, in columns.
 
     @property
     def still(self) -> bool:
@@ -74,53 +74,53 @@ class PartTracker:
         return abs(self.shift) < _STILL_PX
 
     @property
-    def usual(self) -> float:
-        """How long a part is, in columns; 0.0 as long as none was seen whole."""
+    def part_length(self) -> float:
+        """Length of a part, in columns; 0.0 before the first was measured."""
         return statistics.median_low(self._lengths) if self._lengths else 0.0
 
     @property
-    def came_along(self) -> bool | None:
-        """Whether something that is seen reaches the border, where parts come in; None if nothing is seen."""
+    def enters_at_border(self) -> bool | None:
+        """Whether some foreground touches the border, as an entering part does; None without foreground."""
         return any(self._is_cut(run) for run in self._runs) if self._runs else None
 
-    def follow(self, difference: Plane, part: NDArray[np.bool_]) -> None:
-        """Take in one frame, as `BeltBackground.compare` gives it."""
-        self._runs = self._find(part)
+    def update(self, difference: Plane, foreground: NDArray[np.bool_]) -> None:
+        """Update motion and parts from one frame: the result of `BeltBackground.compare`."""
+        self._runs = self._find_runs(foreground)
         coarse = cv2.resize(
             difference, (self._width, min(_ROWS, len(difference))), interpolation=cv2.INTER_AREA
         )
         self._coarse = np.asarray(coarse, np.float32)
-        slopes = np.diff(self._coarse, axis=1, append=0)
-        self.shift = 0.0 if self._before is None else _shift(self._before, slopes, self.shift)
-        self._before = slopes
-        for known in self.parts:
-            known.move(self.shift)
-            known.missed += 1
+        edges = np.diff(self._coarse, axis=1, append=0)
+        self.shift = 0.0 if self._edges is None else _measure_shift(self._edges, edges, self.shift)
+        self._edges = edges
+        for part in self.parts:
+            part.move(self.shift)
+            part.missed += 1
         for run in self._runs:
             self._match(run)
-        self.parts = [known for known in self.parts if self._stays(known)]
-        self.parts.sort(key=lambda known: known.middle)
+        self.parts = [part for part in self.parts if self._is_tracked(part)]
+        self.parts.sort(key=lambda part: part.middle)
 
-    def _find(self, part: NDArray[np.bool_]) -> list[Run]:
-        """Return where parts are, from left to right."""
-        full = np.concatenate(([False], part.mean(axis=0) >= _FULL, [False]))
-        edges = np.flatnonzero(full[1:] != full[:-1])
-        usual = self.usual
+    def _find_runs(self, foreground: NDArray[np.bool_]) -> list[Run]:
+        """Return the stretches of foreground, from left to right."""
+        full = np.concatenate(([False], foreground.mean(axis=0) >= _FOREGROUND, [False]))
+        bounds = np.flatnonzero(full[1:] != full[:-1])
+        length = self.part_length
         joined: list[Run] = []
-        for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            # Two pieces that are together no longer than a part are pieces of one.
-            if joined and start - joined[-1][1] <= 0.2 * usual and end - joined[-1][0] <= 1.2 * usual:
+        for start, end in zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True):
+            # Two pieces that together are no longer than a part are the same part.
+            if joined and start - joined[-1][1] <= 0.2 * length and end - joined[-1][0] <= 1.2 * length:
                 joined[-1] = (joined[-1][0], end)
             else:
                 joined.append((start, end))
-        least = max(_LENGTH_PX, _SPECK * usual)
+        least = max(_LENGTH_PX, _SPECK * length)
         return [run for run in joined if run[1] - run[0] >= (_BORDER_PX if self._is_cut(run) else least)]
 
     def _is_cut(self, run: Run) -> bool:
         return run[0] == 0 or run[1] == self._width
 
     def _match(self, run: Run) -> None:
-        """Find out which parts a run is made of."""
+        """Assign a run to tracked parts; correct, add or replace them."""
         start, end = run
         cut = start == 0, end == self._width
         inside = [
@@ -128,89 +128,91 @@ class PartTracker:
         ]
         inside.sort(key=lambda known: known.middle)
         if not any(cut):
-            self._measure(run, inside)
+            self._learn_length(run, inside)
         if not inside or (not any(cut) and len(inside) != self._count(run)):
             inside = self._divide(run, inside, cut)
-        elif self.usual:
+        elif self.part_length:
             self._align(run, inside, cut)
             if all(cut):
                 for known in inside:
-                    self._recognize(known)
+                    self._locate(known)
             self._extend(run, inside, cut)
-        else:  # Nothing was seen whole yet: it is taken for one part.
+        else:  # No part has been measured yet: the run counts as one.
             inside[0].start, inside[-1].end = start, end
         for known in inside:
             known.missed = 0
 
-    def _measure(self, run: Run, inside: list[Part]) -> None:
-        """Learn from a run that is seen whole, once, how long a part is."""
+    def _learn_length(self, run: Run, inside: list[Part]) -> None:
+        """Learn the length of a part from a run that lies within the image, once per part."""
         if not any(known.measured for known in inside):
             self._lengths.append(run[1] - run[0])
             if self._count(run) == 1:
-                self._remember((run[0] + run[1]) / 2)
+                self._update_template((run[0] + run[1]) / 2)
 
-    def _remember(self, middle: float) -> None:
-        """Learn what a part looks like from one that is alone and seen whole."""
-        width = int(self.usual)
+    def _update_template(self, middle: float) -> None:
+        """Average a part that is alone and within the image into the template."""
+        width = int(self.part_length)
         first = round(middle - width / 2)
         if first < 0 or first + width > self._width:
             return
-        seen = self._coarse[:, first : first + width]
-        if self._likeness is None or self._likeness.shape != seen.shape:
-            self._likeness = seen.copy()
+        view = self._coarse[:, first : first + width]
+        if self._template is None or self._template.shape != view.shape:
+            self._template = view.copy()
         else:
-            self._likeness += _LEARN * (seen - self._likeness)
+            self._template += _TEMPLATE_RATE * (view - self._template)
 
-    def _recognize(self, part: Part) -> None:
-        """Correct where a part is that has neighbours on both sides, so that no end of it can be seen."""
-        if self._likeness is None or part.start < 0 or part.end > self._width:
+    def _locate(self, part: Part) -> None:
+        """Correct the position of a part that touches neighbours on both sides, by template matching."""
+        if self._template is None or part.start < 0 or part.end > self._width:
             return
-        width = self._likeness.shape[1]
-        thought = round(part.middle - width / 2)
-        first = max(0, thought - int(_SEARCH * width))
-        last = min(self._width, thought + width + int(_SEARCH * width))
+        width = self._template.shape[1]
+        expected = round(part.middle - width / 2)
+        first = max(0, expected - int(_SEARCH * width))
+        last = min(self._width, expected + width + int(_SEARCH * width))
         if last - first <= width:
             return
-        match = cv2.matchTemplate(self._coarse[:, first:last], self._likeness, cv2.TM_CCOEFF_NORMED)[0]
+        match = cv2.matchTemplate(self._coarse[:, first:last], self._template, cv2.TM_CCOEFF_NORMED)[0]
         best = int(np.argmax(match))
-        if match[best] > _ALIKE:
+        if match[best] > _MATCH:
             part.move(first + best + width / 2 - part.middle)
 
     def _count(self, run: Run) -> int:
-        return max(1, round((run[1] - run[0]) / self.usual)) if self.usual else 1
+        return max(1, round((run[1] - run[0]) / self.part_length)) if self.part_length else 1
 
     def _divide(self, run: Run, before: list[Part], cut: tuple[bool, bool]) -> list[Part]:
-        """Make parts of a run, in place of those that were taken for it before."""
+        """Divide a run into parts of equal length, in place of the parts assigned to it before."""
         start, end = run
-        usual = self.usual or end - start
+        length = self.part_length or end - start
         if any(cut):
-            count = max(1, _more(end - start, usual, True))
-            first = end - usual * count if cut[0] else start  # From the end that can be seen.
-            pitch = usual
+            count = max(1, _count_parts(end - start, length, True))
+            first = end - length * count if cut[0] else start  # Counted from the end within the image.
+            pitch = length
         else:
             count = self._count(run)
             first, pitch = start, (end - start) / count
         parts = [
             Part(first + pitch * k, first + pitch * (k + 1), measured=not any(cut)) for k in range(count)
         ]
-        rivals = [known for part in parts for known in self._rivals(part)]
-        for known in (*before, *rivals):
+        duplicates = [known for part in parts for known in self._overlapping(part)]
+        for known in (*before, *duplicates):
             nearest = min(parts, key=lambda part: abs(part.middle - known.middle))
-            nearest.called |= known.called
-        self.parts = [known for known in self.parts if known not in before and known not in rivals] + parts
+            nearest.exposed |= known.exposed
+        self.parts = [
+            known for known in self.parts if known not in before and known not in duplicates
+        ] + parts
         return parts
 
-    def _rivals(self, part: Part) -> list[Part]:
-        """Return the known parts that take so much of the same place that they are this one."""
+    def _overlapping(self, part: Part) -> list[Part]:
+        """Return the tracked parts that overlap this one so far that they must be the same."""
         return [known for known in self.parts if _overlap(known, (part.start, part.end)) > 0.5 * part.length]
 
     def _align(self, run: Run, inside: list[Part], cut: tuple[bool, bool]) -> None:
-        """Correct where the parts of a run are by those of its ends that can be seen."""
+        """Correct the positions of a run's parts by those of its ends that lie within the image."""
         first, last = inside[0].start, inside[-1].end
         errors = [
-            seen - thought
-            for seen, thought, hidden in zip(run, (first, last), cut, strict=True)
-            if not hidden and abs(seen - thought) < 0.4 * self.usual
+            measured - expected
+            for measured, expected, hidden in zip(run, (first, last), cut, strict=True)
+            if not hidden and abs(measured - expected) < 0.4 * self.part_length
         ]
         if not errors:
             return
@@ -221,60 +223,61 @@ class PartTracker:
             known.measured = known.measured or not any(cut)
 
     def _extend(self, run: Run, inside: list[Part], cut: tuple[bool, bool]) -> None:
-        """Add the parts of a run that come before its first and after its last known one."""
+        """Add the parts of a run before its first and after its last tracked part."""
         start, end = run
-        usual = self.usual
+        length = self.part_length
         first, last = inside[0].start, inside[-1].end
         more = [
             *(
-                Part(first - usual * (k + 1), first - usual * k)
-                for k in range(_more(first - start, usual, cut[0]))
+                Part(first - length * (k + 1), first - length * k)
+                for k in range(_count_parts(first - start, length, cut[0]))
             ),
             *(
-                Part(last + usual * k, last + usual * (k + 1))
-                for k in range(_more(end - last, usual, cut[1]))
+                Part(last + length * k, last + length * (k + 1))
+                for k in range(_count_parts(end - last, length, cut[1]))
             ),
         ]
         for part in more:
-            rivals = self._rivals(part)
-            if rivals:  # It was known, but seen too little of to be matched.
-                rivals[0].move(part.start - rivals[0].start)
-                rivals[0].missed = 0
+            duplicates = self._overlapping(part)
+            if duplicates:  # Tracked already, but too little of it was visible to match.
+                duplicates[0].move(part.start - duplicates[0].start)
+                duplicates[0].missed = 0
             else:
                 self.parts.append(part)
 
-    def _stays(self, part: Part) -> bool:
-        """Whether a part is still worth following: in sight, or just outside and may come back."""
-        margin = max(part.length, self.usual)
+    def _is_tracked(self, part: Part) -> bool:
+        """Whether to keep a part: it is in the image, or just outside and may come back."""
+        margin = max(part.length, self.part_length)
         if part.end < -margin or part.start > self._width + margin:
             return False
         in_sight = min(part.end, self._width) - max(part.start, 0.0)
         return part.missed < _LOST_FRAMES or in_sight < 0.3 * part.length
 
 
-def _more(columns: float, usual: float, cut: bool) -> int:
-    """Return how many more parts so many columns are: one that is coming in shows only its beginning."""
-    return max(0, int(columns / usual + (0.7 if cut else 0.5)))
+def _count_parts(columns: float, length: float, cut: bool) -> int:
+    """Return how many parts fit into so many columns; the last one may be `cut` off by the border."""
+    return max(0, int(columns / length + (0.7 if cut else 0.5)))
 
 
 def _overlap(part: Part, run: Run) -> float:
     return min(part.end, run[1]) - max(part.start, run[0])
 
 
-def _shift(before: Plane, now: Plane, guess: float) -> float:
-    """Return by how many columns what is in `now` has moved since `before`; 0.0 when nothing is seen.
+def _measure_shift(before: Plane, now: Plane, guess: float) -> float:
+    """Return by how many columns the edges in `now` have moved since `before`; 0.0 if there are none.
 
-    Both are (height, width), float32, with mean 0 along the rows: what is compared are edges.
+    Both are (height, width), float32, with mean 0 along the rows. Cross-correlation along the rows, with a
+    preference for shifts near `guess` and a parabola through the peak for subpixel precision.
     """
     width = now.shape[1]
     spectrum = np.conj(np.fft.rfft(before, 2 * width, axis=1)) * np.fft.rfft(now, 2 * width, axis=1)
     match = np.fft.irfft(spectrum.sum(axis=0), 2 * width)
     reach = int(_REACH * width)
     columns = np.arange(-reach, reach + 1)
-    likely = match[columns] * (1.0 - 0.2 * np.abs(columns - guess) / width)
-    best = int(np.argmax(likely))
-    if likely[best] <= 0 or not 0 < best < len(columns) - 1:
+    weighted = match[columns] * (1.0 - 0.2 * np.abs(columns - guess) / width)
+    best = int(np.argmax(weighted))
+    if weighted[best] <= 0 or not 0 < best < len(columns) - 1:
         return 0.0
-    low, high, top = likely[best - 1], likely[best + 1], likely[best]
+    low, high, top = weighted[best - 1], weighted[best + 1], weighted[best]
     bend = low - 2 * top + high
     return float(columns[best] + (0.5 * (low - high) / bend if bend < 0 else 0.0))

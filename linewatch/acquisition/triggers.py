@@ -116,7 +116,7 @@ class CommandTriggered:
         """
         self._live = reader.live
         if not reader.live:  # Nobody need look at a recording to know that it is there.
-            reader.seen()
+            reader.on_alive()
         trigger: TriggerRequest | None = None
         while not stop.is_set():
             trigger = trigger or self._take(0.0 if reader.live or reader.pending else IDLE_S)

@@ -67,12 +67,12 @@ class Capture:
         return FrameReader(
             self._open_source(),
             stage,
-            seen=self._seen,
-            lost=lambda trouble: self._station.camera_lost(str(trouble)),
+            on_alive=self._camera_alive,
+            on_lost=lambda error: self._station.camera_lost(str(error)),
             silent_s=self._silent_s,
         )
 
-    def _seen(self) -> None:
+    def _camera_alive(self) -> None:
         if self._station.snapshot().camera_trouble:
             self._station.camera_back(time.monotonic() - self._silent_since)
         self._silent_since = time.monotonic()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from linewatch.acquisition.sources import open_source
-from linewatch.acquisition.sources.folder import FolderSource, find_pictures
+from linewatch.acquisition.sources.folder import FolderSource, find_images
 from linewatch.domain import Frame, Reason
 from linewatch.errors import ConfigError
 from linewatch.settings import SourceSettings
@@ -33,7 +33,7 @@ def test_pictures_come_in_natural_order_at_any_depth(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "folder.png").mkdir()
 
-    assert [path.relative_to(tmp_path).as_posix() for path in find_pictures(tmp_path)] == names
+    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == names
     with FolderSource(tmp_path) as source:
         assert [level(source.read()) for _ in names] == pytest.approx([0, 20, 40, 60, 80, 100, 120], abs=1)
         assert source.read() is None
@@ -62,10 +62,10 @@ def test_names_of_any_script_and_equal_numbers_have_one_order(tmp_path: Path) ->
     for name in names:
         save(tmp_path / name, 0)
 
-    once = [path.name for path in find_pictures(tmp_path)]
+    once = [path.name for path in find_images(tmp_path)]
     shutil.copytree(tmp_path, tmp_path / "copy")
     assert once == ["12.png", "a01.png", "a1.png", "a٣.png", "a².png", "ä1.png"]
-    assert [path.name for path in find_pictures(tmp_path / "copy")] == once
+    assert [path.name for path in find_images(tmp_path / "copy")] == once
 
 
 def test_an_unreadable_picture_is_an_exposure_without_a_picture(
@@ -88,7 +88,7 @@ def test_an_unreadable_picture_is_an_exposure_without_a_picture(
     assert [frame.fault for frame in frames if frame] == [
         Reason.NONE, *[Reason.BAD_PICTURE] * 4, Reason.NONE,
     ]  # fmt: skip
-    assert [record.message.split("=")[0] for record in caplog.records] == ["picture_unreadable reason"] * 4
+    assert [record.message.split("=")[0] for record in caplog.records] == ["image_unreadable reason"] * 4
 
 
 def test_a_loop_starts_again_at_the_end(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_what_is_no_folder_of_pictures_is_said_in_a_sentence(tmp_path: Path) -> 
     (tmp_path / "empty").mkdir()
 
     for uri, words in (
-        (tmp_path / "nowhere", "does not exist; name a folder with pictures"),
+        (tmp_path / "nowhere", "does not exist; name a folder with images"),
         (tmp_path / "file.png", "is a file, not a folder"),
-        (tmp_path / "empty", "holds no pictures; known are .bmp"),
+        (tmp_path / "empty", "holds no images; known are .bmp"),
     ):
         with pytest.raises(ConfigError) as caught, FolderSource(uri):
             pass

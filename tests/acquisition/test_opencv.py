@@ -18,7 +18,7 @@ from linewatch.acquisition.sources.opencv import (
     LiveSource,
     VideoFile,
     open_rtsp,
-    without_secrets,
+    strip_credentials,
 )
 from linewatch.acquisition.sources.simulator.source import Simulator
 from linewatch.domain import Frame, Image
@@ -292,7 +292,7 @@ def test_an_absent_camera_is_lost(capfd: pytest.CaptureFixture[str]) -> None:
 )
 def test_a_password_in_an_address_is_shown_to_nobody(uri: str, name: str) -> None:
     """Neither the name nor a message holds what the address holds of secrets."""
-    assert without_secrets(uri) == name
+    assert strip_credentials(uri) == name
     assert open_source(SourceSettings(kind="rtsp", uri=uri)).name == name
 
 

@@ -110,7 +110,7 @@ def test_an_empty_address_means_the_defaults() -> None:
     """The simulator needs no address."""
     assert parse_options("") == SimulatorOptions()
     assert parse_options("seed=7&defects=0.25&size=200&pool=4&count=9") == SimulatorOptions(
-        7, 0.25, 200, 4, 9
+        seed=7, defects=0.25, size=200, pool=4, count=9
     )
 
 
@@ -118,7 +118,7 @@ def test_an_empty_address_means_the_defaults() -> None:
     ("uri", "words"),
     [
         ("sede=7", "did you mean seed?"),
-        ("xyz=7", "known are seed, defects, size, pool, count, belt, touching"),
+        ("xyz=7", "known are seed, defects, size, enlarge, light, pool, count, belt, touching"),
         ("seed=x", "seed must be a number from 0 to"),
         ("defects=1.5", "defects must be a number from 0.0 to 1.0, not '1.5'"),
         ("defects=nan", "defects must be a number from"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from linewatch.acquisition.sources.folder import find_pictures
+from linewatch.acquisition.sources.folder import find_images
 from linewatch.domain import Image
 from linewatch.vision.image_io import read_image
 from tests.belts import Outcome, film, filmed, simulated
@@ -43,7 +43,7 @@ def main() -> int:
     for uri in HARD:
         _tell(f"hard: {uri}", simulated(f"{uri}&count={options.parts}&seed={options.seed}"))
     for folder in options.pictures:
-        pictures = [_square(path) for path in find_pictures(folder)[:PICTURES]]
+        pictures = [_square(path) for path in find_images(folder)[:PICTURES]]
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "belt.avi"
             truth = film(path, pictures, max(20, options.parts // 5), seed=options.seed, speed=16)

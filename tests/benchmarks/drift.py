@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from linewatch.acquisition.sources.folder import find_pictures
+from linewatch.acquisition.sources.folder import find_images
 from linewatch.acquisition.sources.simulator.source import DEFECTS, render
 from linewatch.domain import Image, Reason, Result
 from linewatch.errors import NotRegistered
@@ -52,7 +52,7 @@ def main() -> None:
     if options.products:
         place = ModelsSettings(path=options.models, recipes=options.recipes)
         for product in options.products:
-            paths = find_pictures(options.data / product / "test" / "good")
+            paths = find_images(options.data / product / "test" / "good")
             lines.append((product, place, [read_image(path) for path in paths]))
     strangers = cycle([images for _, _, images in lines[1:]] + [lines[0][2]])
     for product, settings, images in lines:

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from linewatch.acquisition.sources.folder import find_pictures
+from linewatch.acquisition.sources.folder import find_images
 from linewatch.acquisition.sources.simulator.source import DEFECTS, render
 from linewatch.domain import Image, Reason, Result
 from linewatch.models.bundle import Bundle
@@ -89,7 +89,7 @@ def labelled(folder: Path, each: int) -> Iterator[tuple[str, list[Image]]]:
             yield defect or "good", [render(5, 1000 * (number + 1) + n, defect) for n in range(each)]
         return
     for place in sorted((folder / "test").iterdir()):
-        yield place.name, [read_image(path) for path in islice(find_pictures(place), each)]
+        yield place.name, [read_image(path) for path in islice(find_images(place), each)]
 
 
 def told(prepared: Prepared, images: Iterable[Image]) -> str:

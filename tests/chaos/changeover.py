@@ -13,7 +13,7 @@ from typing import Any
 
 import cv2
 
-from linewatch.acquisition.sources.folder import find_pictures
+from linewatch.acquisition.sources.folder import find_images
 from linewatch.domain import Result
 from linewatch.errors import NotRegistered
 from linewatch.models.engine import OpenVinoEngine
@@ -206,7 +206,7 @@ def gather(folders: list[Path], into: Path, each: int = 6) -> Path:
     """Copy the first pictures of some folders into one, mixed."""
     into.mkdir()
     for number, folder in enumerate(folders):
-        for path in find_pictures(folder)[:each]:
+        for path in find_images(folder)[:each]:
             shutil.copy(path, into / f"{path.stem}-{number}{path.suffix}")
     return into
 

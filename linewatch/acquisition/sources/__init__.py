@@ -1,4 +1,4 @@
-"""Where frames come from: one module per kind, all with one protocol."""
+"""Sources of frames: one module per kind, one protocol for all."""
 
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,8 @@ from linewatch.settings import GigeSettings, SourceSettings
 
 __all__ = ["AwaitingTrigger", "Source", "open_source"]
 
-_MEANING = {
-    "folder": "name a folder with pictures",
+_HOW_TO_SET = {
+    "folder": "name a folder with images",
     "video": "name a video file",
     "camera": "write its index, such as 0, or its path, such as /dev/video0",
     "rtsp": "write rtsp://host:554/path",
@@ -24,39 +24,39 @@ _MEANING = {
 
 
 class Source(Protocol):
-    """A place frames come from; entering opens it, one thread reads it.
+    """A source of frames; entering opens it, one thread reads it.
 
-    A source does not pace itself and does not number its frames: capture does both.
+    It neither paces itself nor numbers its frames: capture does both.
     """
 
-    name: str  # What to call it in messages, for example "rtsp://10.0.0.5/line1".
-    live: bool  # True when the world goes on without us (a camera); False for a recording.
+    name: str  # For messages, for example "rtsp://10.0.0.5/line1".
+    live: bool  # True for a camera, which goes on while nothing reads it; False for a recording.
 
     def __enter__(self) -> Self:
-        """Open it. Raises CameraLost (live: worth another try) or ConfigError (it never works)."""
+        """Open it. Raises CameraLost if another attempt may succeed, ConfigError if none can."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the device."""
+        """Close it."""
 
     def read(self) -> Frame | None:
         """Wait for the next frame; None at the end of a recording.
 
-        Raises CameraLost when the device stays silent longer than its read time-out; and AwaitingTrigger,
-        from time to time, while a camera with a trigger of its own has had no reason to expose.
-        A picture that cannot be decoded is a Frame with fault BAD_PICTURE, never an exception.
+        Raises CameraLost after the read time-out, and AwaitingTrigger repeatedly while a camera waits for
+        its hardware trigger. An image that cannot be decoded is a Frame with fault BAD_PICTURE, never an
+        exception.
         """
 
 
 def open_source(settings: SourceSettings, gige: GigeSettings | None = None) -> Source:
-    """Return the source that the settings ask for, not entered yet. Raises ConfigError.
+    """Return the source that the settings describe, not entered yet. Raises ConfigError.
 
-    `gige` is what a GigE Vision camera is told, nothing by default.
+    `gige` configures a GigE Vision camera; by default it keeps its own configuration.
     """
     timeouts = {"open_timeout_s": settings.open_timeout_s, "read_timeout_s": settings.read_timeout_s}
-    if not settings.uri and settings.kind in _MEANING:
-        raise ConfigError(f"source.uri is empty; {_MEANING[settings.kind]}")
+    if not settings.uri and settings.kind in _HOW_TO_SET:
+        raise ConfigError(f"source.uri is empty; {_HOW_TO_SET[settings.kind]}")
     match settings.kind:
         case "simulator":
             return Simulator(settings.uri)

@@ -18,8 +18,8 @@ import numpy as np
 from linewatch.domain import Frame
 from linewatch.errors import CameraLost, ConfigError
 
-READERS_MAX = 4  # So many may hang in a driver before it is not tried any more.
-JOIN_S = 0.5  # A camera that works delivers within this, and its reader ends.
+READERS_MAX = 4  # With so many threads hanging in a driver, it is not opened again.
+JOIN_S = 0.5  # A working camera delivers a frame within this, and its reader ends.
 # Without these, FFmpeg keeps 20 to 28 frames from before the first read.
 _RTSP_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay|analyzeduration;0|probesize;32"
 _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
@@ -31,17 +31,17 @@ class VideoCapture(Protocol):
     """The part of cv2.VideoCapture that is used here; every call may block."""
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
-        """Whether there is something to read from."""
+        """Return whether the device or stream is open."""
 
     def read(self) -> tuple[bool, Any]:
-        """Wait for the next picture; False when there is none."""
+        """Wait for the next image; the first value is False when there is none."""
 
     def release(self) -> None:
-        """Let go."""
+        """Close the device or stream."""
 
 
 class VideoFile:
-    """A recorded video: every frame of it is an exposure."""
+    """A recorded video: every frame is an exposure."""
 
     def __init__(self, path: Path, *, loop: bool = False) -> None:
         self.name = str(path)
@@ -54,7 +54,7 @@ class VideoFile:
     def __enter__(self) -> Self:
         """Open the file. Raises ConfigError when it cannot be played."""
         if not self._path.is_file():
-            raise ConfigError(f"source.uri {self.name!r} is not there; name a video file")
+            raise ConfigError(f"source.uri {self.name!r} does not exist; name a video file")
         self._capture = self._open()
         return self
 
@@ -78,7 +78,7 @@ class VideoFile:
             self._capture = self._open()
             done, image = self._capture.read()
             if not done:
-                raise ConfigError(f"source.uri {self.name!r} went away; put the video file back")
+                raise ConfigError(f"source.uri {self.name!r} was removed; put the video file back")
         self._frames_read += 1
         return _frame(image)
 
@@ -101,7 +101,7 @@ class VideoFile:
 
 
 class LiveSource:
-    """A camera: a thread of its own reads it, so nothing grows old in a buffer and no driver can hang us."""
+    """A camera, read by its own thread: frames do not age in a buffer, a hanging driver blocks no caller."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class LiveSource:
         open_timeout_s: float,
         read_timeout_s: float,
     ) -> None:
-        """Name it for messages; `open_capture` is called in the reading thread and may block."""
+        """`name` is for messages; `open_capture` is called in the reading thread and may block."""
         self.name = name
         self.live = True
         self._open_capture = open_capture
@@ -126,7 +126,7 @@ class LiveSource:
         hung = sum(thread.name == thread_name for thread in threading.enumerate())
         if hung >= READERS_MAX:
             raise CameraLost(self.name, f"its driver hangs in {hung} calls; restart linewatch or the machine")
-        self._wait_s = self._open_timeout_s  # The first frame belongs to the opening.
+        self._wait_s = self._open_timeout_s  # The first frame is covered by the time-out for opening.
         patience_s = max(self._open_timeout_s, self._read_timeout_s) + 1.0
         self._reader = _Reader(thread_name, self._open_capture, patience_s)
         self._reader.start()
@@ -140,13 +140,13 @@ class LiveSource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the device; a reader that hangs in the driver is left behind."""
+        """Close the device; a reader that hangs in the driver is left behind."""
         if self._reader is not None:
             self._reader.finish()
             self._reader = None
 
     def read(self) -> Frame | None:
-        """Return the newest frame that was not returned yet. Raises CameraLost; never None."""
+        """Return the newest frame not returned before, never None. Raises CameraLost."""
         assert self._reader is not None, "read outside of the with block"
         frame = self._reader.take(self.name, self._wait_s)
         self._wait_s = self._read_timeout_s
@@ -154,7 +154,7 @@ class LiveSource:
 
 
 class _Reader(threading.Thread):
-    """Reads a capture as fast as it delivers and keeps the newest frame only."""
+    """Reads a capture as fast as it delivers and keeps only the newest frame."""
 
     def __init__(self, name: str, open_capture: Callable[[], VideoCapture], patience_s: float) -> None:
         super().__init__(name=name, daemon=True)  # A hung driver must not keep the process alive.
@@ -167,8 +167,8 @@ class _Reader(threading.Thread):
         self._newest: Frame | None = None
 
     def start(self) -> None:
-        """Begin; the process will not end under a call into OpenCV unless that hangs past all time-outs."""
-        # Python ends a daemon thread that comes back from C++ during its shutdown, and that aborts.
+        """Start reading; at exit the process waits for a call into OpenCV, up to the longest time-out."""
+        # A daemon thread that returns from C++ while Python shuts down aborts the process.
         atexit.register(self._end_with_process)
         super().start()
 
@@ -205,7 +205,7 @@ class _Reader(threading.Thread):
     def finish(self) -> None:
         with self._changed:
             self._finished = True
-            self._newest = None  # A reader that is left behind holds no picture.
+            self._newest = None  # A reader that is left behind keeps no image.
         self.join(JOIN_S)
 
     def _end_with_process(self) -> None:
@@ -221,7 +221,7 @@ class _Reader(threading.Thread):
             self._changed.notify_all()
         while True:
             done, image = capture.read()
-            frame = _frame(image) if done else None  # Its time is now, before anything else can wait.
+            frame = _frame(image) if done else None  # Time-stamped now, before waiting for the lock.
             with self._changed:
                 if frame is None or self._finished:
                     return
@@ -240,18 +240,18 @@ def open_camera(uri: str, *, open_timeout_s: float, read_timeout_s: float) -> Li
 
 
 def open_rtsp(uri: str, *, open_timeout_s: float, read_timeout_s: float) -> LiveSource:
-    """Return a network camera; what its address holds of user and password is shown to nobody.
+    """Return a network camera; its name leaves out user and password.
 
-    Raises ConfigError when `uri` is no RTSP address.
+    Raises ConfigError if `uri` is not an RTSP address.
     """
-    name = without_secrets(uri)
+    name = strip_credentials(uri)
     options = (
         cv2.CAP_PROP_N_THREADS,
-        1,  # Each further decoding thread holds back one more frame.
+        1,  # Each further decoding thread delays by one frame.
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
         round(1000 * open_timeout_s),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-        round(1000 * max(open_timeout_s, read_timeout_s)),  # `read` gives up before; this ends the thread.
+        round(1000 * max(open_timeout_s, read_timeout_s)),  # `read` times out before; this ends the thread.
     )
 
     def open_capture() -> VideoCapture:
@@ -260,8 +260,8 @@ def open_rtsp(uri: str, *, open_timeout_s: float, read_timeout_s: float) -> Live
     return LiveSource(name, open_capture, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
 
 
-def without_secrets(uri: str) -> str:
-    """Return an RTSP address with neither user, password nor query. Raises ConfigError if it is none."""
+def strip_credentials(uri: str) -> str:
+    """Return an RTSP address without user, password and query. Raises ConfigError if it is not one."""
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
@@ -280,15 +280,15 @@ def _open_stream(uri: str, options: Sequence[int]) -> VideoCapture:
 
 @contextmanager
 def _ffmpeg_options(options: str) -> Iterator[None]:
-    """Set what OpenCV reads from the environment at each open; video files must not get it."""
-    if _OPTIONS_VARIABLE in os.environ:  # The installer knows better.
+    """Set the options that OpenCV reads from the environment at each open; not for video files."""
+    if _OPTIONS_VARIABLE in os.environ:  # The installer's own choice.
         yield
         return
     os.environ[_OPTIONS_VARIABLE] = options
     try:
         yield
     finally:
-        os.environ.pop(_OPTIONS_VARIABLE, None)  # Another reader, given up but alive, may have been quicker.
+        os.environ.pop(_OPTIONS_VARIABLE, None)  # A reader left behind may have removed it already.
 
 
 def _frame(image: Any) -> Frame:

@@ -1,4 +1,4 @@
-"""The pixel formats of GenICam cameras as pictures: 8 bits a channel, blue-green-red."""
+"""Decode the pixel formats of GenICam cameras to BGR images with 8 bits per channel."""
 
 from collections.abc import Callable
 
@@ -12,15 +12,15 @@ Bytes = NDArray[np.uint8]
 
 
 def decode(data: bytes, name: str, width: int, height: int) -> Image | None:
-    """Return what a camera sent as (height, width, 3), uint8; None when there is too little of it.
+    """Return the image as (height, width, 3), uint8, BGR; None if `data` is too short.
 
-    `name` is one of FORMATS. Of 10, 12 and 16 bits the upper eight count.
+    `name` is one of FORMATS. Of 10, 12 and 16 bits the upper eight are kept.
     """
-    bits, plane = FORMATS[name]
+    bits, unpack = FORMATS[name]
     needed = (width * height * bits + 7) // 8
     if len(data) < needed:
         return None
-    return plane(np.frombuffer(data, np.uint8, needed), width, height)
+    return unpack(np.frombuffer(data, np.uint8, needed), width, height)
 
 
 def _grey(levels: Bytes, width: int, height: int) -> Image:
@@ -32,16 +32,16 @@ def _mono8(data: Bytes, width: int, height: int) -> Image:
 
 
 def _unpacked(bits: int) -> Callable[[Bytes, int, int], Image]:
-    """Each pixel in two bytes, the lower one first."""
+    """Decode one pixel in two bytes, the lower byte first."""
 
-    def plane(data: Bytes, width: int, height: int) -> Image:
+    def unpack(data: Bytes, width: int, height: int) -> Image:
         return _grey((data.view("<u2") >> (bits - 8)).astype(np.uint8), width, height)
 
-    return plane
+    return unpack
 
 
 def _packed(data: Bytes, width: int, height: int) -> Image:
-    """Two pixels in three bytes, the upper eight bits of each in a byte of its own (GigE Vision)."""
+    """Decode two pixels in three bytes, each one's upper eight bits in a byte of their own (GigE Vision)."""
     levels = np.empty(width * height, np.uint8)
     levels[0::2] = data[0::3]
     levels[1::2] = data[2::3][: levels.size // 2]
@@ -49,7 +49,7 @@ def _packed(data: Bytes, width: int, height: int) -> Image:
 
 
 def _mono12p(data: Bytes, width: int, height: int) -> Image:
-    """Two pixels in three bytes, the lowest bits first (GenICam's "p" formats)."""
+    """Decode two pixels in three bytes, lowest bits first (the "p" formats of GenICam's PFNC)."""
     levels = np.empty(width * height, np.uint8)
     levels[0::2] = data[0::3] >> 4 | data[1::3] << 4
     levels[1::2] = data[2::3][: levels.size // 2]
@@ -57,7 +57,7 @@ def _mono12p(data: Bytes, width: int, height: int) -> Image:
 
 
 def _mono10p(data: Bytes, width: int, height: int) -> Image:
-    """Four pixels in five bytes, the lowest bits first."""
+    """Decode four pixels in five bytes, lowest bits first."""
     levels = np.empty(width * height, np.uint8)
     for place in range(4):
         low, high = data[place::5], data[place + 1 :: 5]
@@ -67,11 +67,11 @@ def _mono10p(data: Bytes, width: int, height: int) -> Image:
 
 
 def _colour(code: int, channels: int = 1) -> Callable[[Bytes, int, int], Image]:
-    def plane(data: Bytes, width: int, height: int) -> Image:
+    def unpack(data: Bytes, width: int, height: int) -> Image:
         shape = (height, width, channels) if channels > 1 else (height, width)
         return np.asarray(cv2.cvtColor(data.reshape(shape), code), np.uint8)
 
-    return plane
+    return unpack
 
 
 def _bgr(data: Bytes, width: int, height: int) -> Image:
@@ -94,4 +94,4 @@ FORMATS: dict[str, tuple[int, Callable[[Bytes, int, int], Image]]] = {
     "RGB8": (24, _colour(cv2.COLOR_RGB2BGR, 3)),
     "BGR8": (24, _bgr),
 }
-"""Bits of a pixel, and how they become a picture; the names are GenICam's."""
+"""GenICam's name -> bits per pixel and decoder."""

@@ -1,4 +1,4 @@
-"""What goes wrong with the simulated product, painted on the part before its picture is taken."""
+"""Paint defects on the simulated part before its image is taken."""
 
 import math
 
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from linewatch.acquisition.sources.simulator.scene import DESIGN_PX, SCREW_PX, SCREWS, Layers, Plane
 
 Layer = NDArray[np.uint8]
-"""The part: (size, size, 4), uint8, colour times opacity, and opacity."""
+"""The part: (size, size, 4), uint8, premultiplied colour and opacity."""
 
 DEFECTS: tuple[str, ...] = ("scratch", "dent", "missing", "contamination", "colour")
 
 
 def paint(layers: Layers, defect: str, rng: np.random.Generator) -> Layer:
-    """Return the part with one `defect` out of DEFECTS, its place and size drawn from `rng`."""
+    """Return the part with one of DEFECTS, its position and size drawn from `rng`."""
     part = layers.part.copy()
     _PAINTERS[defect](layers, part, rng)
     return part
 
 
 def _scratch(layers: Layers, part: Layer, rng: np.random.Generator) -> None:
-    """Let a tool slip: a thin bright furrow with a dark side, sometimes two beside each other."""
+    """Paint a scratch: a thin bright furrow with a dark edge, sometimes two side by side."""
     scale = layers.size / DESIGN_PX
     path = _path(layers, rng, length=rng.uniform(34, 80), bend=rng.uniform(-0.012, 0.012), wobble=0.0)
     along = path[-1] - path[0]
@@ -37,7 +37,7 @@ def _scratch(layers: Layers, part: Layer, rng: np.random.Generator) -> None:
 
 
 def _dent(layers: Layers, part: Layer, rng: np.random.Generator) -> None:
-    """Strike the part: a hollow that is dark towards the lamp and bright away from it."""
+    """Paint a dent: a hollow that is dark towards the lamp and bright away from it."""
     reach = rng.uniform(6.5, 11.0) * layers.size / DESIGN_PX
     window, x, y = _around(layers, rng, 2.2 * reach)
     bowl = np.exp(-(((x * x + y * y) / (reach * reach)) ** 1.5))
@@ -47,7 +47,7 @@ def _dent(layers: Layers, part: Layer, rng: np.random.Generator) -> None:
 
 
 def _missing(layers: Layers, part: Layer, rng: np.random.Generator) -> None:
-    """Forget a screw: its hole is open."""
+    """Leave out a screw: its hole is open."""
     x, y = SCREWS[rng.integers(len(SCREWS))]
     scale, middle = layers.size / DESIGN_PX, layers.size / 2
     reach = (SCREW_PX + 4.0) * scale
@@ -57,7 +57,7 @@ def _missing(layers: Layers, part: Layer, rng: np.random.Generator) -> None:
 
 
 def _contamination(layers: Layers, part: Layer, rng: np.random.Generator) -> None:
-    """Let something lie on the part: an oil spot, a fibre or chips."""
+    """Paint contamination: an oil spot, a fibre or chips."""
     kinds = (_oil, _fibre, _chips)
     kinds[rng.integers(len(kinds))](layers, part, rng)
 
@@ -99,7 +99,7 @@ def _chips(layers: Layers, part: Layer, rng: np.random.Generator) -> None:
 
 
 def _colour(layers: Layers, part: Layer, rng: np.random.Generator) -> None:
-    """Fit the wrong variant: a seal of another rubber, a yellow-zinc or blackened screw."""
+    """Paint a wrong variant: a seal of another rubber, a yellow-zinc or blackened screw."""
     scale, middle = layers.size / DESIGN_PX, layers.size / 2
     if rng.random() < 0.6:
         grey = part[..., 0] / np.float32(150)  # The seal's own light and shade, seen in blue.
@@ -124,7 +124,7 @@ _PAINTERS = {
 
 
 def _place(layers: Layers, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a random (x, y) in pixels where a defect lies well on the part."""
+    """Return a random (x, y) in pixels, on the part's face."""
     while True:
         x, y = rng.integers(0, layers.size, 2)
         if layers.face[y, x] == 255:
@@ -138,7 +138,7 @@ def _plane(layers: Layers) -> Plane:
 def _around(
     layers: Layers, rng: np.random.Generator, reach_px: float
 ) -> tuple[tuple[slice, slice], Plane, Plane]:
-    """Return a window around a random place, and each pixel's x and y from there, turned and stretched."""
+    """Return a window around a random position, and its pixels' x and y, rotated and stretched."""
     column, row = _place(layers, rng)
     turn, stretch = rng.uniform(0, math.pi), rng.uniform(0.75, 1.3)
     rows = np.arange(max(0, int(row - reach_px)), min(layers.size, int(row + reach_px) + 1))
@@ -152,7 +152,7 @@ def _around(
 def _path(
     layers: Layers, rng: np.random.Generator, length: float, bend: float, wobble: float
 ) -> NDArray[np.float64]:
-    """Return points, (n, 2), of a curve that stays on the part; lengths as in a 320x320 picture."""
+    """Return points, (n, 2), of a random curve on the part; `length` is in pixels of a 320x320 image."""
     step_px = 2.0 * layers.size / DESIGN_PX
     count = int(length / 2)
     while True:
@@ -184,7 +184,7 @@ def _eighths(points: NDArray[np.float64]) -> NDArray[np.int32]:
 
 
 def _tint(part: Layer, where: Plane, colour: tuple[int, int, int]) -> None:
-    """Cover the part with `colour` as far as `where` (0.0 to 1.0) says, and never the belt."""
+    """Blend `colour` over the part with opacity `where` (0.0 to 1.0); the belt stays as it is."""
     box = _box(where > 0.004)
     cover = where[box][..., None] * (part[box][..., 3:] == 255)
     below = part[box][..., :3].astype(np.float32)
@@ -198,7 +198,7 @@ def _shade(part: Layer, light: Plane) -> None:
 
 
 def _paint_over(part: Layer, where: Plane, grey: Plane, colour: tuple[int, int, int]) -> None:
-    """Give a component another colour and keep its light and shade."""
+    """Change the colour of a component and keep its shading."""
     box = _box(where > 0.004)
     below = part[box][..., :3].astype(np.float32)
     new = np.clip(grey[box][..., None] * np.array(colour, np.float32), 0, 255)
@@ -206,7 +206,7 @@ def _paint_over(part: Layer, where: Plane, grey: Plane, colour: tuple[int, int, 
 
 
 def _box(where: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Return the rows and columns that hold something, so that only they are worked on."""
+    """Return the bounding rows and columns of the True pixels, to process no more than these."""
     rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
     if not rows.size:
         return slice(0, 0), slice(0, 0)

@@ -1,4 +1,4 @@
-"""The product that the simulator shows: a flange bearing from above, drawn once from its height profile."""
+"""Draw the simulator's product, a flange bearing seen from above, from its height profile."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from linewatch.domain import Image
 Plane = NDArray[np.floating[Any]]
 """One value per pixel: (height, width), float."""
 
-DESIGN_PX = 320.0  # All lengths below are pixels of a 320x320 picture, from its centre.
+DESIGN_PX = 320.0  # All lengths below are pixels of a 320x320 image, from its centre.
 SCREWS = ((-73.0, -73.0), (73.0, -73.0), (73.0, 73.0), (-73.0, 73.0))
 SCREW_PX = 16.5
 SEAL_PX = (38.0, 50.0)  # Inner and outer radius of the rubber ring.
@@ -46,12 +46,12 @@ _TEXT = (  # "LW204-C" as a dot-peen marker writes it: 7 rows of 5 dots a letter
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Everything that stays the same from picture to picture, at the picture's own size.
+    """Everything that is the same in every image, at the image's size.
 
-    `part` is (size, size, 4), uint8: colour times opacity, and opacity with the soft shadow in it.
+    `part` is (size, size, 4), uint8: premultiplied colour, and opacity with the soft shadow in it.
     `bare` is the same part without its screws. `seal` and `face` are (size, size), uint8, 0 to 255:
-    the rubber ring, and where a defect may lie. `belt` and `noise` are larger than the picture,
-    so that each frame takes another cut-out. `vignette` is (size, size, 3), float32, up to 1.
+    the rubber ring, and where a defect may lie. `belt` and `noise` are larger than the image,
+    so that each frame takes a different crop. `vignette` is (size, size, 3), float32, up to 1.
     """
 
     size: int
@@ -65,7 +65,7 @@ class Layers:
 
 
 def draw_layers(size: int) -> Layers:
-    """Draw the product and the belt for pictures of size x size pixels; always the same ones."""
+    """Draw the product and the belt for images of size x size pixels; always the same."""
     part, bare, seal, face = _draw_part(size)
     rng = np.random.default_rng(20)
     margin = max(16, size // 4)
@@ -143,7 +143,7 @@ def _near(axis: Plane, middle: float) -> slice:
 
 
 def _profile(edge: Plane, radius: Plane) -> Plane:
-    """Return how high the part stands at each place, without screws and without roughness."""
+    """Return the height profile of the part, without screws and roughness."""
     height = 11.0 * _ramp(-edge, 5.0) + 9.0 * _ramp(BOSS_PX - radius, 3.5)
     height -= 5.0 * _ramp(SEAL_PX[1] - radius, 1.5)
     across = (radius - sum(SEAL_PX) / 2) / ((SEAL_PX[1] - SEAL_PX[0]) / 2)
@@ -171,7 +171,7 @@ def _fasten(height: Plane, colour: Plane, x: Plane, y: Plane, turn: int, with_sc
 
 
 def _mark(colour: Plane, scale: float) -> None:
-    """Print the type and a small square code on the cast body, as a laser does."""
+    """Mark the type and a small square code on the cast body."""
     ink = np.zeros(colour.shape[:2], np.float32)
     centre = colour.shape[0] / 2
     pitch = 1.75 * scale
@@ -194,7 +194,7 @@ def _mark(colour: Plane, scale: float) -> None:
 
 
 def _shading(height: Plane, scale: float, gloss: Plane) -> Plane:
-    """Return the light that comes back from each place, about 1 on a level face."""
+    """Return the reflected light of each pixel, about 1 on a level face."""
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=scale / 8)
     slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=scale / 8)
     length = np.sqrt(slope_x * slope_x + slope_y * slope_y + 1.0)
@@ -217,7 +217,7 @@ def _shadow(body: Plane, scale: float) -> Plane:
 
 
 def _turning_marks(rng: np.random.Generator, radius: Plane) -> Plane:
-    """Return grooves that depend on the radius alone, as a lathe leaves them; about -2 to 2."""
+    """Return the grooves of turning, which depend on the radius alone; about -2 to 2."""
     marks = rng.normal(0, 1, 512)
     return np.interp(radius, np.linspace(0, 240, marks.size), marks).astype(np.float32)
 
@@ -228,7 +228,7 @@ def _noise(rng: np.random.Generator, side: int, sigma_px: float) -> Plane:
 
 
 def _rounded_square(x: Plane, y: Plane, half: float, corner: float) -> Plane:
-    """Return the distance to the outline, negative inside."""
+    """Return the signed distance to the outline, negative inside."""
     dx = np.abs(x) - (half - corner)
     dy = np.abs(y) - (half - corner)
     outside = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0))

@@ -1,4 +1,4 @@
-"""A simulated line: rendered parts, some of them defective, the same ones again from the same seed."""
+"""A simulated line: rendered parts, some of them defective, repeatable by seed."""
 
 import difflib
 import functools
@@ -38,21 +38,21 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class SimulatorOptions:
-    """What the simulator's address can say, for example `seed=7&defects=0.2&size=320`."""
+    """Options in the simulator's `source.uri`, for example `seed=7&defects=0.2&size=320`."""
 
     seed: int = 1
     defects: float = 0.2  # Share of defective parts, 0.0 to 1.0.
-    size: int = 320  # Side of the square picture in pixels.
-    enlarge: int = 0  # Show it enlarged to this side, with sensor noise; 0: as rendered.
-    light: float = 1.0  # Times the usual light; far below or above 1 no image can be judged.
-    pool: int = 0  # Render this many parts when opening and show them in turn; 0 renders each one fresh.
+    size: int = 320  # Side of the square image, in pixels.
+    enlarge: int = 0  # Enlarge the image to this side, with sensor noise; 0: as rendered.
+    light: float = 1.0  # Brightness factor; far from 1 the images cannot be judged.
+    pool: int = 0  # Render this many parts on opening and repeat them; 0 renders each part.
     count: int = 0  # End after this many parts; 0 never ends.
-    belt: float = 0.0  # Parts travel so many 320ths of the picture a frame, about; 0 shows a part a frame.
+    belt: float = 0.0  # Mean speed in 320ths of the image's width per frame; 0: one part per frame.
     touching: float = 0.2  # Share of the parts on the belt that touch the one before.
 
 
 def parse_options(uri: str) -> SimulatorOptions:
-    """Read `key=value&key=value`; raises ConfigError for what it does not know."""
+    """Parse `key=value&key=value`. Raises ConfigError for unknown keys and values out of range."""
     given: dict[str, float] = {}
     for key, text in parse_qsl(uri, keep_blank_values=True):
         if key not in _RANGES:
@@ -73,7 +73,7 @@ def parse_options(uri: str) -> SimulatorOptions:
 
 
 class Simulator:
-    """A source of rendered parts that knows the truth about each of them."""
+    """A source of rendered parts with ground truth."""
 
     def __init__(self, uri: str = "") -> None:
         self.name = "simulator"
@@ -81,7 +81,7 @@ class Simulator:
         self.options = parse_options(uri)
         self._shown = 0
         self._pool: list[Image] = []
-        self.belt: Belt | None = None  # While open, where parts travel; it knows where each one is.
+        self.belt: Belt | None = None  # While open, if parts travel; it knows where each one is.
 
     def __enter__(self) -> Self:
         """Draw the product, and the pool or the belt if there is one."""
@@ -102,12 +102,12 @@ class Simulator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the pool."""
+        """Drop the rendered images."""
         self._pool = []
         self.belt = None
 
     def read(self) -> Frame | None:
-        """Return the next picture at once; None after `count` parts."""
+        """Return the next frame at once; None after `count` parts."""
         if self.options.count and (self.belt.passed() if self.belt else self._shown) >= self.options.count:
             return None
         self._shown += 1
@@ -119,9 +119,9 @@ class Simulator:
         return Frame(image, captured_ns=now_ns, captured_ms=time.time_ns() // 1_000_000, simulated=True)
 
     def truth(self, seq: int) -> str | None:
-        """Return the defect of the `seq`-th part (from 1) since opening; None for a good one.
+        """Return the defect of part `seq` since opening, counted from 1; None for a good one.
 
-        On the belt `seq` is the number of the part along it.
+        On the belt `seq` counts the parts along it.
         """
         return _draw_defect(self.options.seed, self._number(seq), self.options.defects)
 
@@ -138,14 +138,14 @@ class Simulator:
         image = render(self.options.seed, number, defect, self.options.size)
         if self.options.light != 1.0:
             image = cv2.convertScaleAbs(image, alpha=self.options.light)  # type: ignore[assignment]
-        return _enlarged(image, self.options.enlarge) if self.options.enlarge else image
+        return _enlarge(image, self.options.enlarge) if self.options.enlarge else image
 
 
 def render(seed: int, number: int, defect: str | None = None, size: int = 320) -> Image:
-    """Take the picture of part `number`: (size, size, 3), uint8, the same bytes every time.
+    """Render part `number`: (size, size, 3), uint8, the same bytes every time.
 
     `defect` is one of DEFECTS, or None for a good part. Light, pose, belt and noise do not depend on it,
-    so two pictures of the same part with and without it differ in nothing else.
+    so two images of the same part with and without it differ in nothing else.
     """
     layers = _layers(size)
     part = _painted(layers, seed, number, defect)
@@ -169,22 +169,22 @@ def _layers(size: int) -> Layers:
 
 
 def _photograph(layers: Layers, part: NDArray[np.uint8], rng: np.random.Generator) -> Image:
-    """Put the part on the belt: pose within a few pixels and 2 degrees, light within 4 %, blur, noise."""
+    """Place the part on the belt: pose within 4 pixels and 2 degrees, light within 4 %, blur, noise."""
     size = layers.size
     scale = size / DESIGN_PX
     pose = cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), rng.uniform(-2.0, 2.0), 1.0)
     pose[:, 2] = pose[:, 2] + rng.uniform(-4.0, 4.0, 2) * scale
     placed = cv2.warpAffine(part, pose, (size, size), flags=cv2.INTER_LINEAR)
     through = cv2.merge([cv2.bitwise_not(placed[..., 3])] * 3)
-    picture = cv2.multiply(_cut(layers.belt, size, rng), through, scale=1 / 255)
-    picture = cv2.add(picture, cv2.cvtColor(placed, cv2.COLOR_BGRA2BGR))
-    picture = cv2.GaussianBlur(picture, (0, 0), 0.5 * rng.uniform(0.9, 1.2) * scale)
-    picture = cv2.multiply(picture, layers.vignette, scale=rng.uniform(0.96, 1.04), dtype=cv2.CV_8U)
-    return np.asarray(cv2.add(picture, _cut(layers.noise, size, rng), dtype=cv2.CV_8U), np.uint8)
+    image = cv2.multiply(_crop(layers.belt, size, rng), through, scale=1 / 255)
+    image = cv2.add(image, cv2.cvtColor(placed, cv2.COLOR_BGRA2BGR))
+    image = cv2.GaussianBlur(image, (0, 0), 0.5 * rng.uniform(0.9, 1.2) * scale)
+    image = cv2.multiply(image, layers.vignette, scale=rng.uniform(0.96, 1.04), dtype=cv2.CV_8U)
+    return np.asarray(cv2.add(image, _crop(layers.noise, size, rng), dtype=cv2.CV_8U), np.uint8)
 
 
-def _enlarged(image: Image, side: int) -> Image:
-    """Return the image at a camera's resolution: noise is fresh, because codecs pay for it."""
+def _enlarge(image: Image, side: int) -> Image:
+    """Return the image at a camera's resolution; the noise makes it as hard to compress as a real one."""
     large = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.add(large, _sensor_noise(side), dtype=cv2.CV_8U), np.uint8)
 
@@ -195,6 +195,6 @@ def _sensor_noise(side: int) -> NDArray[np.int8]:
     return rng.normal(0.0, 2.0, (side, side, 3)).round().astype(np.int8)
 
 
-def _cut(larger: NDArray[T], size: int, rng: np.random.Generator) -> NDArray[T]:
+def _crop(larger: NDArray[T], size: int, rng: np.random.Generator) -> NDArray[T]:
     row, column = rng.integers(0, larger.shape[0] - size + 1, 2)
     return larger[row : row + size, column : column + size]
