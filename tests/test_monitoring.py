@@ -1,4 +1,4 @@
-"""Alarms and dashboard as they are shipped, against the real Prometheus and a real daemon's numbers."""
+"""The shipped alarms and dashboard, tested with Prometheus and the metrics of a running daemon."""
 
 import json
 import math
@@ -24,7 +24,7 @@ PANELS = [
 
 
 def promtool(*arguments: str) -> str:
-    """Run promtool where the rules are; return what it says, which is nothing good unless it succeeds."""
+    """Run promtool in the folder of the rules, require success and return its output."""
     done = subprocess.run(["promtool", *arguments], cwd=SHIPPED, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -39,22 +39,22 @@ def promtool(*arguments: str) -> str:
     ],
     ids=" ".join,
 )
-def test_promtool_is_content(arguments: tuple[str, ...]) -> None:
-    """Syntax, and every case of rules_test.yml: each alarm fires for its trouble and for nothing else."""
+def test_promtool_accepts_configuration_and_rules(arguments: tuple[str, ...]) -> None:
+    """The syntax is valid and every case of rules_test.yml passes: each alarm fires for its cause only."""
     assert "SUCCESS" in promtool(*arguments)
 
 
 def test_every_alarm_has_a_case_that_fires_and_a_quiet_one() -> None:
     """A new alarm gets both in config/prometheus/rules_test.yml."""
-    healthy, *troubles = (SHIPPED / "rules_test.yml").read_text().split("  - name: ")[1:]
-    fired = re.findall(r"alertname: (\w+)\s+eval_time: \w+\s+exp_alerts:\s+- exp_labels", "".join(troubles))
+    healthy, *failures = (SHIPPED / "rules_test.yml").read_text().split("  - name: ")[1:]
+    fired = re.findall(r"alertname: (\w+)\s+eval_time: \w+\s+exp_alerts:\s+- exp_labels", "".join(failures))
 
     assert set(re.findall(r"alertname: (\w+)", healthy)) == set(ALERTS)
     assert "exp_alerts" not in healthy
     assert set(fired) == set(ALERTS)
 
 
-def test_every_alarm_says_what_to_do_here_and_in_the_documents() -> None:
+def test_every_alarm_has_an_action_and_is_documented() -> None:
     """A new alarm gets its line under Alarms in docs/operations.md."""
     documented = [cells[0].strip("`") for cells in rows("operations.md", "alarm")]
 
@@ -65,7 +65,7 @@ def test_every_alarm_says_what_to_do_here_and_in_the_documents() -> None:
 
 
 def test_alarms_use_only_rates_that_are_recorded() -> None:
-    """A recorded rate with a misspelt name would never fire anything."""
+    """An alarm on a misspelt recording rule would never fire."""
     used = {name for expression in expressions() for name in re.findall(r"\blinewatch:[\w:]+", expression)}
 
     assert used == set(re.findall(r"- record: (\S+)", RULES))
@@ -80,12 +80,12 @@ def expressions() -> Iterator[str]:
 
 
 def for_now(expression: str) -> str:
-    """Put values in the place of Grafana's variables, as it does."""
+    """Substitute Grafana's variables."""
     return expression.replace("$__rate_interval", "10s").replace("$station", ".*").replace("$product", ".*")
 
 
 def test_dashboard_and_alarms_read_what_a_running_daemon_shows(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """Prometheus scrapes a daemon as shipped; no name is unknown and every panel has data."""
+    """After scraping a daemon, Prometheus knows every metric name and every panel has data."""
     wanted = {name for expression in expressions() for name in NAMES.findall(expression)}
     with (
         Daemon(tmp_path, mosquitto.port, {"station.name": "line-7"}) as daemon,
@@ -117,8 +117,8 @@ def test_dashboard_and_alarms_read_what_a_running_daemon_shows(tmp_path: Path, m
     assert stations == ["line-7"]
 
 
-def test_panels_have_their_own_numbers_and_places() -> None:
-    """Grafana drops what overlaps or repeats an id."""
+def test_panels_have_unique_ids_and_do_not_overlap() -> None:
+    """Grafana drops panels that overlap or repeat an id."""
     panels = DASHBOARD["panels"]
     places = [panel["gridPos"] for panel in panels]
     squares = [

@@ -1,4 +1,4 @@
-"""What goes onto a line PC: the unit, the installed tree, the image."""
+"""Packaging for a line PC: systemd unit, installed tree, container image."""
 
 import configparser
 import json
@@ -22,11 +22,11 @@ EXPOSURE_MAX = 2.0
 
 
 class Unit(configparser.ConfigParser):
-    """The unit file; a key that stands there more than once keeps its last value."""
+    """The unit file as a parser reads it; of a repeated key the last value counts."""
 
     def __init__(self) -> None:
         super().__init__(interpolation=None, strict=False, delimiters="=")
-        self.optionxform = str  # type: ignore[assignment,method-assign]  # As the library's manual does it.
+        self.optionxform = str  # type: ignore[assignment,method-assign]  # As in the configparser manual.
         self.read(UNIT)
 
 
@@ -42,14 +42,14 @@ def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
-    """It only warns about what it does not know, so a warning is a failure."""
+    """`systemd-analyze verify` only warns about unknown keys, so a warning is a failure."""
     done = analyze(tmp_path, "verify")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_unit_gives_little_away(tmp_path: Path) -> None:
-    """Who takes over the daemon gets its own files and its network, and not the machine."""
+def test_the_unit_is_hardened(tmp_path: Path) -> None:
+    """`systemd-analyze security` rates the exposure of the unit at most 2.0."""
     done = analyze(
         tmp_path, "security", "--offline=true", f"--threshold={int(EXPOSURE_MAX * 10)}", "--no-pager"
     )
@@ -59,7 +59,7 @@ def test_the_unit_gives_little_away(tmp_path: Path) -> None:
 
 
 def test_the_unit_fits_the_daemon() -> None:
-    """Its times are longer than the daemon's own, and what a restart cannot mend is not restarted."""
+    """Its timeouts are longer than the daemon's own, and errors a restart cannot fix are not restarted."""
     service, limits = Unit()["Service"], LimitsSettings()
 
     assert service["Type"] == "notify"
@@ -76,7 +76,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_installed_tree_has_its_documented_layout(tmp_path: Path) -> None:
-    """Releases stand side by side below PREFIX, none knows where it was built or is overwritten."""
+    """`make install` adds a relocated release below PREFIX and never overwrites one."""
     where = (f"DESTDIR={tmp_path}", "PREFIX=/srv/lw", "PIP_ARGUMENTS=--no-deps", "RELEASE=one")
     done = make("install", *where)
     again = make("install", *where)
@@ -97,7 +97,7 @@ def test_an_installed_tree_has_its_documented_layout(tmp_path: Path) -> None:
 
 
 def test_a_line_pc_gets_neither_training_nor_the_demo_broker() -> None:
-    """They are extras of their own; the tests need both."""
+    """TensorFlow and iotcore are extras; the tests need both."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
 
@@ -114,8 +114,8 @@ CONTAINERFILE = "config/container/Containerfile"
 IMAGE = (ROOT / CONTAINERFILE).read_text()
 
 
-def test_the_image_is_clean_in_the_eyes_of_its_linter() -> None:
-    """As `make image-lint` sees it."""
+def test_the_containerfile_passes_its_linter() -> None:
+    """Hadolint reports nothing, as in `make image-lint`."""
     program = shutil.which("hadolint") or shutil.which("hadolint", path=str(ROOT / "build/tools/bin"))
     if program is None:
         pytest.skip("hadolint is not installed; `make image-lint` does that")
@@ -125,7 +125,7 @@ def test_the_image_is_clean_in_the_eyes_of_its_linter() -> None:
 
 
 def test_the_image_needs_no_root_and_no_training() -> None:
-    """It runs as a number that is not 0, and copies only what the context lets through."""
+    """It runs as a numeric user other than 0 and copies only paths that `.containerignore` admits."""
     copied = [part for line in IMAGE.splitlines() if line.startswith("COPY ") and "--from" not in line
               for part in line.split()[1:-1]]  # fmt: skip
     ignored = (ROOT / ".containerignore").read_text().splitlines()
@@ -139,7 +139,7 @@ def test_the_image_needs_no_root_and_no_training() -> None:
 
 
 def test_the_image_is_healthy_while_the_daemon_is(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """Its health check, run as it stands there: 0 beside a daemon, not 0 without one."""
+    """The health check succeeds beside a running daemon and fails without one."""
     _, program, *arguments = json.loads(re.findall(r"^    CMD (\[.*\])$", IMAGE, re.MULTILINE)[0])
     command = [sys.executable, program, *arguments]
 

@@ -1,6 +1,7 @@
 """The README's commands, run as printed (slow ones are parsed only), and its walk through the code."""
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -28,8 +29,12 @@ LINEWATCH_COMMANDS = [
     shlex.split(line)[1:] for line in COMMANDS if re.match(r"\s+\S*bin/linewatch ", f" {line}")
 ]
 PACKAGE = Path(linewatch.__file__).parent
-WALK = re.findall(r"^\| `([\w.]+)` \| \[([\w./]+)\]\(([\w./]+)\) \|", README, re.MULTILINE)
-"""(function, text of the link, file) of each row of "Follow one part through the code"."""
+HOP = re.compile(r"^\| `([\w.]+)` \| \[([\w./]+)\]\(([\w./]+)\) \|", re.MULTILINE)
+WALK, *BRANCHES = [HOP.findall(table) for table in README.split("| function | module | purpose |")[1:]]
+"""The tables of "Follow one part through the code": (function, text of the link, file) of each row.
+
+Branches begin after the last row of the walk, in threads of their own.
+"""
 
 
 @pytest.fixture
@@ -127,7 +132,7 @@ def defined_in(path: Path) -> set[str]:
 def test_the_walk_links_every_function_to_its_module() -> None:
     """Each row of the walk names a function that the linked file defines."""
     assert len(WALK) >= 15
-    for function, text, file in WALK:
+    for function, text, file in itertools.chain(WALK, *BRANCHES):
         assert file.removesuffix("/__init__.py").removesuffix(".py").endswith(text.removesuffix(".py"))
         assert function in defined_in(ROOT / file), file
 
@@ -163,9 +168,10 @@ def test_the_walk_is_the_order_in_which_the_code_runs(tmp_path: Path, mosquitto:
         assert daemon.end() == 0
         assert [row["result"] for row in daemon.rows()] == ["FAIL"]
 
-    walk = [(file, function) for function, _, file in WALK]
     called = [as_in_the_walk(file, function) for file, function in json.loads(calls.read_text())]
-    assert [call for call in dict.fromkeys(called) if call in walk] == walk
+    for branch in BRANCHES:
+        walk = [(file, function) for function, _, file in WALK + branch]
+        assert [call for call in dict.fromkeys(called) if call in walk] == walk
 
 
 def as_in_the_walk(file: str, function: str) -> tuple[str, str]:
