@@ -34,7 +34,7 @@ wheel: $(VENV)/bin/python  ## Build the wheel in dist/.
 	rm -rf build/lib  # It would keep modules that are gone.
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
-# Exactly what a line PC gets: no extras, so no training, no demo broker and no tests.
+# The environment of a line PC: no extras, so no training, no demo broker and no tests.
 build/line/.installed: pyproject.toml config/constraints.txt
 	rm -rf build/lib build/line && $(PYTHON) -m venv build/line
 	build/line/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt .
@@ -47,7 +47,7 @@ build/tools/.installed: .ci/packaging.mk
 	@touch $@
 
 .PHONY: wheel-check
-wheel-check: wheel build/line/.installed  ## Does the wheel install in a fresh environment, without any extra, and run?
+wheel-check: wheel build/line/.installed  ## Install the wheel in a new environment, without extras, and run it.
 	build/line/bin/pip --disable-pip-version-check --quiet install --no-deps --force-reinstall dist/linewatch-*.whl
 	! build/line/bin/pip --disable-pip-version-check list | grep -qiE 'tensorflow|iotcore'
 	@# The demo's settings without a broker: the extra [demo] would bring one.
