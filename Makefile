@@ -1,4 +1,4 @@
-# Two commands are all a newcomer needs: `make demo` and `make test`.
+# Start with `make demo` and `make test`.
 PYTHON ?= python3
 DURATION ?=
 VENV := .venv
@@ -8,21 +8,21 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 .PHONY: demo test check bench demo-model clean
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/.demo  ## A simulated line with everything built in; DURATION=20 stops by itself.
+demo: $(VENV)/.demo  ## Run a simulated line with everything built in; DURATION=20 stops it after 20 s.
 	$(BIN)/linewatch demo $(if $(DURATION),--duration $(DURATION))
 
-test: $(VENV)/.test system-parts  ## Every test, on real parts.
+test: $(VENV)/.test system-parts  ## Run all tests, with a real broker, browser and Prometheus.
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-check: test  ## What must be clean before a change lands.
+check: test  ## Run the tests, the linter and the type checker.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/.demo  ## The whole daemon against the bare engine, on this machine.
+bench: $(VENV)/.demo  ## Measure the daemon against the bare engine, on this machine.
 	$(BIN)/linewatch bench --config config/bench.toml
 
-demo-model: $(VENV)/.test  ## Learn the demo product again from simulated good parts; models/demo is its result.
+demo-model: $(VENV)/.test  ## Train the demo product on simulated good parts; writes models/demo.
 	$(BIN)/python -m linewatch.training.demo
 
 .PHONY: system-parts
@@ -49,19 +49,19 @@ clean:
 	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: constraints
-constraints: $(VENV)/.test  ## Write down the versions that are installed now.
+constraints: $(VENV)/.test  ## Pin the versions that are installed now.
 	@{ echo "# The versions that the tests ran with: installs are repeatable. Made anew by: make constraints"; \
 	  $(BIN)/pip --disable-pip-version-check freeze --exclude-editable; } > config/constraints.txt
 
 .PHONY: chaos soak
-chaos: $(VENV)/.test system-parts  ## Outages, kills, full disks, overload, changeovers; about 20 minutes, prints tables.
+chaos: $(VENV)/.test system-parts  ## Test outages, kills, full disks, overload, changeovers; about 20 minutes, prints tables.
 	$(BIN)/python -m tests.chaos
 
-soak: $(VENV)/.test system-parts  ## 20 minutes at full load: nothing grows.
+soak: $(VENV)/.test system-parts  ## Run at full load for 20 minutes and check that nothing grows.
 	$(BIN)/python -m tests.chaos soak --minutes 20
 
 .PHONY: api-calls
-api-calls: $(VENV)/.test  ## Ten thousand random calls against the description of the API.
+api-calls: $(VENV)/.test  ## Send ten thousand random requests that follow the API's OpenAPI description.
 	API_CALLS=10000 $(BIN)/python -m pytest tests/web/test_openapi.py
 
 include .ci/packaging.mk
