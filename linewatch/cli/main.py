@@ -181,13 +181,13 @@ def train(
 ) -> None:
     """Train a model from images of good parts only. The first version becomes active."""
     _require_training()
-    from linewatch.training.progress import bar
+    from linewatch.training.progress import progress_bar
     from linewatch.training.train import describe
     from linewatch.training.train import train as train_product
 
     paths = load_settings(config).models
     folder = models or paths.path
-    with bar() as progress:
+    with progress_bar() as progress:
         bundle = train_product(
             product,
             images,
@@ -218,11 +218,11 @@ def calibrate(
     config: Config = None,
 ) -> None:
     """Set new thresholds without training again. Reviews count; a new version becomes active."""
-    from linewatch.training.progress import bar
-    from linewatch.training.recalibrate import adopt, describe, recalibrate
+    from linewatch.training.progress import progress_bar
+    from linewatch.training.recalibrate import activate_proposal, describe, recalibrate
 
     settings = load_settings(config)
-    with bar() as progress:
+    with progress_bar() as progress:
         proposal = recalibrate(
             product,
             false_reject,
@@ -239,7 +239,7 @@ def calibrate(
     if dry_run:
         typer.echo("nothing was changed; without --dry-run these thresholds become active")
         return
-    bundle, pins = adopt(settings, proposal)
+    bundle, pins = activate_proposal(settings, proposal)
     for line in pins:
         typer.echo(f"now a comment in the recipe: {line.strip()}")
     typer.echo(f"{product} {bundle.version} is active; back: linewatch models rollback {product}")
@@ -252,10 +252,10 @@ def marked(
     config: Config = None,
 ) -> None:
     """Copy the images of reviewed parts, for training. Good and defective parts in separate folders."""
-    from linewatch.training.reviewed_parts import copy_marked
+    from linewatch.training.reviewed_parts import copy_reviewed_images
 
     settings = load_settings(config)
-    copied = copy_marked(settings.journal.path, settings.evidence.path, product, out)
+    copied = copy_reviewed_images(settings.journal.path, settings.evidence.path, product, out)
     typer.echo(
         f"{copied['good']} good, {copied['defect']} defect in {out}; look through them before training"
     )
@@ -274,17 +274,17 @@ def evaluate(
     """Measure a model on labelled images. None of them may have been used for training."""
     _require_training()
     from linewatch.training.evaluate import evaluate as evaluate_model
-    from linewatch.training.progress import bar
+    from linewatch.training.progress import progress_bar
 
     models = load_settings(config).models
-    with bar() as progress:
+    with progress_bar() as progress:
         evaluation = evaluate_model(
             product, data, models.path, models.recipes, threads=models.threads, progress=progress
         )
-    typer.echo(json.dumps(evaluation.figures, indent=2))
-    write_json(json_file, evaluation.figures)
+    typer.echo(json.dumps(evaluation.metrics, indent=2))
+    write_json(json_file, evaluation.metrics)
     if html is not None:
-        write_html(html, evaluation.page())
+        write_html(html, evaluation.render_report())
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Learn the demo product from simulated good parts: `python -m linewatch.training.demo`."""
+"""Train the demo product on simulated good parts: `python -m linewatch.training.demo`."""
 
 import shutil
 import tempfile
@@ -8,17 +8,19 @@ import cv2
 
 from linewatch.acquisition.sources.simulator.source import render
 from linewatch.models.bundle import Bundle, set_active, versions
-from linewatch.training.progress import Report, bar, silent
+from linewatch.training.progress import ProgressCallback, no_progress, progress_bar
 from linewatch.training.train import train
 
 PRODUCT = "demo"
 PARTS = 150
-SEED = 20_000  # Far from the seeds that a demonstration runs with: it shows parts never learnt from.
-FALSE_REJECT = 0.001  # Every part of a demonstration is looked at: hardly a good one may fail.
+SEED = 20_000  # Far from the seeds of a demonstration, which so shows parts outside the training set.
+FALSE_REJECT = 0.001  # Viewers see each part of a demonstration: a good one should hardly ever fail.
 
 
-def train_demo(models: Path, recipes: Path, *, parts: int = PARTS, progress: Report = silent) -> Bundle:
-    """Replace the demo product's model by one learnt from freshly rendered good parts."""
+def train_demo(
+    models: Path, recipes: Path, *, parts: int = PARTS, progress: ProgressCallback = no_progress
+) -> Bundle:
+    """Train on `parts` newly rendered good parts and replace the demo product's models by the result."""
     with tempfile.TemporaryDirectory(prefix="linewatch-demo-") as temporary:
         images = Path(temporary)
         for number in range(1, parts + 1):
@@ -32,6 +34,6 @@ def train_demo(models: Path, recipes: Path, *, parts: int = PARTS, progress: Rep
 
 
 if __name__ == "__main__":
-    with bar() as report:
-        made = train_demo(Path("models"), Path("config/recipes"), progress=report)
-    print(f"{made.folder}: threshold {made.calibration.threshold:.3f}, {made.folder / 'report.html'}")
+    with progress_bar() as progress:
+        bundle = train_demo(Path("models"), Path("config/recipes"), progress=progress)
+    print(f"{bundle.folder}: threshold {bundle.calibration.threshold:.3f}, {bundle.folder / 'report.html'}")

@@ -1,6 +1,5 @@
-"""How well a model tells good from defective pictures that somebody has labelled."""
+"""Evaluate a model on labelled images: AUROC, recall and false rejects, as figures and as a report."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,45 +17,45 @@ from linewatch.models.bundle import Bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import load_recipe
-from linewatch.training.images import GOOD, TRUTH
-from linewatch.training.progress import Report, silent
-from linewatch.training.report import Curve, Shown, evaluation_report
+from linewatch.training.images import GOOD, GROUND_TRUTH
+from linewatch.training.progress import ProgressCallback, no_progress
+from linewatch.training.report import GALLERY_SIZE, CurvePlot, GalleryImage, evaluation_report
 from linewatch.vision.image_io import SUFFIXES, read_image
 from linewatch.vision.recipe import Recipe
 from linewatch.vision.scoring import Scorer
 
-_SIDE_PX = 256  # Pixels are compared on pictures this long: enough for a map of cells of eight pixels.
+_SIDE_PX = 256  # Longer side at which pixels are compared: ample for a map with a stride of 8.
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One labelled picture and what the scorer made of it; `raw` is infinite if the part was not found."""
+class ScoredImage:
+    """A labelled image and its score."""
 
     path: Path
     defect: str  # "good" or the name of its folder.
-    raw: float
+    raw: float  # Infinite if the part was not found.
     took_s: float
-    heat: NDArray[np.float32]  # The map laid over the frame, reduced.
-    truth: NDArray[np.bool_] | None  # Of the same size; None: not marked.
+    anomaly_map: NDArray[np.float32]  # Projected onto the frame, reduced: (height, width).
+    truth: NDArray[np.bool_] | None  # Ground truth mask of the same size. None: no mask.
 
     @property
     def good(self) -> bool:
-        """Whether the picture is labelled good."""
+        """Whether the image is labelled good."""
         return self.defect == GOOD
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What came of it."""
+    """The results of one evaluation."""
 
     bundle: Bundle
     recipe: Recipe
-    samples: Sequence[Sample]
-    figures: dict[str, Any]  # For a program.
+    samples: Sequence[ScoredImage]
+    metrics: dict[str, Any]  # The JSON that `linewatch evaluate` writes.
 
-    def page(self) -> str:
-        """Return the report for people, as HTML."""
-        return _report(self.bundle, self.recipe, self.samples, self.figures)
+    def render_report(self) -> str:
+        """Return the report as HTML."""
+        return _report(self.bundle, self.recipe, self.samples, self.metrics)
 
 
 def evaluate(
@@ -66,13 +65,13 @@ def evaluate(
     recipes: Path,
     *,
     threads: int = 0,
-    progress: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Evaluation:
-    """Score every picture below `data`.
+    """Score every labelled image below `data` with the recipe of `product`.
 
-    `data` holds `good/` and one folder per defect, or a folder `test` that does; masks are looked
-    for in `ground_truth/DEFECT/NAME_mask.png` inside or beside it. Raises UsageError, RecipeError
-    and ImageError.
+    MVTec AD layout (Bergmann et al. 2019): `data`, or its folder `test`, holds `good/` and one folder per
+    defect; masks are `ground_truth/DEFECT/NAME_mask.png`, inside or beside it. Raises UsageError,
+    RecipeError and ImageError.
     """
     recipe, bundle = load_recipe(recipes, product, models)
     scorer = build_scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
@@ -85,54 +84,56 @@ def evaluate(
     samples = []
     for done, (path, defect, truth) in enumerate(files):
         progress(f"scoring {defect}"[:28], done / len(files))
-        samples.append(_sample(scorer, recipe, path, defect, truth))
+        samples.append(_score_image(scorer, recipe, path, defect, truth))
     progress("done", 1.0)
-    return Evaluation(bundle, recipe, samples, _figures(bundle, recipe, samples))
+    return Evaluation(bundle, recipe, samples, _compute_metrics(bundle, recipe, samples))
 
 
 def _labelled(data: Path) -> Iterator[tuple[Path, str, Path | None]]:
-    """Yield every picture, its label, and where its mask would be."""
+    """Yield each image, its label, and the path its mask would have."""
     root = data / "test" if (data / "test").is_dir() else data
     if not (root / GOOD).is_dir():
         raise UsageError(
             f"{str(root)!r} has no folder {GOOD!r}; put good pictures there and each kind of defect beside it"
         )
-    truth = next((place for place in (root / TRUTH, root.parent / TRUTH) if place.is_dir()), None)
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name != TRUTH):
+    truth = next(
+        (place for place in (root / GROUND_TRUTH, root.parent / GROUND_TRUTH) if place.is_dir()), None
+    )
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name != GROUND_TRUTH):
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in SUFFIXES:
                 mask = None if truth is None else truth / folder.name / f"{path.stem}_mask.png"
                 yield path, folder.name, mask
 
 
-def _sample(scorer: Scorer, recipe: Recipe, path: Path, defect: str, mask: Path | None) -> Sample:
+def _score_image(scorer: Scorer, recipe: Recipe, path: Path, defect: str, mask: Path | None) -> ScoredImage:
     image = read_image(path)
     shrink = _SIDE_PX / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * shrink)), max(1, round(image.shape[0] * shrink)))
     started = time.perf_counter()
     try:
         scored = scorer.score(image, recipe)
-        raw, heat = scored.raw, _laid_over(scored, shrink, size)
+        raw, anomaly_map = scored.raw, _project_map(scored, shrink, size)
     except NotRegistered:
-        raw, heat = float("inf"), np.zeros((size[1], size[0]), np.float32)
+        raw, anomaly_map = float("inf"), np.zeros((size[1], size[0]), np.float32)
     took_s = time.perf_counter() - started
     truth = None
     if defect == GOOD:
-        truth = np.zeros(heat.shape, np.bool_)
+        truth = np.zeros(anomaly_map.shape, np.bool_)
     elif mask is not None and mask.exists():
-        marked = read_image(mask).max(axis=2)
-        truth = cv2.resize(marked, size, interpolation=cv2.INTER_AREA) > 127
-    return Sample(path, defect, raw, took_s, heat, truth)
+        masked = read_image(mask).max(axis=2)
+        truth = cv2.resize(masked, size, interpolation=cv2.INTER_AREA) > 127
+    return ScoredImage(path, defect, raw, took_s, anomaly_map, truth)
 
 
-def _laid_over(scored: Scored, shrink: float, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the map laid over a frame reduced by `shrink`."""
+def _project_map(scored: Scored, shrink: float, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the anomaly map projected onto the frame, scaled by `shrink` to `size` (width, height)."""
     matrix = scored.placement * shrink
     matrix[:, 2] += 0.5 * shrink - 0.5
     return np.asarray(cv2.warpAffine(scored.anomaly_map, matrix, size, flags=cv2.INTER_LINEAR), np.float32)
 
 
-def _figures(bundle: Bundle, recipe: Recipe, samples: Sequence[Sample]) -> dict[str, Any]:
+def _compute_metrics(bundle: Bundle, recipe: Recipe, samples: Sequence[ScoredImage]) -> dict[str, Any]:
     good = [sample.raw for sample in samples if sample.good]
     kinds = sorted({sample.defect for sample in samples if not sample.good})
     by_kind = {kind: [sample.raw for sample in samples if sample.defect == kind] for kind in kinds}
@@ -144,13 +145,13 @@ def _figures(bundle: Bundle, recipe: Recipe, samples: Sequence[Sample]) -> dict[
         "images": len(samples),
         "image_auroc": _auroc(good, bad),
         "pixel_auroc": _pixel_auroc(samples),
-        "false_reject_rate": _above(good, recipe.threshold),
-        "recall": _above(bad, recipe.threshold),
+        "false_reject_rate": _share_above(good, recipe.threshold),
+        "recall": _share_above(bad, recipe.threshold),
         "per_defect": {
             kind: {
                 "images": len(raws),
                 "image_auroc": _auroc(good, raws),
-                "recall": _above(raws, recipe.threshold),
+                "recall": _share_above(raws, recipe.threshold),
             }
             for kind, raws in by_kind.items()
         },
@@ -159,18 +160,18 @@ def _figures(bundle: Bundle, recipe: Recipe, samples: Sequence[Sample]) -> dict[
         "threshold": recipe.threshold,
         "unsure_threshold": recipe.unsure_threshold,
         "images_good": len(good),
-        "unsure_rate": _above(good, recipe.unsure_threshold) - _above(good, recipe.threshold),
-        "average_precision": _precision(good, bad),
+        "unsure_rate": _share_above(good, recipe.unsure_threshold) - _share_above(good, recipe.threshold),
+        "average_precision": _average_precision(good, bad),
         "not_registered": sum(sample.raw == float("inf") for sample in samples),
     }
 
 
-def _above(raws: Sequence[float], threshold: float) -> float:
+def _share_above(raws: Sequence[float], threshold: float) -> float:
     return round(float(np.mean(np.asarray(raws) > threshold)), 4) if raws else 0.0
 
 
 def _labels(good: Sequence[float], bad: Sequence[float]) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
-    """Return labels and finite scores: a part that was not found is above all others."""
+    """Return labels (1: defect) and finite scores: a part that was not found ranks above all others."""
     raws = np.concatenate([np.asarray(good, np.float64), np.asarray(bad, np.float64)])
     found = raws[np.isfinite(raws)]
     raws[~np.isfinite(raws)] = 2 * found.max() if found.size else 1.0
@@ -181,19 +182,20 @@ def _auroc(good: Sequence[float], bad: Sequence[float]) -> float | None:
     return round(100 * float(roc_auc_score(*_labels(good, bad))), 3) if good and bad else None
 
 
-def _precision(good: Sequence[float], bad: Sequence[float]) -> float | None:
+def _average_precision(good: Sequence[float], bad: Sequence[float]) -> float | None:
     return round(100 * float(average_precision_score(*_labels(good, bad))), 3) if good and bad else None
 
 
-def _pixel_auroc(samples: Sequence[Sample]) -> float | None:
-    marked = [(sample.truth, sample.heat) for sample in samples if sample.truth is not None]
-    truth = np.concatenate([truth.ravel() for truth, _ in marked]) if marked else np.zeros(0, np.bool_)
+def _pixel_auroc(samples: Sequence[ScoredImage]) -> float | None:
+    masked = [(sample.truth, sample.anomaly_map) for sample in samples if sample.truth is not None]
+    truth = np.concatenate([truth.ravel() for truth, _ in masked]) if masked else np.zeros(0, np.bool_)
     if truth.all() or not truth.any():
         return None
-    return round(100 * float(roc_auc_score(truth, np.concatenate([heat.ravel() for _, heat in marked]))), 3)
+    scores = np.concatenate([anomaly_map.ravel() for _, anomaly_map in masked])
+    return round(100 * float(roc_auc_score(truth, scores)), 3)
 
 
-def _report(bundle: Bundle, recipe: Recipe, samples: Sequence[Sample], figures: dict[str, Any]) -> str:
+def _report(bundle: Bundle, recipe: Recipe, samples: Sequence[ScoredImage], metrics: dict[str, Any]) -> str:
     good = [sample for sample in samples if sample.good]
     bad = [sample for sample in samples if not sample.good]
     scores = {"good": [sample.raw for sample in good], "defect": [sample.raw for sample in bad]}
@@ -202,37 +204,71 @@ def _report(bundle: Bundle, recipe: Recipe, samples: Sequence[Sample], figures: 
         labels, raws = _labels(scores["good"], scores["defect"])
         false, true, _ = roc_curve(labels, raws)
         precision, recall, _ = precision_recall_curve(labels, raws)
-        roc = Curve(false.tolist(), true.tolist(), f"AUROC {figures['image_auroc']:.2f}")
-        pr = Curve(
-            recall.tolist(), precision.tolist(), f"average precision {figures['average_precision']:.2f}"
-        )
+        auroc, average = f"AUROC {metrics['image_auroc']:.2f}", metrics["average_precision"]
         curves = [
-            ("ROC", "good parts rejected", "defects found", roc),
-            ("Precision and recall", "defects found", "rejects that are defects", pr),
+            CurvePlot("ROC", "good parts rejected", "defects found", auroc, false.tolist(), true.tolist()),
+            CurvePlot(
+                "Precision and recall",
+                "defects found",
+                "rejects that are defects",
+                f"average precision {average:.2f}",
+                recall.tolist(),
+                precision.tolist(),
+            ),
         ]
     finite = {label: [raw for raw in raws if np.isfinite(raw)] for label, raws in scores.items() if raws}
     by_raw = lambda sample: sample.raw  # noqa: E731
     return evaluation_report(
         bundle.product,
         recipe,
-        [(name.replace("_", " "), _text(value)) for name, value in figures.items()],
+        _report_rows(metrics),
         finite,
         curves,
         [
-            ("Good pictures that score highest", [_shown(s) for s in sorted(good, key=by_raw)[::-1][:6]]),
-            ("Defects that score lowest", [_shown(s) for s in sorted(bad, key=by_raw)[:6]]),
-            ("Defects that score highest", [_shown(s) for s in sorted(bad, key=by_raw)[::-1][:6]]),
+            ("Good pictures that score highest", _gallery(sorted(good, key=by_raw)[::-1])),
+            ("Defects that score lowest", _gallery(sorted(bad, key=by_raw))),
+            ("Defects that score highest", _gallery(sorted(bad, key=by_raw)[::-1])),
         ],
     )
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _report_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the table of the report: every metric in plain words."""
+    rows = [
+        ("Version", metrics["version"]),
+        ("Pictures", f"{metrics['images']}, {metrics['images_good']} of them good"),
+        ("Image AUROC", _percent(metrics["image_auroc"], "needs good and defective pictures")),
+        ("Pixel AUROC", _percent(metrics["pixel_auroc"], "needs masks of the defects")),
+        ("Average precision", _percent(metrics["average_precision"], "needs good and defective pictures")),
+        ("Good pictures rejected", f"{metrics['false_reject_rate']:.2%}"),
+        ("Good pictures unsure", f"{metrics['unsure_rate']:.2%}"),
+        ("Defects found", f"{metrics['recall']:.2%}"),
+    ]
+    for kind, one in metrics["per_defect"].items():
+        auroc = _percent(one["image_auroc"], "needs good pictures")
+        rows.append(
+            (f"Defect {kind}", f"{one['recall']:.2%} of {one['images']} pictures found; image AUROC {auroc}")
+        )
+    return [
+        *rows,
+        ("Part not found", f"in {metrics['not_registered']} pictures"),
+        ("Time to score", f"median {metrics['scorer_ms_p50']} ms, 95 % within {metrics['scorer_ms_p95']} ms"),
+        ("Limit", f"score 1000, which is a raw score of {metrics['threshold']:.3f}"),
+        ("Unsure from", f"raw score {metrics['unsure_threshold']:.3f}"),
+    ]
 
 
-def _shown(sample: Sample) -> Shown:
+def _percent(value: float | None, missing: str) -> str:
+    return missing if value is None else f"{value:.2f} %"
+
+
+def _gallery(samples: Sequence[ScoredImage]) -> list[GalleryImage]:
+    return [_gallery_image(sample) for sample in samples[:GALLERY_SIZE]]
+
+
+def _gallery_image(sample: ScoredImage) -> GalleryImage:
     image = read_image(sample.path)
-    size = (sample.heat.shape[1], sample.heat.shape[0])
+    size = (sample.anomaly_map.shape[1], sample.anomaly_map.shape[0])
     crop = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     truth = None if sample.good else sample.truth
-    return Shown(f"{sample.defect}/{sample.path.name}", sample.raw, crop, sample.heat, truth)
+    return GalleryImage(f"{sample.defect}/{sample.path.name}", sample.raw, crop, sample.anomaly_map, truth)

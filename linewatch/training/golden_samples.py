@@ -1,4 +1,4 @@
-"""Golden and challenge samples, and how many made-up defects a model finds."""
+"""Choose golden and challenge samples, and measure the recall on synthetic defects."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,78 +11,85 @@ from numpy.typing import NDArray
 from linewatch.domain import Image, Result
 from linewatch.errors import NotRegistered
 from linewatch.models.bundle import Calibration, GoldenSample
-from linewatch.training.images import Folder
-from linewatch.training.synthetic_defects import CRUDE, KINDS, spoil
+from linewatch.training.images import ImageFolder
+from linewatch.training.synthetic_defects import CRUDE, KINDS, add_defect
 from linewatch.vision.image_io import encode_sample, read_mask, shrink_to
 from linewatch.vision.registration import Registration
 from linewatch.vision.scoring import Engine, crop_mask, project_mask, run_engine
 
-SIDE_PX_MAX = 1024  # Samples are kept no larger than this.
-GOOD, CHALLENGES = 2, 2
-RECALL_SIZE = 0.08  # Of the shorter side: what a person sees at a glance.
+SIDE_PX_MAX = 1024  # Longer side of a stored sample.
+GOOD_COUNT, CHALLENGE_COUNT = 2, 2
+RECALL_SIZE = 0.08  # Defect size as a share of the shorter side: visible at a glance.
 _RECALL_IMAGES = 12
-_SIZES = (0.06, 0.1, 0.15, 0.22, 0.3, 0.4)
-_CLEARLY = 1.3  # Times the threshold: what a challenge has to score.
-_PLACES = 20  # Where a mask hides much, a made-up defect is tried at so many.
-_ROUNDS = 3  # Made-up defects fall elsewhere in each; without enough challenges there is another one.
+_SIZES = (0.06, 0.1, 0.15, 0.22, 0.3, 0.4)  # Sizes tried for a challenge, smallest first.
+_CHALLENGE_MARGIN = 1.3  # Least score of a challenge, as a multiple of the threshold.
+_PLACEMENTS_MAX = 20  # Positions tried until most of a synthetic defect lies outside the mask.
+_ROUNDS = 3  # Repetitions with new positions while there are too few challenges.
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is looked at of a frame, cut out and perhaps shrunk."""
+    """The inspected area of a frame, reduced to at most `SIDE_PX_MAX`."""
 
-    image: Image
-    mask: NDArray[np.bool_] | None  # (height, width): False is not looked at.
+    image: Image  # (height, width, 3) uint8 BGR
+    mask: NDArray[np.bool_] | None  # (height, width): False where not inspected. None: no mask.
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """The compiled scorer, before it is a bundle."""
+class CompiledScorer:
+    """A compiled scorer that is not yet part of a bundle."""
 
     engine: Engine
     registration: Registration | None
 
     def score(self, sample: Sample) -> float:
-        """Return the raw score of what is looked at; infinite if nothing of the part is."""
+        """Return the raw score of a sample; infinite if the part is not found or entirely masked."""
         try:
             raw, anomaly_map, placed = run_engine(sample.image, self.registration, self.engine)
         except NotRegistered:
             return float("inf")
         if sample.mask is None:
             return raw
-        seen = project_mask(sample.mask, placed, anomaly_map.shape)
-        return float(anomaly_map[seen].max()) if seen.any() else float("inf")
+        inspected = project_mask(sample.mask, placed, anomaly_map.shape)
+        return float(anomaly_map[inspected].max()) if inspected.any() else float("inf")
 
 
-def golden_samples(
-    content: Path, folder: Folder, calibration: Calibration, bench: Bench, seed: int
+def write_golden_samples(
+    content: Path, folder: ImageFolder, calibration: Calibration, scorer: CompiledScorer, seed: int
 ) -> tuple[GoldenSample, ...]:
-    """Write `golden/*.png` below `content`: typical good parts, and spoilt ones that clearly fail."""
+    """Write `golden/*.png` below `content`: typical good parts, and synthetic defects that clearly fail.
+
+    Good parts must score below the unsure threshold. Where no defect scores high enough, there is no
+    challenge sample.
+    """
     (content / "golden").mkdir()
-    first = replace(folder, paths=folder.paths[:40])
-    samples = dict(zip(first.paths, _samples(first), strict=True))
-    scored = sorted((bench.score(sample), path) for path, sample in samples.items())
-    usual = [path for raw, path in scored if raw < calibration.unsure_threshold]
-    middle = usual[len(usual) // 3 :][:GOOD]
-    found = []
-    for number, path in enumerate(middle, 1):
-        found.append(_write(content, f"golden/good{number}.png", samples[path], Result.PASS, bench))
-    enough = _CLEARLY * calibration.threshold
-    challenges = _challenges([samples[path] for path in middle], bench, enough, seed)
-    for number, (kind, spoilt) in enumerate(islice(challenges, CHALLENGES), 1):
-        found.append(_write(content, f"golden/{kind}{number}.png", spoilt, Result.FAIL, bench))
-    return tuple(found)
+    candidates = replace(folder, paths=folder.paths[:40])
+    samples = dict(zip(candidates.paths, _read_samples(candidates), strict=True))
+    scored = sorted((scorer.score(sample), path) for path, sample in samples.items())
+    passing = [path for raw, path in scored if raw < calibration.unsure_threshold]
+    typical = passing[len(passing) // 3 :][:GOOD_COUNT]
+    written = []
+    for number, path in enumerate(typical, 1):
+        written.append(_write(content, f"golden/good{number}.png", samples[path], Result.PASS, scorer))
+    score_min = _CHALLENGE_MARGIN * calibration.threshold
+    challenges = _find_challenges([samples[path] for path in typical], scorer, score_min, seed)
+    for number, (kind, challenge) in enumerate(islice(challenges, CHALLENGE_COUNT), 1):
+        written.append(_write(content, f"golden/{kind}{number}.png", challenge, Result.FAIL, scorer))
+    return tuple(written)
 
 
-def made_up_recall(folder: Folder, calibration: Calibration, bench: Bench, seed: int) -> dict[str, float]:
-    """Return per kind the share of made-up defects that are found: what can be said without real ones."""
+def synthetic_recall(
+    folder: ImageFolder, calibration: Calibration, scorer: CompiledScorer, seed: int
+) -> dict[str, float]:
+    """Return the share of synthetic defects above the threshold, by kind: recall without real defects."""
     step = max(1, len(folder) // _RECALL_IMAGES)
-    samples = list(_samples(replace(folder, paths=folder.paths[::step][:_RECALL_IMAGES])))
+    samples = list(_read_samples(replace(folder, paths=folder.paths[::step][:_RECALL_IMAGES])))
     return {
         kind: float(
             np.mean(
                 [
-                    bench.score(_spoilt(sample, kind, seed + number, RECALL_SIZE)) > calibration.threshold
+                    scorer.score(add_visible_defect(sample, kind, seed + number, RECALL_SIZE))
+                    > calibration.threshold
                     for number, sample in enumerate(samples)
                 ]
             )
@@ -91,28 +98,28 @@ def made_up_recall(folder: Folder, calibration: Calibration, bench: Bench, seed:
     }
 
 
-def _challenges(
-    samples: Sequence[Sample], bench: Bench, enough: float, seed: int
+def _find_challenges(
+    samples: Sequence[Sample], scorer: CompiledScorer, score_min: float, seed: int
 ) -> Iterator[tuple[str, Sample]]:
-    """Yield made-up defects that score above `enough`: of each picture and kind the mildest one.
+    """Yield defects that score above `score_min`: of each image and kind the smallest one.
 
-    Where good pictures differ much, few of the usual kinds reach that: then they come again at other
-    places, and after them crude ones that only a blind scorer overlooks.
+    Where good images vary much, few realistic defects score that high. They are then repeated at other
+    positions, and after them the crude kinds follow.
     """
     for kinds in (KINDS, CRUDE):
         for number in range(_ROUNDS):
             for sample, kind in product(samples, kinds):
                 for size in _SIZES:
-                    spoilt = _spoilt(sample, kind, seed + number, size)
-                    if enough < bench.score(spoilt) < float("inf"):
-                        yield kind, spoilt
+                    challenge = add_visible_defect(sample, kind, seed + number, size)
+                    if score_min < scorer.score(challenge) < float("inf"):
+                        yield kind, challenge
                         break
 
 
-def _spoilt(sample: Sample, kind: str, seed: int, size: float) -> Sample:
-    """Return the sample with a made-up defect, most of it where the sample is looked at."""
-    for again in range(_PLACES):
-        image = spoil(sample.image, kind, seed + 1000 * again, size)
+def add_visible_defect(sample: Sample, kind: str, seed: int, size: float) -> Sample:
+    """Return the sample with a synthetic defect, most of it in the inspected area if possible."""
+    for attempt in range(_PLACEMENTS_MAX):
+        image = add_defect(sample.image, kind, seed + 1000 * attempt, size)
         if sample.mask is None:
             break
         changed = (image != sample.image).any(axis=2)
@@ -121,12 +128,14 @@ def _spoilt(sample: Sample, kind: str, seed: int, size: float) -> Sample:
     return Sample(image, sample.mask)
 
 
-def _write(content: Path, name: str, sample: Sample, expected: Result, bench: Bench) -> GoldenSample:
+def _write(
+    content: Path, name: str, sample: Sample, expected: Result, scorer: CompiledScorer
+) -> GoldenSample:
     (content / name).write_bytes(encode_sample(sample.image, sample.mask))
-    return GoldenSample(name, expected, bench.score(sample))
+    return GoldenSample(name, expected, scorer.score(sample))
 
 
-def _samples(folder: Folder) -> Iterator[Sample]:
+def _read_samples(folder: ImageFolder) -> Iterator[Sample]:
     mask = None if folder.mask is None else read_mask(folder.mask)
     for area in folder:
         image = shrink_to(area, SIDE_PX_MAX)

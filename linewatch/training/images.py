@@ -1,4 +1,4 @@
-"""The good pictures of one product: found, checked and measured one at a time."""
+"""Folders of training images: find them, check that they match, read them one at a time."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,13 +11,16 @@ from linewatch.vision.image_io import SUFFIXES, read_image
 from linewatch.vision.scoring import cut_roi
 
 IMAGES_MIN = 10
-GOOD = "good"  # Of labelled pictures: the folder of good ones; the others are named by their defect.
-TRUTH = "ground_truth"  # Masks that mark the defects.
+GOOD = "good"  # The folder of good images in a labelled data set; others are named by their defect.
+GROUND_TRUTH = "ground_truth"  # The folder of pixel masks of the defects.
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
-    """Pictures of one product, read again whenever they are needed: memory holds one at a time."""
+class ImageFolder:
+    """Image files of one product, read from disk at each iteration: memory holds one at a time.
+
+    Iterating yields the inspected area of each image, (height, width, 3) uint8 BGR.
+    """
 
     paths: tuple[Path, ...]
     roi: Box | None = None
@@ -28,39 +31,43 @@ class Folder:
 
     def __iter__(self) -> Iterator[Image]:
         for path in self.paths:
-            yield read_area(path, self.roi)
+            yield read_inspected_area(path, self.roi)
 
     def frames(self) -> Iterator[Image]:
-        """Yield the whole pictures, as the camera gave them."""
+        """Yield the whole images, (height, width, 3) uint8 BGR."""
         return (read_image(path) for path in self.paths)
 
     @property
-    def corner(self) -> tuple[int, int]:
-        """Where the looked-at area begins in the frame: x, y."""
+    def roi_origin(self) -> tuple[int, int]:
+        """Top left corner (x, y) of the inspected area in the frame, in pixels."""
         return (0, 0) if self.roi is None else self.roi[:2]
 
     def digest(self) -> str:
-        """Return the SHA-256 over the names and the bytes of all pictures."""
+        """Return the SHA-256 over names and bytes of all images, as hex digits."""
         total = hashlib.sha256()
         for path in self.paths:
             total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         return total.hexdigest()
 
 
-def open_folder(
+def open_image_folder(
     folder: Path, *, roi: Box | None = None, mask: Path | None = None, images_min: int = IMAGES_MIN
-) -> Folder:
-    """Find the pictures of `folder` and check that all are alike. Raises UsageError and ImageError."""
-    paths = find_pictures(folder)
+) -> ImageFolder:
+    """Find the images in `folder` and check that their aspect ratios differ by at most 10 %.
+
+    Raises UsageError if there are fewer than `images_min`, ImageError if one is unreadable
+    or differs from the first.
+    """
+    paths = find_images(folder)
     if len(paths) < images_min:
         raise UsageError(
             f"{str(folder)!r} holds {len(paths)} pictures, {images_min} good ones are the least; "
             "capture more: linewatch capture --out DIR --count N"
         )
-    found = Folder(tuple(paths), roi, mask)
-    first = read_area(paths[0], roi).shape
+    found = ImageFolder(tuple(paths), roi, mask)
+    first = read_inspected_area(paths[0], roi).shape
     for path, image in zip(found.paths, found, strict=True):
-        # A little difference is how some cameras crop; more is another camera or another product.
+        # Some cameras crop a few pixels differently; more than that is another camera or product.
         if abs(image.shape[0] / image.shape[1] * first[1] / first[0] - 1) > 0.1:
             raise ImageError(
                 path,
@@ -70,15 +77,15 @@ def open_folder(
     return found
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Return the picture files directly in `folder`, by name. Raises UsageError if there is no folder."""
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files directly in `folder`, sorted by name. Raises UsageError if it is no folder."""
     if not folder.is_dir():
         raise UsageError(f"{str(folder)!r} is not a folder; name the folder that holds the pictures")
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def read_area(path: Path, roi: Box | None) -> Image:
-    """Read a picture and cut out what is looked at. Raises ImageError that names the file."""
+def read_inspected_area(path: Path, roi: Box | None) -> Image:
+    """Read an image and crop it to `roi`. Raises ImageError that names the file."""
     image = read_image(path)
     try:
         return cut_roi(image, roi)[0]

@@ -1,4 +1,4 @@
-"""Decide from the good pictures whether parts must be registered, and learn how."""
+"""Learn from good images how to register the part, and whether registration is needed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,30 +18,31 @@ from linewatch.vision.registration import (
     shrink_to_working_size,
 )
 
-IOU_GAIN_MIN = 0.2  # Registering must make the parts lie this much better on each other,
-IOU_MIN = 0.75  # and reach this, else the masks are not the part.
-ELONGATION_MIN = 1.25  # A rounder part has no long axis to turn by; it is only centred.
-_QUANTILE = 0.98
-_MARGIN = 1.06
-_REACHED = 0.25  # Where fewer parts reach lies their shadow, or a speck on their support.
+IOU_GAIN_MIN = 0.2  # Registration must raise the mean IoU of the part masks by this much,
+IOU_MIN = 0.75  # and to this value; else the masks do not show the part.
+ELONGATION_MIN = 1.25  # A rounder part has no stable long axis; it is centred but not rotated.
+_QUANTILE = 0.98  # Share of the parts that the crop covers in each direction.
+_MARGIN = 1.06  # Size of the crop relative to that extent.
+_COVERAGE_MIN = 0.25  # Cells that fewer parts cover show a shadow, or dirt on the support.
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How well the masks of the good parts lie on their median: mean intersection over union."""
+    """Mean intersection over union (IoU, 0 to 1) of the good parts' masks with their median mask."""
 
     raw: float
     registered: float
 
 
 def learn_registration(images: Iterable[Image]) -> tuple[Registration | None, Overlap]:
-    """Return how to register, whether or not it pays, and the overlap without and with it.
+    """Return the registration learnt from BGR images, and the overlap without and with it.
 
-    None when hardly any part stands out from its background.
+    The registration is None when the part does not stand out from its background in 90 % of the images.
+    Whether to use it is decided by `registration_helps`.
     """
-    smalls = [shrink_to_working_size(image) for image in images]
-    bright = float(np.mean([_border_is_dark(small) for small, _ in smalls])) >= 0.5
-    masks = [foreground(small, bright) for small, _ in smalls]
+    small_images = [shrink_to_working_size(image) for image in images]
+    bright = float(np.mean([_border_is_dark(small) for small, _ in small_images])) >= 0.5
+    masks = [foreground(small, bright) for small, _ in small_images]
     poses: list[tuple[Pose, NDArray[np.uint8]]] = []
     for mask in masks:
         try:
@@ -49,13 +50,15 @@ def learn_registration(images: Iterable[Image]) -> tuple[Registration | None, Ov
         except NotRegistered:
             continue
     if len(poses) < 0.9 * len(masks):
-        return None, Overlap(_overlap(masks), 0.0)
+        return None, Overlap(_mean_iou(masks), 0.0)
     areas = np.array([pose.area_px / mask.size for pose, mask in poses])
-    middle = float(np.median(areas))
+    median = float(np.median(areas))
     spread = float(np.ptp(areas))
     turn = float(np.quantile([pose.elongation for pose, _ in poses], 0.05)) >= ELONGATION_MIN
-    ahead, length = _extent([(pose.along if turn else _upright(pose, mask)[0], mask) for pose, mask in poses])
-    aside, width = _extent([(pose.across if turn else _upright(pose, mask)[1], mask) for pose, mask in poses])
+    spans = [(pose.along, pose.across) if turn else _axis_aligned_spans(pose, mask) for pose, mask in poses]
+    sides_px = np.array([max(mask.shape) for _, mask in poses])
+    ahead, length = _common_extent([along for along, _ in spans], sides_px)
+    aside, width = _common_extent([across for _, across in spans], sides_px)
     registration = Registration(
         bright_part=bright,
         turn=turn,
@@ -63,59 +66,64 @@ def learn_registration(images: Iterable[Image]) -> tuple[Registration | None, Ov
         width=width,
         ahead=ahead,
         aside=aside,
-        area_min=max(0.0, min(float(areas.min()) - spread, 0.7 * middle)),
-        area_max=max(float(areas.max()) + spread, 1.3 * middle),
+        area_min=max(0.0, min(float(areas.min()) - spread, 0.7 * median)),
+        area_max=max(float(areas.max()) + spread, 1.3 * median),
     )
-    registered = [_registered(mask, pose, registration) for pose, mask in poses]
-    return registration, Overlap(_overlap(masks), _overlap(registered))
+    registered = [_register_mask(mask, pose, registration) for pose, mask in poses]
+    return registration, Overlap(_mean_iou(masks), _mean_iou(registered))
 
 
-def pays(overlap: Overlap) -> bool:
-    """Whether registering is worth it: it brings loose parts into order, and disturbs others."""
+def registration_helps(overlap: Overlap) -> bool:
+    """Return whether registration aligns the parts better; parts in a fixture lose accuracy by it."""
     return overlap.registered >= IOU_MIN and overlap.registered - overlap.raw >= IOU_GAIN_MIN
 
 
-def fitted(registration: Registration, shape: tuple[int, int]) -> Registration:
-    """Return the registration with room added on two sides, so that `shape` is not distorted."""
+def pad_to_aspect(registration: Registration, shape: tuple[int, int]) -> Registration:
+    """Return the registration with one extent padded to the aspect ratio of `shape` (height, width)."""
     height, width = shape
     across, down = registration.extent
     scale = max(across / width, down / height)
     return replace(registration, length=scale * width, width=scale * height)
 
 
-def cover(
+def compute_part_mask(
     images: Iterable[Image], registration: Registration, shape: tuple[int, int], cell_px: int
 ) -> NDArray[np.float32]:
-    """Return (rows, columns): 1 in every cell of the standard crop that good parts reach, else 0.
+    """Return a float32 mask (rows, columns): 1 in each cell of the standard crop that good parts cover.
 
-    What they enclose counts too: a bright spot on a dark part is no hole.
+    Enclosed cells count too: a bright spot on a dark part is no hole. A cell is `cell_px` input pixels
+    square.
     """
     height, width = shape
-    seen = np.zeros(shape, np.int32)
+    covered = np.zeros(shape, np.int32)
     count = 0
     for image in images:
         small, _ = shrink_to_working_size(image)
         mask = foreground(small, registration.bright_part)
         matrix = pose_matrix(find_pose(mask), 1.0, max(mask.shape), registration, shape)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        seen += cv2.warpAffine(mask, matrix, (width, height), flags=flags) > 127
+        covered += cv2.warpAffine(mask, matrix, (width, height), flags=flags) > 127
         count += 1
-    cells = seen.reshape(height // cell_px, cell_px, width // cell_px, cell_px).max(axis=(1, 3))
-    reached = np.asarray(cells > _REACHED * count, np.uint8)
+    cells = covered.reshape(height // cell_px, cell_px, width // cell_px, cell_px).max(axis=(1, 3))
+    reached = np.asarray(cells > _COVERAGE_MIN * count, np.uint8)
     outlines, _ = cv2.findContours(reached, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(reached, outlines, -1, 1, cv2.FILLED), np.float32)
 
 
-def _extent(spans: list[tuple[tuple[float, float], NDArray[np.uint8]]]) -> tuple[float, float]:
-    """Return middle and length of what nearly all spans (begin, end) cover, per longer picture side."""
-    sides = np.array([max(mask.shape) for _, mask in spans])
-    begin, end = np.array([span for span, _ in spans]).T / sides
+def _common_extent(spans: list[tuple[float, float]], sides_px: NDArray[np.int_]) -> tuple[float, float]:
+    """Return centre and length of the range that nearly all spans (begin, end) cover.
+
+    Spans are in mask pixels, the result is a share of the longer mask side (`sides_px`).
+    """
+    begin, end = np.array(spans).T / sides_px
     low, high = float(np.quantile(begin, 1 - _QUANTILE)), float(np.quantile(end, _QUANTILE))
     return (low + high) / 2, (high - low) * _MARGIN
 
 
-def _upright(pose: Pose, mask: NDArray[np.uint8]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return how far the part reaches from its centroid, across and down the picture."""
+def _axis_aligned_spans(
+    pose: Pose, mask: NDArray[np.uint8]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the spans of the part from its centroid, horizontal and vertical, in mask pixels."""
     x, y, width, height = cv2.boundingRect(mask)
     left, top = x - 0.5 - pose.centre[0], y - 0.5 - pose.centre[1]
     return (left, left + width), (top, top + height)
@@ -128,7 +136,7 @@ def _border_is_dark(small: Image) -> bool:
     return float(np.mean(border <= level)) >= 0.5
 
 
-def _registered(mask: NDArray[np.uint8], pose: Pose, registration: Registration) -> NDArray[np.uint8]:
+def _register_mask(mask: NDArray[np.uint8], pose: Pose, registration: Registration) -> NDArray[np.uint8]:
     across, down = registration.extent
     scale = 128 / max(across, down)
     shape = (max(8, round(down * scale)), max(8, round(across * scale)))
@@ -137,7 +145,7 @@ def _registered(mask: NDArray[np.uint8], pose: Pose, registration: Registration)
     return np.asarray(cv2.warpAffine(mask, matrix, (shape[1], shape[0]), flags=flags), np.uint8)
 
 
-def _overlap(masks: list[NDArray[np.uint8]]) -> float:
+def _mean_iou(masks: list[NDArray[np.uint8]]) -> float:
     shape = masks[0].shape
     size = (shape[1], shape[0])
     stack = np.stack([cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0 for mask in masks])

@@ -1,4 +1,4 @@
-"""How far work is that a person waits for."""
+"""Progress of long-running commands, on stderr."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-Report = Callable[[str, float], None]
-"""Takes what is being done, and the share of the whole that is done, 0 to 1."""
+ProgressCallback = Callable[[str, float], None]
+"""Called with the current step, and the completed share of all work, 0 to 1."""
 
-LINE_EVERY = 0.1  # Of the whole: so long a step gets another line where no bar can be shown.
+LINE_EVERY = 0.1  # Share of all work after which the current step is printed again, where there is no bar.
 
 
-def silent(doing: str, done: float) -> None:
-    """Report nothing."""
+def no_progress(doing: str, done: float) -> None:
+    """Ignore progress."""
 
 
 @contextmanager
-def bar(console: Console | None = None) -> Iterator[Report]:
-    """Show on stderr how far the block is; yields what to report to.
+def progress_bar(console: Console | None = None) -> Iterator[ProgressCallback]:
+    """Yield a callback that shows progress on stderr while the block runs.
 
-    On a terminal it is a bar. In a log or a pipe, where a bar cannot move, each step is a line.
+    A bar on a terminal; in a log or a pipe one line for each step.
     """
     console = console or Console(stderr=True)
     if not console.is_interactive:
@@ -37,15 +37,15 @@ def bar(console: Console | None = None) -> Iterator[Report]:
         yield report
 
 
-def _lines(console: Console) -> Report:
-    begun_s = time.monotonic()
-    told = ("", 0.0)
+def _lines(console: Console) -> ProgressCallback:
+    started_s = time.monotonic()
+    printed = ("", 0.0)
 
     def report(doing: str, done: float) -> None:
-        nonlocal told
-        if doing == told[0] and done < told[1] + LINE_EVERY:
+        nonlocal printed
+        if doing == printed[0] and done < printed[1] + LINE_EVERY:
             return
-        told = (doing, done)
-        console.print(f"{time.monotonic() - begun_s:4.0f} s {done:4.0%}  {doing}", highlight=False)
+        printed = (doing, done)
+        console.print(f"{time.monotonic() - started_s:4.0f} s {done:4.0%}  {doing}", highlight=False)
 
     return report

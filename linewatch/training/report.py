@@ -1,4 +1,4 @@
-"""Self-contained HTML reports: how well a product can be told apart, with pictures to look at."""
+"""Self-contained HTML reports of a training or an evaluation: figures, plots and galleries of images."""
 
 import base64
 import io
@@ -17,53 +17,60 @@ from numpy.typing import NDArray
 from linewatch.domain import AnomalyMap, Image, Scored
 from linewatch.models.bundle import Calibration
 from linewatch.models.training_quality import is_adequate, summarize_training
-from linewatch.training.calibrate import images_to_state
+from linewatch.training.calibrate import images_needed
 from linewatch.vision.heatmap import draw_heatmap
 from linewatch.vision.scoring import map_placement
 
 mpl.use("Agg")
-SHOWN = 6  # Pictures in each row.
+GALLERY_SIZE = 6
 _COLOURS = {"good": "#2a9d8f", "defect": "#c1121f", "line": "#222222"}
 
 
-class Limits(Protocol):
-    """A recipe or a calibration: what has both thresholds."""
+class Thresholds(Protocol):
+    """Both raw thresholds: a recipe or a calibration."""
 
     @property
     def threshold(self) -> float:
-        """Above it a part fails."""
+        """Raw score above which a part is FAIL."""
 
     @property
     def unsure_threshold(self) -> float:
-        """Above it a part is unsure."""
+        """Raw score above which a part is UNSURE."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One picture of a report, as the scorer saw it."""
+class GalleryImage:
+    """One image of a gallery, with its score and anomaly map."""
 
     name: str
-    score: float
-    crop: Image
-    anomaly_map: AnomalyMap
-    truth: NDArray[np.bool_] | None = None  # The marked defect, of the crop's size.
+    score: float  # Raw; infinite if the part was not found.
+    crop: Image  # (height, width, 3) uint8 BGR
+    anomaly_map: AnomalyMap  # (rows, columns) float32, over the whole crop.
+    truth: NDArray[np.bool_] | None = None  # Ground truth mask (height, width).
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """Points of a curve, and what to call it."""
+class CurvePlot:
+    """A plot of one curve; both axes run from 0 to 1."""
 
+    title: str
+    x_label: str
+    y_label: str
+    legend: str
     x: Sequence[float]
     y: Sequence[float]
-    label: str
 
 
 def training_report(
-    product: str, calibration: Calibration, facts: Mapping[str, Any], shown: Sequence[Shown]
+    product: str, calibration: Calibration, facts: Mapping[str, Any], images: Sequence[GalleryImage]
 ) -> str:
-    """Return the HTML of what was learnt from good pictures, most unusual ones first."""
-    ordered = sorted(shown, key=lambda one: -one.score)
-    scores = [one.score for one in shown]
+    """Return a training report as HTML.
+
+    `facts` are the training facts of the manifest, `images` the good images with their out-of-fold
+    scores.
+    """
+    ordered = sorted(images, key=lambda image: -image.score)
+    scores = [image.score for image in images]
     return _page(
         title=f"Training {product}",
         lead=summarize_training(facts),
@@ -72,7 +79,7 @@ def training_report(
         details=_details(calibration, facts),
         figures=[
             (
-                "Scores of good pictures, each by a model that never saw it",
+                "Scores of good pictures, each by a model trained without it",
                 _histogram({"good": scores}, calibration),
             )
         ],
@@ -80,39 +87,40 @@ def training_report(
             (
                 "Most unusual good pictures: is every one of them really good, "
                 "and taken with the usual light and background?",
-                _gallery(ordered[:SHOWN], calibration),
+                _gallery(ordered[:GALLERY_SIZE], calibration),
             ),
-            ("Most usual good pictures", _gallery(ordered[::-1][:SHOWN], calibration)),
+            ("Most usual good pictures", _gallery(ordered[::-1][:GALLERY_SIZE], calibration)),
         ],
     )
 
 
 def evaluation_report(
     product: str,
-    limits: Limits,
+    thresholds: Thresholds,
     rows: Sequence[tuple[str, str]],
     scores: Mapping[str, Sequence[float]],
-    curves: Sequence[tuple[str, str, str, Curve]],
-    galleries: Sequence[tuple[str, Sequence[Shown]]],
+    curves: Sequence[CurvePlot],
+    galleries: Sequence[tuple[str, Sequence[GalleryImage]]],
 ) -> str:
-    """Return the HTML of how labelled pictures score.
+    """Return an evaluation report as HTML.
 
-    `curves` are (title, x axis, y axis, curve), `scores` the raw scores by "good" and "defect".
+    `rows` are (name, value) pairs of the table, `scores` the finite raw scores by "good" and "defect",
+    `galleries` (title, images) pairs.
     """
-    figures = [("Scores of good and defective pictures", _histogram(scores, limits))]
-    figures += [(title, _line(curve, x, y)) for title, x, y, curve in curves]
+    figures = [("Scores of good and defective pictures", _histogram(scores, thresholds))]
+    figures += [(curve.title, _plot(curve)) for curve in curves]
     return _page(
         title=f"Evaluation of {product}",
         lead="",
         rows=list(rows),
         details=[],
         figures=figures,
-        galleries=[(title, _gallery(shown, limits)) for title, shown in galleries],
+        galleries=[(title, _gallery(images, thresholds)) for title, images in galleries],
     )
 
 
 def _calibration_rows(calibration: Calibration) -> list[tuple[str, str]]:
-    count, needed = len(calibration.scores), images_to_state(calibration.false_reject)
+    count, needed = len(calibration.scores), images_needed(calibration.false_reject)
     wanted = f"{calibration.false_reject:.1%}"
     proven = []
     if calibration.bound is not None:
@@ -131,7 +139,7 @@ def _calibration_rows(calibration: Calibration) -> list[tuple[str, str]]:
 def _facts_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     overlap = facts["overlap"]
     aligned = (
-        "not asked for"
+        "not tried"
         if overlap is None
         else (f"parts overlap {overlap['raw']:.0%} as they lie, {overlap['registered']:.0%} when registered")
     )
@@ -143,29 +151,31 @@ def _facts_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _details(calibration: Calibration, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what only who looks after the models asks for."""
+    """Return rows for those who maintain the models; the report collapses them."""
     return [
-        ("Threshold follows from", calibration.method),
+        ("Threshold computed by", calibration.method),
         ("Architecture", f"{facts['architecture']}, seed {facts['seed']}"),
-        ("Graph against network", f"scores differ by {facts['parity']:.2%} at most"),
+        ("Compiled against trained model", f"scores differ by {facts['parity']:.2%} at most"),
     ]
 
 
-def _score(raw: float, limits: Limits) -> str:
-    """Return a score as the page and the wire tell it: 1000 is the threshold."""
-    return str(round(1000 * raw / limits.threshold)) if math.isfinite(raw) else "none, the part was not found"
+def _score(raw: float, thresholds: Thresholds) -> str:
+    """Return a raw score on the scale of the page and the verdicts, where 1000 is the threshold."""
+    if not math.isfinite(raw):
+        return "none, the part was not found"
+    return str(round(1000 * raw / thresholds.threshold))
 
 
-def _histogram(scores: Mapping[str, Sequence[float]], limits: Limits) -> str:
+def _histogram(scores: Mapping[str, Sequence[float]], thresholds: Thresholds) -> str:
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
-    scaled = {label: 1000 * np.asarray(raws) / limits.threshold for label, raws in scores.items()}
-    everything = np.concatenate(list(scaled.values()))
-    bins = np.linspace(0.9 * everything.min(), 1.05 * max(everything.max(), 1000.0), 40)
+    scaled = {label: 1000 * np.asarray(raws) / thresholds.threshold for label, raws in scores.items()}
+    combined = np.concatenate(list(scaled.values()))
+    bins = np.linspace(0.9 * combined.min(), 1.05 * max(combined.max(), 1000.0), 40)
     for label, values in scaled.items():
         axes.hist(values, bins.tolist(), alpha=0.7, color=_COLOURS[label], label=label)
     axes.axvline(1000, color=_COLOURS["line"], label="limit")
-    unsure = 1000 * limits.unsure_threshold / limits.threshold
+    unsure = 1000 * thresholds.unsure_threshold / thresholds.threshold
     axes.axvline(unsure, color=_COLOURS["line"], linestyle=":", label="unsure from")
     axes.set_xlabel("score; 1000 is the limit")
     axes.set_ylabel("pictures")
@@ -173,11 +183,11 @@ def _histogram(scores: Mapping[str, Sequence[float]], limits: Limits) -> str:
     return _png(figure)
 
 
-def _line(curve: Curve, x: str, y: str) -> str:
+def _plot(curve: CurvePlot) -> str:
     figure = Figure(figsize=(4, 3.4), layout="constrained")
     axes = figure.subplots()
-    axes.plot(curve.x, curve.y, color=_COLOURS["line"], label=curve.label)
-    axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.plot(curve.x, curve.y, color=_COLOURS["line"], label=curve.legend)
+    axes.set(xlabel=curve.x_label, ylabel=curve.y_label, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="lower center")
     return _png(figure)
 
@@ -188,31 +198,31 @@ def _png(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def _gallery(shown: Sequence[Shown], limits: Limits) -> list[dict[str, str]]:
+def _gallery(images: Sequence[GalleryImage], thresholds: Thresholds) -> list[dict[str, str]]:
     return [
         {
-            "name": one.name,
-            "score": _score(one.score, limits),
-            "failed": "failed" if one.score > limits.threshold else "",
-            "picture": _jpeg(one.crop),
-            "heatmap": _jpeg(_heatmap(one, limits.threshold)),
+            "name": image.name,
+            "score": _score(image.score, thresholds),
+            "failed": "failed" if image.score > thresholds.threshold else "",
+            "picture": _jpeg(image.crop),
+            "heatmap": _jpeg(_heatmap(image, thresholds.threshold)),
         }
-        for one in shown
+        for image in images
     ]
 
 
-def _heatmap(one: Shown, threshold: float) -> Image:
-    """Return the crop under its heat, in the colours of the page; the truth as an outline."""
-    placement = map_placement(np.eye(2, 3), one.crop.shape, one.anomaly_map.shape)
-    hot = draw_heatmap(one.crop, Scored(one.score, one.anomaly_map, placement), threshold)
-    if one.truth is not None:
-        outline, _ = cv2.findContours(one.truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(hot, outline, -1, (255, 255, 255), 1)
-    return hot
+def _heatmap(image: GalleryImage, threshold: float) -> Image:
+    """Return the crop under its heatmap, in the colours of the page, with the ground truth outlined."""
+    placement = map_placement(np.eye(2, 3), image.crop.shape, image.anomaly_map.shape)
+    overlay = draw_heatmap(image.crop, Scored(image.score, image.anomaly_map, placement), threshold)
+    if image.truth is not None:
+        outlines, _ = cv2.findContours(image.truth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(overlay, outlines, -1, (255, 255, 255), 1)
+    return overlay
 
 
-def _jpeg(picture: Image) -> str:
-    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])
+def _jpeg(image: Image) -> str:
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 

@@ -1,4 +1,4 @@
-"""What people said of judged parts: for calibration, for the next training, and to foresee a change."""
+"""Parts that operators reviewed: for calibration, for the next training, and to predict a change."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,58 +17,59 @@ _SCORED = frozenset({Result.PASS, Result.FAIL, Result.UNSURE})
 
 @dataclass(frozen=True, slots=True)
 class ReviewedParts:
-    """Parts of one product that its model scored: the marked ones, and the last ones."""
+    """Verdicts of one product with scores of the same graph: reviewed parts, and the latest parts."""
 
     good: tuple[Verdict, ...] = ()
     defects: tuple[Verdict, ...] = ()
     last: tuple[Verdict, ...] = ()  # Newest first.
 
-    def changes(self, recipe: Recipe) -> dict[tuple[Result, Result], int]:
-        """Return how many of the last parts would have had another result: (was, would be) -> number."""
+    def count_changes(self, recipe: Recipe) -> dict[tuple[Result, Result], int]:
+        """Return how many of the latest parts would get another result: (actual, with `recipe`) -> number."""
         pairs = Counter((verdict.result, judge(verdict.raw, recipe)[0]) for verdict in self.last)
         return {pair: number for pair, number in pairs.items() if pair[0] is not pair[1]}
 
-    def found(self, recipe: Recipe) -> int:
-        """Return how many of the marked defects do not pass with a recipe."""
+    def count_found(self, recipe: Recipe) -> int:
+        """Return how many of the reviewed defects do not pass with `recipe`."""
         return sum(judge(verdict.raw, recipe)[0] is not Result.PASS for verdict in self.defects)
 
 
 def read_reviews(journal: Path, models: Path, bundle: Bundle, last: int) -> ReviewedParts:
-    """Read what a journal has of the model's parts; nothing if there is no journal. Raises StorageFull.
+    """Read the reviewed parts and the `last` latest parts from a journal; none if there is no journal.
 
-    Only scores of the same graph count, whatever thresholds it had then.
+    Includes versions with other thresholds but the same graph, as their scores are comparable.
+    Raises StorageFull.
     """
     if not journal.exists():
         return ReviewedParts()
-    known = versions_with_same_scores(models, bundle)
+    comparable = versions_with_same_scores(models, bundle)
     with JournalReader(JournalFile(journal)) as reader:
-        marked = [pair for pair in reader.reviewed(bundle.product) if _comparable(pair[0], known)]
+        reviewed = [pair for pair in reader.reviewed(bundle.product) if _comparable(pair[0], comparable)]
         recent = reader.verdicts(last, product=bundle.product, results=_SCORED)
     return ReviewedParts(
-        good=tuple(verdict for verdict, said in marked if said.actual == GOOD),
-        defects=tuple(verdict for verdict, said in marked if said.actual == DEFECT),
-        last=tuple(verdict for verdict in recent if _comparable(verdict, known)),
+        good=tuple(verdict for verdict, review in reviewed if review.actual == GOOD),
+        defects=tuple(verdict for verdict, review in reviewed if review.actual == DEFECT),
+        last=tuple(verdict for verdict in recent if _comparable(verdict, comparable)),
     )
 
 
-def copy_marked(journal: Path, evidence: Path, product: str, out: Path) -> dict[str, int]:
-    """Copy the kept frames of marked parts into `out/good` and `out/defect`; return how many of each.
+def copy_reviewed_images(journal: Path, evidence: Path, product: str, out: Path) -> dict[str, int]:
+    """Copy the stored frames of reviewed parts into `out/good` and `out/defect`; return how many of each.
 
-    Whatever model judged them. Raises LinewatchError when there are none, StorageFull.
+    Parts judged by any version count. Raises LinewatchError when there are none, and StorageFull.
     """
     pairs: Sequence[tuple[Verdict, str]] = ()
     if journal.exists():
         with JournalReader(JournalFile(journal)) as reader:
-            pairs = [(verdict, said.actual) for verdict, said in reader.reviewed(product)]
+            pairs = [(verdict, review.actual) for verdict, review in reader.reviewed(product)]
     copied = {GOOD: 0, DEFECT: 0}
     for verdict, actual in pairs:
-        picture = evidence / verdict.image
-        if not verdict.image or not picture.is_file():
+        image = evidence / verdict.image
+        if not verdict.image or not image.is_file():
             continue
         target = out / actual / f"{verdict.boot}-{verdict.seq}.png"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(picture.read_bytes())
+            target.write_bytes(image.read_bytes())
         except OSError as error:
             raise StorageFull(target, f"{error.strerror}; make room or choose another --out") from error
         copied[actual] += 1
@@ -81,6 +82,6 @@ def copy_marked(journal: Path, evidence: Path, product: str, out: Path) -> dict[
 
 
 def _comparable(verdict: Verdict, models: frozenset[str]) -> bool:
-    # What looked like another product has a score, but that is not why it was judged as it was.
+    # A WRONG_PRODUCT verdict has a score, but was not decided by it.
     scored = verdict.result in _SCORED and verdict.reason is not Reason.WRONG_PRODUCT
     return scored and verdict.model in models and verdict.threshold > 0

@@ -1,4 +1,4 @@
-"""Learn one product: from a folder of good pictures to a model version that may be used."""
+"""Train one product: from a folder of good images to a usable model version."""
 
 import datetime
 import platform
@@ -15,13 +15,13 @@ from linewatch.models.recipe_file import index_for, inspected_area, load_recipe,
 from linewatch.models.training_quality import is_adequate, missing_challenge, summarize_training
 from linewatch.runtime.atomic_files import check_writable, temporary_folder
 from linewatch.training.calibrate import calibrate
-from linewatch.training.golden_samples import Bench, golden_samples, made_up_recall
-from linewatch.training.images import open_folder
-from linewatch.training.network.graph import export, prove
-from linewatch.training.network.model import ARCHITECTURES, Design, learn
-from linewatch.training.prepare import ALIGN, measure, prepare
-from linewatch.training.progress import Report, silent
-from linewatch.training.report import Shown, training_report
+from linewatch.training.golden_samples import CompiledScorer, synthetic_recall, write_golden_samples
+from linewatch.training.images import open_image_folder
+from linewatch.training.network.graph import save_graph, verify_parity
+from linewatch.training.network.model import ARCHITECTURES, Design, train_scorer
+from linewatch.training.progress import ProgressCallback, no_progress
+from linewatch.training.report import GalleryImage, training_report
+from linewatch.training.training_set import ALIGN, build_training_set, measure_images
 
 PIXELS_MIN, PIXELS_MAX = 64 * 64, 1024 * 1024
 PIXEL = Design("pixel", whitening="none", noise=0.0, iterations=900)
@@ -40,66 +40,64 @@ def train(
     architecture: str = "feature",
     seed: int = 0,
     design: Design | None = None,
-    progress: Report = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Bundle:
-    """Learn `product` from the good pictures in `images` and return the new version.
+    """Train `product` on the good images in `images` and return the new version.
 
-    Writes `MODELS/PRODUCT/VERSION/` with `report.html`, a recipe if there is none, and makes the
-    first version active. Raises UsageError, ImageError, RecipeError and StorageFull; what can be known
-    before anything is learnt is refused then.
+    `false_reject` is the wanted share of rejected good parts (0 to 0.5), `pixels` the area of the
+    network's input, `align` "auto", "on" or "off" for registration. Writes `MODELS/PRODUCT/VERSION/` with
+    `report.html`, and a recipe if there is none; activates the product's first version. Raises
+    UsageError, ImageError, RecipeError and StorageFull, before training wherever possible.
     """
     _check(false_reject, pixels, align, architecture)
     if design is None:
         design = PIXEL if architecture == "pixel" else Design()
-    index_for(recipes, product)  # The line, too, needs all recipes to be sound.
+    index_for(recipes, product)  # Checked first: the daemon, too, needs every recipe to be valid.
     roi, mask = inspected_area(recipes, product)
     progress("reading pictures", 0.0)
-    folder = open_folder(images, roi=roi, mask=mask)
-    for place in (models / product, recipes):
-        check_writable(place)
-    pictures = measure(folder)
+    folder = open_image_folder(images, roi=roi, mask=mask)
+    for target in (models / product, recipes):
+        check_writable(target)
+    statistics = measure_images(folder)
     progress("finding the part", 0.04)
-    prepared = prepare(folder, pixels, align)
-    learnt = learn(
-        prepared.crops,
-        prepared.part,
+    training_set = build_training_set(folder, pixels, align)
+    trained = train_scorer(
+        training_set.crops,
+        training_set.part_mask,
         design,
         seed,
-        lambda done: progress("learning what is usual", 0.1 + 0.65 * done),
+        lambda done: progress("training", 0.1 + 0.65 * done),
     )
-    maps = learnt.maps * prepared.seen
+    maps = trained.maps * training_set.inspected
     scores = tuple(float(score) for score in maps.max(axis=(1, 2)))
     calibration = calibrate(scores, false_reject)
     with temporary_folder() as content:
         progress("compiling the scorer", 0.78)
-        engine = OpenVinoEngine(export(learnt.network, content))
-        worst = prove(learnt.network, engine, list(prepared.crops[:3]))
+        engine = OpenVinoEngine(save_graph(trained.network, content))
+        parity = verify_parity(trained.network, engine, list(training_set.crops[:3]))
         progress("choosing golden samples", 0.88)
-        bench = Bench(engine, prepared.registration)
-        golden = golden_samples(content, folder, calibration, bench, seed)
+        scorer = CompiledScorer(engine, training_set.registration)
+        golden = write_golden_samples(content, folder, calibration, scorer, seed)
         facts: dict[str, Any] = {
             "architecture": design.architecture,
             "design": asdict(design),
             "images": len(folder),
             "images_digest": folder.digest(),
-            "images_left_out": list(prepared.left_out),
+            "images_left_out": list(training_set.left_out),
             "seed": seed,
             "pixels": pixels,
             "align": align,
-            "registered": prepared.registration is not None,
-            "overlap": prepared.overlap and asdict(prepared.overlap),
-            "loss": learnt.loss,
-            "parity": worst,
-            "made_up_recall": made_up_recall(folder, calibration, bench, seed),
+            "registered": training_set.registration is not None,
+            "overlap": training_set.overlap and asdict(training_set.overlap),
+            "loss": trained.loss,
+            "parity": parity,
+            "made_up_recall": synthetic_recall(folder, calibration, scorer, seed),
             "python": platform.python_version(),
             "packages": {name: version(name) for name in _PACKAGES},
         }
         progress("writing the report", 0.95)
-        shown = [
-            Shown(name, score, crop, one)
-            for name, score, crop, one in zip(prepared.names, scores, prepared.crops, maps, strict=True)
-        ]
-        text = training_report(product, calibration, facts, shown)
+        rows = zip(training_set.names, scores, training_set.crops, maps, strict=True)
+        text = training_report(product, calibration, facts, [GalleryImage(*row) for row in rows])
         (content / "report.html").write_text(text, encoding="utf-8")
         before = versions(models, product)
         bundle = write_bundle(
@@ -107,22 +105,22 @@ def train(
             product,
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             input_shape=engine.input_shape,
-            registration=prepared.registration,
+            registration=training_set.registration,
             calibration=calibration,
-            pictures=pictures,
+            pictures=statistics,
             golden=golden,
             training=facts,
             content=content,
-            likeness=learnt.likeness,
+            likeness=trained.likeness,
         )
-    _introduce(bundle, models, recipes, before)
+    make_available(bundle, models, recipes, before)
     load_recipe(recipes, product, models)
     progress("done", 1.0)
     return bundle
 
 
 def describe(bundle: Bundle, models: Path, recipes: Path) -> str:
-    """Return what came of a training, for people: where it is, how good it is, what is to be done."""
+    """Return a summary for the terminal: location, quality and next steps of a trained version."""
     product, version = bundle.product, bundle.version
     recipe, _ = load_recipe(recipes, product, models)
     active = active_version(models, product)
@@ -146,8 +144,11 @@ def describe(bundle: Bundle, models: Path, recipes: Path) -> str:
     return "\n".join(lines)
 
 
-def _introduce(bundle: Bundle, models: Path, recipes: Path, before: list[str]) -> None:
-    """Give a product its recipe and its active version; where that fails, a new version goes again."""
+def make_available(bundle: Bundle, models: Path, recipes: Path, before: list[str]) -> None:
+    """Write the product's recipe and activate its first version, where missing.
+
+    On failure the version is deleted, unless it is one of `before`, the versions that existed already.
+    """
     try:
         write_recipe(recipes, bundle.product)
         try:
@@ -156,7 +157,7 @@ def _introduce(bundle: Bundle, models: Path, recipes: Path, before: list[str]) -
             set_active(models, bundle.product, bundle.version)
     except LinewatchError:
         if bundle.version not in before:
-            shutil.rmtree(bundle.folder)  # Nobody was told of it.
+            shutil.rmtree(bundle.folder)  # Not reported to the user yet.
         raise
 
 

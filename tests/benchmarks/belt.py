@@ -24,7 +24,7 @@ BELTS = (
     "belt=12&size=160&touching=0.2",
     "belt=30&size=128&touching=0.2",
 )
-# Shown, not promised: the first parts touch, so no length is known; and a third of the picture a frame.
+# Reported, not required: first parts touch, so their length is unknown; a third of the image per frame.
 HARD = ("belt=12&size=320&touching=0.6", "belt=60&size=96&touching=0.4")
 FOUND_MIN = 0.998
 PICTURES = 40

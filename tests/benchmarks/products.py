@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from linewatch.acquisition.sources.simulator.source import DEFECTS, render
-from linewatch.training.calibrate import CONFIDENCE, at_most, calibrate
+from linewatch.training.calibrate import CONFIDENCE, binomial_cdf, calibrate
 from linewatch.training.evaluate import evaluate
 from linewatch.training.network.model import Design
 from linewatch.training.train import PIXEL, train
@@ -100,7 +100,7 @@ def measure(folder: Path, variant: str, seed: int, work: Path) -> Row:
             f"{text}\nthreshold = {stated.threshold}\nunsure_threshold = {stated.unsure_threshold}\n",
             encoding="utf-8",
         )
-        figures = evaluate(product, folder, models, recipes).figures
+        figures = evaluate(product, folder, models, recipes).metrics
         rejected[wanted], bound[wanted] = figures["false_reject_rate"], stated.bound
         recall[wanted] = figures["recall"]
     return Row(
@@ -138,7 +138,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def most(images: int, rate: float) -> int:
     """Return how many of `images` are rejected at most, with the confidence of the bound, at `rate`."""
-    return next(count for count in range(images + 1) if at_most(count, images, rate) >= CONFIDENCE)
+    return next(count for count in range(images + 1) if binomial_cdf(count, images, rate) >= CONFIDENCE)
 
 
 def _line(product: str, rows: Sequence[Row]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import openvino as ov
 
 from linewatch.training.network.backbone import build_backbone
-from linewatch.training.network.export import convert
+from linewatch.training.network.export import convert_to_openvino
 
 TURN = 5  # Pictures.
 OURS, BARE = "linewatch scorer", "bare backbone"
@@ -70,7 +70,7 @@ def main() -> None:
     core = ov.Core()
     ours = core.read_model(options.scorer)
     height, width = (int(side) for side in ours.input(0).shape[1:3])
-    graphs = {OURS: ours, BARE: convert(build_backbone(height, width), np.float32)}
+    graphs = {OURS: ours, BARE: convert_to_openvino(build_backbone(height, width), np.float32)}
     for path in sorted(options.rivals.glob("*.xml")) if options.rivals else []:
         graphs[path.stem] = core.read_model(path)
     print(f"input {height}x{width}, {os.cpu_count()} processors, openvino {ov.__version__}\n")

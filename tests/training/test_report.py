@@ -1,4 +1,4 @@
-"""What a training report tells its reader, without training anything."""
+"""The content of training and evaluation reports, without training anything."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from linewatch.models.bundle import Calibration
-from linewatch.training.report import Shown, evaluation_report, training_report
+from linewatch.training.report import GalleryImage, evaluation_report, training_report
 
 FACTS: dict[str, Any] = {
     "made_up_recall": {"scratch": 0.8, "stain": 1.0, "patch": 0.9},
@@ -22,22 +22,22 @@ FACTS: dict[str, Any] = {
 CALIBRATION = Calibration(2.0, 1.8, 0.01, 0.527, "gumbel", (1.0, 1.2, 1.5, 1.9))
 
 
-def shown(name: str, score: float) -> Shown:
-    """Return one grey picture with one warm cell."""
+def gallery_image(name: str, score: float) -> GalleryImage:
+    """Return a grey image whose map has one high cell."""
     anomaly_map = np.full((8, 8), 0.5, np.float32)
     anomaly_map[2, 3] = min(score, 9.0)
-    return Shown(name, score, np.full((64, 64, 3), 120, np.uint8), anomaly_map)
+    return GalleryImage(name, score, np.full((64, 64, 3), 120, np.uint8), anomaly_map)
 
 
 def report(calibration: Calibration = CALIBRATION, **facts: object) -> str:
-    """Return the report on two pictures."""
+    """Return the training report of two images."""
     return training_report(
-        "cup", calibration, FACTS | facts, [shown("usual.png", 1.0), shown("odd.png", 2.31)]
+        "cup", calibration, FACTS | facts, [gallery_image("usual.png", 1.0), gallery_image("odd.png", 2.31)]
     )
 
 
-def test_what_is_not_learnt_well_enough_looks_so() -> None:
-    """It has the colour and shape of trouble, not those of a product that can be learnt."""
+def test_a_poor_training_is_highlighted() -> None:
+    """A poor result is marked by colour and symbol, a good one is not."""
     good, bad = report(), report(made_up_recall={"scratch": 0.1, "stain": 0.3})
 
     assert "This product can be learnt" in good and 'class="lead"' in good and "<svg" not in good
@@ -45,7 +45,7 @@ def test_what_is_not_learnt_well_enough_looks_so() -> None:
 
 
 def test_scores_are_those_of_the_page() -> None:
-    """1000 is the limit, in captions and plot alike; the raw score stands once, where the limit is told."""
+    """Captions use the scale where 1000 is the limit; the raw threshold appears once, beside the limit."""
     text = report()
 
     captions = re.findall(r"<figcaption>(.+) · <span class=\"(.*)\">(.+)</span></figcaption>", text)
@@ -54,22 +54,22 @@ def test_scores_are_those_of_the_page() -> None:
     assert "of the threshold" not in text
 
 
-def test_picture_and_heatmap_are_called_so() -> None:
-    """Each stands over its name, and the colours are explained once."""
+def test_images_and_heatmaps_have_captions() -> None:
+    """Each image and heatmap has its caption, and the colour legend appears once."""
     text = report()
 
     assert text.count(">picture</div>") == text.count(">heatmap</div>") == 4, "two galleries of two"
     assert text.count("half the limit") == 1
 
 
-def test_the_reader_is_asked_about_light_and_background_and_spared_the_mathematics() -> None:
-    """How the threshold was computed is folded away."""
+def test_the_report_asks_about_light_and_background_and_collapses_the_mathematics() -> None:
+    """The calibration method is in the collapsed details, and only there."""
     text = report()
 
-    folded = text[text.index("<details>") : text.index("</details>")]
+    details = text[text.index("<details>") : text.index("</details>")]
     assert "and taken with the usual light and background?" in text
-    assert "gumbel" in folded and "Graph against network" in folded
-    assert text.count("gumbel") == text.count("Graph against network") == 1
+    assert "gumbel" in details and "Compiled against trained model" in details
+    assert text.count("gumbel") == text.count("Compiled against trained model") == 1
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ def test_the_reader_is_asked_about_light_and_background_and_spared_the_mathemati
         (None, "299 good pictures are needed to state 1.0%, these are 4"),
     ],
 )
-def test_it_says_what_its_pictures_prove(bound: float | None, says: str) -> None:
-    """Beside what was wanted, also where nothing is proven yet."""
+def test_it_states_what_its_images_prove(bound: float | None, says: str) -> None:
+    """The proven rate and the number of missing images are stated, with and without a bound."""
     calibration = Calibration(2.0, 1.8, 0.01, bound, "gumbel", (1.0, 1.2, 1.5, 1.9))
 
     assert f"<td>{says}</td>" in report(calibration)
 
 
 def test_a_part_that_was_not_found_has_no_score() -> None:
-    """An evaluation shows it among the defects that score highest."""
-    gallery = ("Defects that score highest", [shown("turned.png", float("inf"))])
+    """An evaluation lists it with a text in place of the score."""
+    gallery = ("Defects that score highest", [gallery_image("turned.png", float("inf"))])
     scores = {"good": [1.0, 1.1], "defect": [3.0]}
 
     text = evaluation_report("cup", CALIBRATION, [("images", "3")], scores, [], [gallery])

@@ -1,4 +1,4 @@
-"""Parts that people marked: what they change, foreseen, adopted and taken back."""
+"""Thresholds recalibrated on reviewed parts: predicted, activated and rolled back."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from linewatch.models.bundle import active_version
 from linewatch.models.registry import rollback
 from linewatch.settings import JournalSettings, Settings
 from linewatch.storage.journal import Journal
-from linewatch.training.recalibrate import Proposal, adopt, describe, recalibrate
-from linewatch.training.reviewed_parts import copy_marked, read_reviews
+from linewatch.training.recalibrate import ThresholdProposal, activate_proposal, describe, recalibrate
+from linewatch.training.reviewed_parts import copy_reviewed_images, read_reviews
 from linewatch.vision.recipe import judge
 from tests.bundles import models_in, part, teach
 from tests.fakes import picture, verdict
@@ -22,8 +22,8 @@ from tests.fakes import picture, verdict
 SCORES = tuple(float(score) for score in np.random.default_rng(0).gumbel(1.2, 0.15, 60))
 
 
-class Line:
-    """A product with a past: its parts are in the journal, some of them marked."""
+class ReviewedProduct:
+    """A product whose journal holds judged parts, some of them reviewed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,8 +56,8 @@ class Line:
         )
         journal.release(journal.boot, seq)
 
-    def propose(self, false_reject: float = 0.02) -> Proposal:
-        """Propose thresholds that heed the marks."""
+    def propose(self, false_reject: float = 0.02) -> ThresholdProposal:
+        """Propose thresholds that include the reviews."""
         return recalibrate(
             "demo",
             false_reject,
@@ -68,55 +68,55 @@ class Line:
         )
 
     def score(self, bundle_of: Path) -> list[object]:
-        """Return what `linewatch inspect` says of a part near the threshold, but for its times."""
+        """Return the verdict of `linewatch inspect` on a part near the threshold, without its times."""
         path = bundle_of / "part.png"
         path.write_bytes(cv2.imencode(".png", part(21))[1].tobytes())
-        (said,) = inspect_files("demo", [path], self.models.path, self.models.recipes, threads=1)
-        return [said[key] for key in ("model", "result", "score", "raw", "threshold", "box")]
+        (judged,) = inspect_files("demo", [path], self.models.path, self.models.recipes, threads=1)
+        return [judged[key] for key in ("model", "result", "score", "raw", "threshold", "box")]
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Line:
-    """Return a line with a past."""
-    return Line(tmp_path)
+def product(tmp_path: Path) -> ReviewedProduct:
+    """Return a product with reviewed parts."""
+    return ReviewedProduct(tmp_path)
 
 
-def test_marked_false_rejects_move_the_threshold_as_foreseen_and_a_rollback_takes_it_back(
-    line: Line, tmp_path: Path
+def test_reviewed_false_rejects_move_the_threshold_as_predicted_and_a_rollback_undoes_it(
+    product: ReviewedProduct, tmp_path: Path
 ) -> None:
-    """The five are unsure now, the marked defect is still found; then all is as before, bit by bit."""
-    before = line.score(tmp_path)
-    proposal = line.propose()
-    assert active_version(line.models.path, "demo") == line.bundle.version  # Nothing has changed yet.
+    """The five false rejects become UNSURE, the defect stays FAIL; a rollback restores every value."""
+    before = product.score(tmp_path)
+    proposal = product.propose()
+    assert active_version(product.models.path, "demo") == product.bundle.version  # Nothing has changed yet.
 
-    fresh, pins = adopt(line.settings, proposal)
+    activated, pins = activate_proposal(product.settings, proposal)
 
     assert 2.1 < proposal.after.threshold < 2.6
-    foreseen = {(Result.FAIL, judge(2.1, proposal.after)[0]): 5}
-    assert proposal.marks.changes(proposal.after) == foreseen
-    assert (proposal.marks.found(proposal.after), pins) == (1, [])
-    model, _, _, raw, threshold, _ = after = line.score(tmp_path)
-    assert (model, threshold) == (fresh.version, pytest.approx(proposal.after.threshold, rel=1e-5))
+    predicted = {(Result.FAIL, judge(2.1, proposal.after)[0]): 5}
+    assert proposal.reviews.count_changes(proposal.after) == predicted
+    assert (proposal.reviews.count_found(proposal.after), pins) == (1, [])
+    model, _, _, raw, threshold, _ = after = product.score(tmp_path)
+    assert (model, threshold) == (activated.version, pytest.approx(proposal.after.threshold, rel=1e-5))
     assert raw == before[3] and after[1] != before[1] == Result.FAIL
-    told = describe(proposal)
+    text = describe(proposal)
     assert (
-        "5 parts marked good" in told and "of the last 101 parts it would have changed: 5 from FAIL" in told
+        "5 parts marked good" in text and "of the last 101 parts it would have changed: 5 from FAIL" in text
     )
-    assert "of 1 parts marked defect it finds 1 (now 1)" in told
-    rollback(line.settings, "demo")
-    assert line.score(tmp_path) == before
+    assert "of 1 parts marked defect it finds 1 (now 1)" in text
+    rollback(product.settings, "demo")
+    assert product.score(tmp_path) == before
 
 
-def test_what_looked_like_another_product_moves_no_threshold(line: Line) -> None:
-    """It may well be a good lid: what it scores as demo is no score of a good demo part."""
-    with Journal.open(line.settings.journal.path) as journal:
+def test_a_wrong_product_verdict_moves_no_threshold(product: ReviewedProduct) -> None:
+    """The score of a part judged WRONG_PRODUCT is not used, even if it was reviewed as good."""
+    with Journal.open(product.settings.journal.path) as journal:
         journal.append(
             verdict(
                 102,
                 Result.UNSURE,
                 boot=journal.boot,
                 product="demo",
-                model=line.bundle.version,
+                model=product.bundle.version,
                 reason=Reason.WRONG_PRODUCT,
                 raw=9.0,
                 threshold=2.0,
@@ -124,70 +124,70 @@ def test_what_looked_like_another_product_moves_no_threshold(line: Line) -> None
         )
         assert journal.review(journal.boot, 102, "good", "a lid", "ada")
 
-    proposal = line.propose()
+    proposal = product.propose()
 
-    assert max(verdict.raw for verdict in proposal.marks.good) == 2.1
-    assert len(proposal.marks.last) == 101
+    assert max(verdict.raw for verdict in proposal.reviews.good) == 2.1
+    assert len(proposal.reviews.last) == 101
 
 
-def test_calibrating_again_counts_no_mark_twice(line: Line) -> None:
-    """What the thresholds rest on stays the pictures of training, and the marks as they are now."""
-    first = line.propose()
-    adopt(line.settings, first)
+def test_calibrating_again_counts_no_review_twice(product: ReviewedProduct) -> None:
+    """Thresholds are always computed from the training scores and the current reviews."""
+    first = product.propose()
+    activate_proposal(product.settings, first)
 
-    again = line.propose()
+    again = product.propose()
 
     assert again.after.threshold == first.after.threshold
     assert again.calibration.scores == SCORES
-    assert len(again.marks.good) == 5  # Also with the version before, whose graph is the same.
+    assert len(again.reviews.good) == 5  # Includes those of the previous version, which has the same graph.
 
 
-def test_marks_of_another_graph_do_not_count(line: Line) -> None:
-    """Its scores mean something else."""
-    other = teach(line.models, level=110, golden=[], scores=SCORES)
+def test_reviews_of_another_graph_do_not_count(product: ReviewedProduct) -> None:
+    """Scores of another graph are not comparable."""
+    other = teach(product.models, level=110, golden=[], scores=SCORES)
 
-    marks = read_reviews(line.settings.journal.path, line.models.path, other, 1000)
+    reviews = read_reviews(product.settings.journal.path, product.models.path, other, 1000)
 
-    assert (marks.good, marks.defects, marks.last) == ((), (), ())
+    assert (reviews.good, reviews.defects, reviews.last) == ((), (), ())
 
 
-def test_a_threshold_that_a_challenge_sample_would_pass_is_refused(line: Line) -> None:
-    """Nothing is activated, and a pin in the recipe stays where it is."""
-    recipe = line.models.recipes / "demo.toml"
+def test_a_threshold_that_a_challenge_sample_would_pass_is_refused(product: ReviewedProduct) -> None:
+    """Nothing is activated, and the recipe is unchanged."""
+    recipe = product.models.recipes / "demo.toml"
     recipe.write_text("index = 1\nthreshold = 2.0\n")
-    proposal = line.propose(0.0001)
+    proposal = product.propose(0.0001)
     assert proposal.after.threshold > 3.0  # What its challenge sample scores.
 
     with pytest.raises(SelfTestFailed, match=r"must fail but scores 3\.000"):
-        adopt(line.settings, proposal)
+        activate_proposal(product.settings, proposal)
 
-    assert active_version(line.models.path, "demo") == line.bundle.version
+    assert active_version(product.models.path, "demo") == product.bundle.version
     assert recipe.read_text() == "index = 1\nthreshold = 2.0\n"
 
 
-def test_a_pinned_threshold_becomes_a_comment(line: Line) -> None:
-    """It would overrule the calibration without a word."""
-    (line.models.recipes / "demo.toml").write_text("index = 1\nthreshold = 1.9\n")
+def test_a_pinned_threshold_becomes_a_comment(product: ReviewedProduct) -> None:
+    """Otherwise it would silently override the calibration."""
+    (product.models.recipes / "demo.toml").write_text("index = 1\nthreshold = 1.9\n")
 
-    _, pins = adopt(line.settings, line.propose())
+    _, pins = activate_proposal(product.settings, product.propose())
 
     assert pins == ["threshold = 1.9"]
 
 
-def test_without_a_journal_there_are_no_marks(line: Line, tmp_path: Path) -> None:
-    """Thresholds come from the calibration's scores alone."""
-    assert not read_reviews(tmp_path / "none.db", line.models.path, line.bundle, 9).last
+def test_without_a_journal_there_are_no_reviews(product: ReviewedProduct, tmp_path: Path) -> None:
+    """Without a journal there are no reviews, and no journal is created."""
+    assert not read_reviews(tmp_path / "none.db", product.models.path, product.bundle, 9).last
     assert not (tmp_path / "none.db").exists()
 
 
-def test_pictures_of_marked_parts_are_copied_to_learn_from(line: Line, tmp_path: Path) -> None:
-    """Those that are still kept, good and defect apart."""
+def test_images_of_reviewed_parts_are_copied(product: ReviewedProduct, tmp_path: Path) -> None:
+    """Frames that still exist are copied into one folder for good parts and one for defects."""
     evidence = tmp_path / "evidence"
     evidence.mkdir()
     for name in ("20.png", "40.png", "101.png"):
         (evidence / name).write_bytes(cv2.imencode(".png", picture())[1].tobytes())
 
-    copied = copy_marked(line.settings.journal.path, evidence, "demo", tmp_path / "out")
+    copied = copy_reviewed_images(product.settings.journal.path, evidence, "demo", tmp_path / "out")
 
     assert copied == {"good": 2, "defect": 1}
     names = sorted(
@@ -196,7 +196,7 @@ def test_pictures_of_marked_parts_are_copied_to_learn_from(line: Line, tmp_path:
     assert names == ["defect/1-101.png", "good/1-20.png", "good/1-40.png"]
 
 
-def test_without_marked_pictures_the_sentence_says_where_to_mark(line: Line, tmp_path: Path) -> None:
-    """An empty folder would teach nobody."""
+def test_without_reviewed_images_the_error_says_where_to_go(product: ReviewedProduct, tmp_path: Path) -> None:
+    """The error names the page on which to review parts."""
     with pytest.raises(LinewatchError, match="mark some on the page under Review"):
-        copy_marked(line.settings.journal.path, tmp_path / "evidence", "demo", tmp_path / "out")
+        copy_reviewed_images(product.settings.journal.path, tmp_path / "evidence", "demo", tmp_path / "out")

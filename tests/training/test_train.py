@@ -1,4 +1,4 @@
-"""From a folder of good pictures to a model that judges: the whole way, on a small product."""
+"""End to end on a small product: train, evaluate, recalibrate, and refuse unusable input."""
 
 import tempfile
 from dataclasses import replace
@@ -25,10 +25,10 @@ from linewatch.models.self_test import self_test
 from linewatch.models.training_quality import summarize_training
 from linewatch.settings import JournalSettings, ModelsSettings, Settings
 from linewatch.training.evaluate import evaluate
-from linewatch.training.images import open_folder
+from linewatch.training.images import open_image_folder
 from linewatch.training.network.model import Design
-from linewatch.training.recalibrate import adopt, recalibrate
-from linewatch.training.train import PIXEL, _introduce, describe, train
+from linewatch.training.recalibrate import activate_proposal, recalibrate
+from linewatch.training.train import PIXEL, describe, make_available, train
 from linewatch.vision.image_io import read_image
 from linewatch.vision.image_quality import QualityGate
 from linewatch.vision.product_match import OtherProduct, ProductMatcher
@@ -44,7 +44,7 @@ QUICK = Design(iterations=30)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder in the usual layout: train/good, test/good, test/missing, ground_truth/missing."""
+    """Return a folder in MVTec layout: train/good, test/good, test/missing, ground_truth/missing."""
     root = tmp_path_factory.mktemp("data")
 
     def write(folder: str, numbers: range, defect: str | None) -> None:
@@ -65,14 +65,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder that holds models and recipes."""
+    """Return the folder of models and recipes."""
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
 def bundle(data: Path, home: Path) -> Bundle:
-    """Return the product, learnt once for all tests."""
-    told: list[float] = []
+    """Return the trained product; it is trained once for all tests."""
+    shares: list[float] = []
     made = train(
         PRODUCT,
         data / "train/good",
@@ -80,10 +80,10 @@ def bundle(data: Path, home: Path) -> Bundle:
         home / "recipes",
         pixels=96 * 96,
         design=QUICK,
-        progress=lambda _, done: told.append(done),
+        progress=lambda _, done: shares.append(done),
     )
-    assert told == sorted(told)
-    assert (told[0], told[-1]) == (0.0, 1.0)
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
     return made
 
 
@@ -91,8 +91,8 @@ def _scorer(home: Path, bundle: Bundle) -> Scorer:
     return build_scorer(bundle, OpenVinoEngine(bundle.graph))
 
 
-def test_training_leaves_a_model_that_may_be_used(home: Path, bundle: Bundle) -> None:
-    """It is active, has a recipe, passes its own self-test and carries good and challenge samples."""
+def test_training_makes_a_usable_model(home: Path, bundle: Bundle) -> None:
+    """It is active, has a recipe, passes its self-test and has good and challenge samples."""
     recipe, active = load_recipe(home / "recipes", PRODUCT, home / "models")
 
     assert active == bundle
@@ -106,31 +106,31 @@ def test_training_leaves_a_model_that_may_be_used(home: Path, bundle: Bundle) ->
     assert sum(path.stat().st_size for path in bundle.folder.rglob("*")) < 25_000_000
 
 
-def test_what_came_of_a_training_is_told(home: Path, bundle: Bundle) -> None:
-    """Where everything is, and how good it is; a product that was not learnt is not hidden."""
-    told = describe(bundle, home / "models", home / "recipes").splitlines()
-    assert told[:3] == [
+def test_the_summary_names_files_and_quality(home: Path, bundle: Bundle) -> None:
+    """It names version, report and recipe, and warns of a poor or inactive model."""
+    lines = describe(bundle, home / "models", home / "recipes").splitlines()
+    assert lines[:3] == [
         f"{PRODUCT} {bundle.version}",
         f"report: {bundle.folder / 'report.html'}",
         f"recipe: {home / 'recipes'}/{PRODUCT}.toml, number 1 for the PLC",
     ]
-    assert told[3] == summarize_training(bundle.training)
+    assert lines[3] == summarize_training(bundle.training)
 
     good = tuple(sample for sample in bundle.golden if sample.expected is Result.PASS)
     bad = replace(bundle, training={"made_up_recall": {"stain": 0.06}}, golden=good)
-    told = describe(bad, home / "models", home / "recipes").splitlines()
-    assert told[3].startswith("This product is not learnt well enough: only 6%")
-    assert told[4].startswith("No made-up defect is found clearly enough")
-    assert told[5].startswith("It is active all the same: ")
+    lines = describe(bad, home / "models", home / "recipes").splitlines()
+    assert lines[3].startswith("This product is not learnt well enough: only 6%")
+    assert lines[4].startswith("No made-up defect is found clearly enough")
+    assert lines[5].startswith("It is active all the same: ")
 
-    told = describe(replace(bundle, version="0a1b2c3d"), home / "models", home / "recipes").splitlines()
-    assert told[-1] == (
+    lines = describe(replace(bundle, version="0a1b2c3d"), home / "models", home / "recipes").splitlines()
+    assert lines[-1] == (
         f"It is not active, {bundle.version} is; try it beside the line: linewatch models try mini 0a1b2c3d"
     )
 
 
-def test_the_report_needs_nothing_but_itself(bundle: Bundle) -> None:
-    """One file with its pictures inside, that loads nothing."""
+def test_the_report_is_self_contained(bundle: Bundle) -> None:
+    """The report embeds its images and loads nothing else."""
     text = (bundle.folder / "report.html").read_text()
 
     assert "data:image/png;base64" in text
@@ -139,7 +139,7 @@ def test_the_report_needs_nothing_but_itself(bundle: Bundle) -> None:
 
 
 def test_a_second_model_waits_to_be_activated(data: Path, home: Path, bundle: Bundle) -> None:
-    """Training again never swaps what the line uses."""
+    """Training again does not change the active version."""
     second = train(
         PRODUCT,
         data / "train/good",
@@ -161,10 +161,10 @@ def test_a_second_model_waits_to_be_activated(data: Path, home: Path, bundle: Bu
         ((128, 128), 1, "hides the whole part; draw it with more white"),
     ],
 )
-def test_a_mask_that_the_line_would_refuse_is_refused_before_anything_is_learnt(
+def test_an_unusable_mask_is_refused_before_training(
     data: Path, tmp_path: Path, shape: tuple[int, int], white: int, says: str
 ) -> None:
-    """Of another size, or over all there is to see."""
+    """A mask of another size, or one that hides the whole part, raises ImageError."""
     mask = np.zeros(shape, np.uint8)
     mask[:white, :white] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
@@ -176,8 +176,8 @@ def test_a_mask_that_the_line_would_refuse_is_refused_before_anything_is_learnt(
         train("hidden", data / "train/good", tmp_path / "models", recipes, align="off")
 
 
-def test_the_pixel_architecture_is_there_to_compare(data: Path, tmp_path: Path) -> None:
-    """The plain autoencoder goes the same way into the same kind of bundle."""
+def test_the_pixel_architecture_can_be_trained(data: Path, tmp_path: Path) -> None:
+    """The pixel autoencoder, a baseline, is trained and scored in the same way."""
     made = train(
         "plain",
         data / "train/good",
@@ -189,7 +189,7 @@ def test_the_pixel_architecture_is_there_to_compare(data: Path, tmp_path: Path) 
     )
 
     assert made.training["architecture"] == "pixel"
-    assert made.likeness is None  # The mean of its pixels says nothing of a product.
+    assert made.likeness is None  # The mean of its pixels does not identify a product.
     assert (
         _scorer(tmp_path, made)
         .score(
@@ -200,56 +200,54 @@ def test_the_pixel_architecture_is_there_to_compare(data: Path, tmp_path: Path) 
     )
 
 
-def test_good_parts_look_like_themselves_and_another_product_does_not(
-    data: Path, home: Path, bundle: Bundle
-) -> None:
-    """By the compiled graph: what was learnt from, what was not, defects; and what has nothing in common."""
+def test_embeddings_tell_products_apart(data: Path, home: Path, bundle: Bundle) -> None:
+    """Training, test and defective parts match their product; a striped pattern matches another one."""
     engine = OpenVinoEngine(bundle.graph)
 
-    def shown(image: Image) -> Embedding:
+    def embed(image: Image) -> Embedding:
         return engine.run(standard_crop(image, bundle.registration, engine.input_shape)[0]).embedding
 
-    def told(folder: str) -> set[str]:
-        areas = open_folder(data / folder, images_min=1)
-        return {matcher.match(shown(area)) for area in areas}
+    def matches(folder: str) -> set[str]:
+        areas = open_image_folder(data / folder, images_min=1)
+        return {matcher.match(embed(area)) for area in areas}
 
     stripes = np.full((SIDE_PX, SIDE_PX, 3), 60, np.uint8)
     stripes[:, ::8] = (0, 0, 200)
-    matcher = ProductMatcher(bundle.likeness, [OtherProduct("stripes", (shown(stripes),))])
-    assert told("train/good") == told("test/good") == told("test/missing") == {""}
-    assert matcher.match(shown(np.roll(stripes, 1, axis=1))) == "stripes"
+    matcher = ProductMatcher(bundle.likeness, [OtherProduct("stripes", (embed(stripes),))])
+    assert matches("train/good") == matches("test/good") == matches("test/missing") == {""}
+    assert matcher.match(embed(np.roll(stripes, 1, axis=1))) == "stripes"
 
 
-def test_evaluation_tells_good_from_defective(data: Path, home: Path, bundle: Bundle) -> None:
-    """The contract's figures, and a report for people."""
+def test_evaluation_separates_good_from_defective(data: Path, home: Path, bundle: Bundle) -> None:
+    """The metrics have the contract's keys and plausible values; the report shows them."""
     measured = evaluate(PRODUCT, data, home / "models", home / "recipes")
-    figures = measured.figures
+    metrics = measured.metrics
 
-    assert figures["version"] == bundle.version
-    assert figures["images"] == 14
-    assert figures["image_auroc"] > 70  # A tiny product, hardly trained: far above chance is all it can be.
-    assert figures["pixel_auroc"] > 85
-    assert set(figures["per_defect"]) == {"missing"}
-    assert 0 < figures["scorer_ms_p50"] <= figures["scorer_ms_p95"]
-    assert "image auroc" in measured.page()
+    assert metrics["version"] == bundle.version
+    assert metrics["images"] == 14
+    assert metrics["image_auroc"] > 70  # A tiny, hardly trained product: far above chance is all to expect.
+    assert metrics["pixel_auroc"] > 85
+    assert set(metrics["per_defect"]) == {"missing"}
+    assert 0 < metrics["scorer_ms_p50"] <= metrics["scorer_ms_p95"]
+    assert "Image AUROC" in measured.render_report()
 
 
 def test_evaluation_takes_the_test_folder_itself(data: Path, home: Path, bundle: Bundle) -> None:
-    """Masks are found beside it."""
+    """Masks are found beside the test folder."""
     measured = evaluate(PRODUCT, data / "test", home / "models", home / "recipes")
 
-    assert measured.figures["pixel_auroc"] is not None
+    assert measured.metrics["pixel_auroc"] is not None
 
 
-def test_evaluation_without_good_pictures_is_refused(data: Path, home: Path, bundle: Bundle) -> None:
-    """One sentence says what the folder must hold."""
+def test_evaluation_without_good_images_is_refused(data: Path, home: Path, bundle: Bundle) -> None:
+    """The error names the missing folder."""
     with pytest.raises(UsageError, match="has no folder 'good'"):
         evaluate(PRODUCT, data / "ground_truth", home / "models", home / "recipes")
 
 
 @pytest.mark.parametrize("kind", [Result.PASS, Result.FAIL])
-def test_the_same_picture_scores_the_same_everywhere(home: Path, bundle: Bundle, kind: Result) -> None:
-    """Training, line, page and command agree to a thousandth."""
+def test_the_same_image_scores_the_same_everywhere(home: Path, bundle: Bundle, kind: Result) -> None:
+    """Raw scores of training, line, page and command agree to 0.1 %."""
     sample = next(sample for sample in bundle.golden if sample.expected is kind)
     path = bundle.folder / sample.file
     models = ModelsSettings(path=home / "models", recipes=home / "recipes")
@@ -263,8 +261,8 @@ def test_the_same_picture_scores_the_same_everywhere(home: Path, bundle: Bundle,
     line.use(Prepared(recipe, _scorer(home, bundle), QualityGate(bundle.pictures, live=True)))
     (examined,) = line.examine(frame(image=read_image(path)))
     (live,) = line.inspect(examined)
-    with ScoringWorker(models, "test") as assessor:
-        page, _ = assessor.inspect(PRODUCT, path.read_bytes())
+    with ScoringWorker(models, "test") as worker:
+        page, _ = worker.inspect(PRODUCT, path.read_bytes())
     (command,) = inspect_files(PRODUCT, [path], models.path, models.recipes)
 
     assert live.scored is not None
@@ -274,13 +272,15 @@ def test_the_same_picture_scores_the_same_everywhere(home: Path, bundle: Bundle,
 
 
 def test_good_parts_score_as_they_were_calibrated(data: Path, home: Path, bundle: Bundle) -> None:
-    """The scores that thresholds come from are not those of pictures that the model has learnt."""
+    """Calibration scores are those of unseen images, which exceed those of training images."""
     recipe, _ = load_recipe(home / "recipes", PRODUCT, home / "models")
     scorer = _scorer(home, bundle)
 
     def mean(folder: str) -> float:
         return float(
-            np.mean([scorer.score(area, recipe).raw for area in open_folder(data / folder, images_min=1)])
+            np.mean(
+                [scorer.score(area, recipe).raw for area in open_image_folder(data / folder, images_min=1)]
+            )
         )
 
     calibrated = float(np.mean(bundle.calibration.scores))
@@ -288,8 +288,8 @@ def test_good_parts_score_as_they_were_calibrated(data: Path, home: Path, bundle
     assert mean("test/good") == pytest.approx(calibrated, rel=0.1)
 
 
-def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path, bundle: Bundle) -> None:
-    """A version with the same graph and other thresholds becomes active; nothing does before that."""
+def test_recalibrating_changes_only_thresholds(data: Path, home: Path, bundle: Bundle) -> None:
+    """The proposal changes nothing; activating it adds a version with the same graph and new thresholds."""
     settings = Settings(
         models=ModelsSettings(path=home / "models", recipes=home / "recipes"),
         journal=JournalSettings(path=home / "journal.db"),
@@ -300,7 +300,7 @@ def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path,
     lax = recalibrate(PRODUCT, 0.02, home / "models", home / "recipes")
     assert load_recipe(home / "recipes", PRODUCT, home / "models")[1] == bundle
 
-    calibrated, _ = adopt(settings, lax)
+    calibrated, _ = activate_proposal(settings, lax)
 
     recipe, after = load_recipe(home / "recipes", PRODUCT, home / "models")
     assert strict.calibration.threshold < lax.calibration.threshold
@@ -309,8 +309,8 @@ def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path,
     assert {name: after.files[name] for name in (GRAPH, WEIGHTS)} == {
         name: bundle.files[name] for name in (GRAPH, WEIGHTS)
     }
-    assert strict.points[0].threshold == strict.calibration.threshold
-    assert all(0 <= share <= 1 for p in strict.points for share in (p.false_reject, p.recall, p.precision))
+    assert strict.effects[0].threshold == strict.calibration.threshold
+    assert all(0 <= share <= 1 for e in strict.effects for share in (e.false_reject, e.recall, e.precision))
     assert rollback(settings, PRODUCT) == (bundle.version, calibrated.version)
     assert load_recipe(home / "recipes", PRODUCT, home / "models")[1] == bundle
 
@@ -325,7 +325,7 @@ def test_recalibrating_moves_thresholds_and_nothing_else(data: Path, home: Path,
     ],
 )
 def test_a_wrong_option_is_one_sentence(tmp_path: Path, options: dict[str, object], says: str) -> None:
-    """Before any picture is read."""
+    """A wrong option raises UsageError before any image is read."""
     with pytest.raises(UsageError, match=says):
         train("x", tmp_path, tmp_path, tmp_path, **options)  # type: ignore[arg-type]  # wrong on purpose
 
@@ -349,10 +349,10 @@ def _folder(tmp_path: Path, odd: bytes | Image | None, count: int = 12) -> Path:
         (np.zeros((64, 128, 3), np.uint8), r"odd\.png.*is 128x64 pixels but 00\.png is 64x64"),
     ],
 )
-def test_an_unfit_picture_is_one_sentence(tmp_path: Path, odd: bytes | Image, says: str) -> None:
-    """Broken, tiny and foreign pictures are named before anything is learnt."""
+def test_an_unusable_image_is_one_sentence(tmp_path: Path, odd: bytes | Image, says: str) -> None:
+    """Broken, tiny and differently shaped images are named in the error."""
     with pytest.raises(ImageError, match=says) as caught:
-        open_folder(_folder(tmp_path, odd))
+        open_image_folder(_folder(tmp_path, odd))
 
     assert "\n" not in str(caught.value)
 
@@ -360,25 +360,25 @@ def test_an_unfit_picture_is_one_sentence(tmp_path: Path, odd: bytes | Image, sa
 @pytest.mark.parametrize(
     "odd", [np.zeros((64, 64), np.uint8), np.zeros((64, 64), np.uint16), np.zeros((64, 64, 4), np.uint8)]
 )
-def test_grey_deep_and_transparent_pictures_will_do(tmp_path: Path, odd: Image) -> None:
-    """They become what the scorer takes."""
-    assert {area.shape for area in open_folder(_folder(tmp_path, odd))} == {(64, 64, 3)}
+def test_grey_deep_and_transparent_images_are_converted(tmp_path: Path, odd: Image) -> None:
+    """They are converted to 8-bit BGR."""
+    assert {area.shape for area in open_image_folder(_folder(tmp_path, odd))} == {(64, 64, 3)}
 
 
-def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
-    """One sentence, with the number it takes."""
+def test_too_few_images_are_refused(tmp_path: Path) -> None:
+    """The error states the least number of images."""
     with pytest.raises(UsageError, match="holds 9 pictures, 10 good ones are the least"):
-        open_folder(_folder(tmp_path, None, count=9))
+        open_image_folder(_folder(tmp_path, None, count=9))
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """Nothing is made in its place."""
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    """A missing folder raises UsageError."""
     with pytest.raises(UsageError, match="is not a folder"):
-        open_folder(tmp_path / "nowhere")
+        open_image_folder(tmp_path / "nowhere")
 
 
 def test_a_recipe_with_a_mistake_stops_training_at_once(data: Path, tmp_path: Path) -> None:
-    """Two minutes of learning are not wasted on a typing error."""
+    """A misspelt recipe key is refused before training."""
     (tmp_path / "mini.toml").write_text("index = 1\nrio = [0, 0, 9, 9]\n")
 
     with pytest.raises(RecipeError, match="did you mean roi"):
@@ -398,7 +398,7 @@ def test_a_recipe_with_a_mistake_stops_training_at_once(data: Path, tmp_path: Pa
 def test_other_recipes_that_leave_no_number_stop_training_at_once(
     data: Path, tmp_path: Path, others: dict[str, str], says: str
 ) -> None:
-    """What would be refused at the end is refused before anything is learnt."""
+    """Invalid recipes and a lack of free product numbers are refused before training."""
     for product, text in others.items():
         (tmp_path / f"{product}.toml").write_text(text)
 
@@ -412,7 +412,7 @@ def test_other_recipes_that_leave_no_number_stop_training_at_once(
 def test_a_place_that_cannot_be_written_stops_training_at_once(
     data: Path, tmp_path: Path, models: str, recipes: str
 ) -> None:
-    """Minutes of learning are not wasted on a folder that cannot be made."""
+    """Folders that cannot be written are refused before training."""
     (tmp_path / "file").write_text("")
 
     with pytest.raises(StorageFull, match=r"file.*(File exists|Not a directory); check permissions and room"):
@@ -423,7 +423,7 @@ def test_a_place_that_cannot_be_written_stops_training_at_once(
 def test_a_disk_that_fills_up_while_a_model_is_written_is_one_sentence(
     data: Path, tmp_path: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, full: str
 ) -> None:
-    """Whichever disk has less room than a model takes, nothing half-written stays."""
+    """Whichever disk is full, no partial version remains."""
     if full == "temporary":
         monkeypatch.setattr(tempfile, "tempdir", str(small_disk.folder))
     models = small_disk.folder / "models" if full == "models" else tmp_path / "models"
@@ -443,12 +443,12 @@ def test_a_disk_that_fills_up_while_a_model_is_written_is_one_sentence(
 
 
 def test_no_version_is_left_where_its_recipe_cannot_be_written(tmp_path: Path) -> None:
-    """One sentence, and no model that nobody knows of; one that was there before stays."""
+    """A new version is deleted, one that existed before is kept."""
     models = models_in(tmp_path)
     bundle = teach(models)
     (tmp_path / "file").write_text("")
 
     for before, left in ([bundle.version], True), ([], False):
         with pytest.raises(StorageFull, match=r"demo\.toml.*Not a directory; check permissions and room"):
-            _introduce(bundle, models.path, tmp_path / "file/recipes", before)
+            make_available(bundle, models.path, tmp_path / "file/recipes", before)
         assert bundle.folder.exists() is left

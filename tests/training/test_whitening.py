@@ -1,94 +1,92 @@
-"""Residual statistics: exact where they claim to be, and blind where no part is."""
+"""Statistics of the residuals: leave-one-out maps are exact, and masked positions are zero."""
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from linewatch.training.network import whitening as under_test
-from linewatch.training.network.whitening import CELL, learn_whitening, no_whitening
+from linewatch.training.network.whitening import (
+    CELL,
+    RIDGE,
+    SHRINKAGE,
+    fit_whitening,
+    identity_whitening,
+)
 
 COUNT, ROWS, COLUMNS, CHANNELS = 14, 4, 6, 10
+RANK = CHANNELS - 1  # One eigenvalue remains, so the low-rank form is exact.
+PART_MASK = np.ones((ROWS, COLUMNS), np.float32)
 
 
 @pytest.fixture
-def residuals(monkeypatch: pytest.MonkeyPatch) -> NDArray[np.float32]:
-    """Return residuals that hang together over channels; rank is cut to fit them."""
-    monkeypatch.setattr(under_test, "RANK", CHANNELS - 1)  # One left over: the low-rank form is exact.
+def residuals() -> NDArray[np.float32]:
+    """Return residuals with correlated channels."""
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(CHANNELS, CHANNELS))
     return (rng.normal(size=(COUNT, ROWS, COLUMNS, CHANNELS)) @ mixing).astype(np.float32)
 
 
-PART = np.ones((ROWS, COLUMNS), np.float32)
-
-
-def _squared(
-    residuals: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, part: int
-) -> NDArray[np.float64]:
-    """Return the left-out squared distances of one picture by leaving it out in earnest."""
+def _left_out_distances(residuals: NDArray[np.float32], image: int) -> NDArray[np.float64]:
+    """Return the squared distances of one image by estimating its cells' covariances without it."""
     flat = residuals.reshape(-1, CHANNELS)
-    covariance = np.cov(flat.T) + under_test.RIDGE * np.eye(CHANNELS)
+    covariance = np.cov(flat.T) + RIDGE * np.eye(CHANNELS)
     spread, axes = np.linalg.eigh(covariance)
     y = residuals @ ((axes / np.sqrt(spread)) @ axes.T)
-    d = y - y.mean(axis=0)  # The mean's share is corrected by a factor, not left out.
-    share = under_test.SHARE
-    weight = (1 - share) / (CELL * CELL * (COUNT - 1))
-    found = np.empty((ROWS, COLUMNS))
+    d = y - y.mean(axis=0)  # The mean's contribution is corrected by a factor, not left out.
+    weight = (1 - SHRINKAGE) / (CELL * CELL * (COUNT - 1))
+    squared = np.empty((ROWS, COLUMNS))
     for row, column in np.ndindex(ROWS // CELL, COLUMNS // CELL):
         place = np.s_[:, row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL]
         cell = d[place].reshape(COUNT, -1, CHANNELS)
-        others = np.delete(cell, part, axis=0).reshape(-1, CHANNELS)
-        inverse = np.linalg.inv(weight * others.T @ others + share * np.eye(CHANNELS))
-        squared = np.einsum("pc,cd,pd->p", cell[part], inverse, cell[part])
-        found[place[1:]] = squared.reshape(CELL, CELL)
-    return found * (COUNT / (COUNT - 1)) ** 2
+        others = np.delete(cell, image, axis=0).reshape(-1, CHANNELS)
+        inverse = np.linalg.inv(weight * others.T @ others + SHRINKAGE * np.eye(CHANNELS))
+        own = np.einsum("pc,cd,pd->p", cell[image], inverse, cell[image])
+        squared[place[1:]] = own.reshape(CELL, CELL)
+    return squared * (COUNT / (COUNT - 1)) ** 2
 
 
-def test_leaving_a_picture_out_is_exact(
-    residuals: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The quick update gives what estimating without the picture gives."""
-    monkeypatch.setattr("cv2.GaussianBlur", lambda one, *_, **__: one)
+def test_leaving_an_image_out_is_exact(residuals: NDArray[np.float32]) -> None:
+    """The low-rank downdate equals an estimate without the image."""
+    _, maps = fit_whitening(residuals, PART_MASK, rank=RANK)
 
-    _, maps = learn_whitening(residuals, PART)
-
-    for part in (0, 7):
-        wanted = np.sqrt(_squared(residuals, monkeypatch, part) / CHANNELS)
-        assert maps[part] == pytest.approx(wanted, rel=2e-3)
+    for image in (0, 7):
+        distances = np.sqrt(_left_out_distances(residuals, image) / CHANNELS)
+        expected = cv2.GaussianBlur(distances, (3, 3), 0, borderType=cv2.BORDER_REPLICATE)
+        assert maps[image] == pytest.approx(expected, rel=2e-3)
 
 
-def test_a_picture_left_out_scores_higher_than_one_learnt(residuals: NDArray[np.float32]) -> None:
-    """That is why thresholds come from the former."""
-    statistics, left_out = learn_whitening(residuals, PART)
+def test_leave_one_out_scores_exceed_training_scores(residuals: NDArray[np.float32]) -> None:
+    """Leave-one-out scores exceed the scores of the training images."""
+    whitening, left_out = fit_whitening(residuals, PART_MASK, rank=RANK)
 
-    assert (left_out.max(axis=(1, 2)) > statistics.maps(residuals).max(axis=(1, 2))).all()
+    assert (left_out.max(axis=(1, 2)) > whitening.maps(residuals).max(axis=(1, 2))).all()
 
 
-def test_only_the_part_counts(residuals: NDArray[np.float32]) -> None:
-    """Where the part never is the map is zero, whatever lies there."""
-    part = PART.copy()
-    part[:, 3:] = 0
+def test_the_map_is_masked_to_the_part(residuals: NDArray[np.float32]) -> None:
+    """The map is zero outside the part mask, whatever the residual."""
+    part_mask = PART_MASK.copy()
+    part_mask[:, 3:] = 0
 
-    statistics, left_out = learn_whitening(residuals, part)
+    whitening, left_out = fit_whitening(residuals, part_mask, rank=RANK)
 
     assert not left_out[:, :, 3:].any()
-    assert not statistics.maps(residuals * 100)[:, :, 3:].any()
+    assert not whitening.maps(residuals * 100)[:, :, 3:].any()
 
 
 @pytest.mark.parametrize("local", [True, False])
-def test_what_is_unusual_stands_out(residuals: NDArray[np.float32], local: bool) -> None:
-    """A strange residual at one place is the highest of its map."""
-    statistics, _ = learn_whitening(residuals, PART, local=local)
+def test_a_large_residual_is_the_maximum(residuals: NDArray[np.float32], local: bool) -> None:
+    """A large residual at one position is the maximum of its map."""
+    whitening, _ = fit_whitening(residuals, PART_MASK, local=local, rank=RANK)
     strange = residuals[:1].copy()
     strange[0, 2, 3] += 30
 
-    strange_map = statistics.maps(strange)[0]
+    strange_map = whitening.maps(strange)[0]
 
     assert np.unravel_index(strange_map.argmax(), strange_map.shape) == (2, 3)
 
 
-def test_without_statistics_the_map_is_the_root_mean_square(residuals: NDArray[np.float32]) -> None:
-    """The plain idea, kept to compare with."""
+def test_with_identity_whitening_the_map_is_the_root_mean_square(residuals: NDArray[np.float32]) -> None:
+    """Identity whitening gives the root mean square over channels, as a baseline."""
     flat = np.ones_like(residuals) * 3
 
-    assert no_whitening(CHANNELS, PART).maps(flat) == pytest.approx(3)
+    assert identity_whitening(CHANNELS, PART_MASK).maps(flat) == pytest.approx(3)

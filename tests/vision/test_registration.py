@@ -6,7 +6,7 @@ import pytest
 
 from linewatch.domain import Image
 from linewatch.errors import NotRegistered
-from linewatch.training.pose import cover, fitted, learn_registration, pays
+from linewatch.training.pose import compute_part_mask, learn_registration, pad_to_aspect, registration_helps
 from linewatch.vision.registration import Registration, find_pose, foreground
 from linewatch.vision.scoring import standard_crop
 
@@ -60,7 +60,7 @@ def test_registration_is_learnt_where_parts_lie_anyhow() -> None:
     registration, overlap = learn_registration(images)
 
     assert registration is not None
-    assert pays(overlap)
+    assert registration_helps(overlap)
     assert (registration.turn, registration.bright_part) == (True, False)
     assert registration.length * 320 == pytest.approx(121 * 1.06, rel=0.06)
     assert registration.width * 320 == pytest.approx(51 * 1.06, rel=0.1)
@@ -70,7 +70,7 @@ def test_registration_is_left_off_where_parts_lie_still() -> None:
     """Parts in a fixture gain nothing by it."""
     _, overlap = learn_registration([_nail(0, (shift, 0)) for shift in range(10)])
 
-    assert not pays(overlap)
+    assert not registration_helps(overlap)
 
 
 def test_a_round_part_is_moved_but_not_turned() -> None:
@@ -86,13 +86,13 @@ def test_a_round_part_is_moved_but_not_turned() -> None:
     registration, overlap = learn_registration(images)
 
     assert registration is not None
-    assert pays(overlap)
+    assert registration_helps(overlap)
     assert not registration.turn
 
 
 def test_room_is_added_rather_than_the_part_distorted() -> None:
     """The crop's shape rarely fits the part exactly; one scale holds in both directions."""
-    wider = fitted(REGISTRATION, (64, 64))
+    wider = pad_to_aspect(REGISTRATION, (64, 64))
 
     assert (wider.length, wider.width) == (0.5, 0.5)
 
@@ -125,7 +125,7 @@ def test_only_the_place_of_the_part_is_looked_at() -> None:
     for image in images:
         cv2.circle(image, (160, 160), 4, (220, 220, 220), -1)
 
-    part = cover(images, REGISTRATION, (64, 128), 8)
+    part = compute_part_mask(images, REGISTRATION, (64, 128), 8)
 
     assert part.shape == (8, 16)
     assert part[4, 3:12].all()

@@ -1,4 +1,4 @@
-"""The convolutional autoencoder: what it cannot rebuild of a part is what was never seen on good ones."""
+"""The convolutional autoencoder: trained on good parts only, so its residual marks anomalies."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,10 @@ LATENT = 48
 
 
 def build_autoencoder(channels: int, latent: int = LATENT) -> keras.Model:
-    """Return an untrained network (n, rows, columns, channels) -> the same; sides are multiples of 4."""
+    """Return an untrained autoencoder of feature maps: (n, rows, columns, channels) float32 in and out.
+
+    Rows and columns are multiples of 4; the bottleneck has a quarter of each and `latent` channels.
+    """
     inlet = keras.Input((None, None, channels))
     x = _convolve(inlet, 64, 1)
     x = _convolve(x, 96, 3, 2)
@@ -27,9 +30,9 @@ def build_autoencoder(channels: int, latent: int = LATENT) -> keras.Model:
 
 
 def build_pixel_autoencoder() -> keras.Model:
-    """Return an untrained network (n, height, width, 3) -> the same: the plain idea, to compare with.
+    """Return an untrained autoencoder of images, (n, height, width, 3) float32 in and out: a baseline.
 
-    It is narrow where the picture is large: there a convolution costs most.
+    Sides are multiples of 16. The layers at full resolution, where a convolution costs most, are narrow.
     """
     inlet = keras.Input((None, None, 3))
     x = inlet
@@ -42,8 +45,8 @@ def build_pixel_autoencoder() -> keras.Model:
     return keras.Model(inlet, DepthToSpace(2)(x), name="pixel_autoencoder")
 
 
-def rebuild(model: keras.Model, features: NDArray[np.float32], batch: int = 16) -> NDArray[np.float32]:
-    """Return what a trained autoencoder makes of (n, rows, columns, channels)."""
+def reconstruct(model: keras.Model, features: NDArray[np.float32], batch: int = 16) -> NDArray[np.float32]:
+    """Return the reconstruction of features (n, rows, columns, channels), computed in batches."""
     batches = range(0, len(features), batch)
     return np.concatenate(
         [model(tf.constant(features[i : i + batch]), training=False).numpy() for i in batches]
@@ -51,22 +54,22 @@ def rebuild(model: keras.Model, features: NDArray[np.float32], batch: int = 16) 
 
 
 class DepthToSpace(keras.layers.Layer):  # type: ignore[misc]
-    """Turn channels into finer positions: (n, h, w, c * f * f) -> (n, h * f, w * f, c)."""
+    """Rearrange channels into spatial positions: (n, h, w, c * f * f) -> (n, h * f, w * f, c)."""
 
     def __init__(self, factor: int) -> None:
         super().__init__()
         self.factor = factor
 
     def call(self, x: Any) -> Any:
-        """Return the finer picture."""
+        """Return `x` at `factor` times its resolution."""
         return tf.nn.depth_to_space(x, self.factor)
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the finer shape."""
+        """Return the output shape for an input shape (n, h, w, channels)."""
         n, height, width, channels = shape
         assert channels is not None
-        finer = [None if side is None else side * self.factor for side in (height, width)]
-        return n, *finer, channels // self.factor**2
+        upsampled = [None if side is None else side * self.factor for side in (height, width)]
+        return n, *upsampled, channels // self.factor**2
 
 
 def _convolve(x: Any, channels: int, kernel: int, stride: int = 1) -> Any:
@@ -74,7 +77,7 @@ def _convolve(x: Any, channels: int, kernel: int, stride: int = 1) -> Any:
     return keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
 
 
-def fit(
+def train_autoencoder(
     model: keras.Model,
     batches: Callable[[np.random.Generator], tuple[NDArray[np.float32], NDArray[np.float32]]],
     *,
@@ -83,9 +86,11 @@ def fit(
     rate: float = 4e-3,
     progress: Callable[[float], None] = lambda _: None,
 ) -> float:
-    """Train in place on what `batches` draws (input, wanted output); return the last mean squared error.
+    """Train `model` in place; return the mean squared error of the last batch.
 
-    `progress` gets the share that is done, 0 to 1.
+    `batches` draws one batch (input, target), both float32 in the model's shape. The optimiser is
+    AdamW (Loshchilov and Hutter 2019) with linear warm-up to `rate` and cosine decay. `progress` is
+    called with the completed share, 0 to 1.
     """
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, iterations - 20), warmup_target=rate, warmup_steps=min(20, iterations)
@@ -94,9 +99,9 @@ def fit(
     optimizer.build(model.trainable_variables)
 
     @tf.function(autograph=False, jit_compile=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(given: Any, wanted: Any) -> Any:
+    def step(inputs: Any, targets: Any) -> Any:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(model(given, training=True) - wanted))
+            loss = tf.reduce_mean(tf.square(model(inputs, training=True) - targets))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
@@ -104,7 +109,7 @@ def fit(
     rng = np.random.default_rng(seed)
     loss = tf.constant(0.0)
     for iteration in range(iterations):
-        given, wanted = batches(rng)
-        loss = step(tf.constant(given), tf.constant(wanted))
+        inputs, targets = batches(rng)
+        loss = step(tf.constant(inputs), tf.constant(targets))
         progress((iteration + 1) / iterations)
     return float(loss)

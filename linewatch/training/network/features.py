@@ -1,4 +1,4 @@
-"""From a uint8 crop to the features that the autoencoder learns: light evened out, backbone, pooled."""
+"""Extract the features that the autoencoder learns: normalised luminance, backbone, pooling to one grid."""
 
 import itertools
 import math
@@ -11,26 +11,26 @@ from numpy.typing import NDArray
 
 from linewatch.domain import Image
 from linewatch.training.network.backbone import STRIDE, build_backbone
-from linewatch.training.network.export import convert
+from linewatch.training.network.export import convert_to_openvino
 from linewatch.training.network.keras_backend import keras, ops
 
 Features = NDArray[np.float32]
-"""Pictures as features: (n, rows, columns, channels) float32."""
+"""Features of n images: (n, rows, columns, channels) float32."""
 
-SIDE_STEP = 32
-HALF = 2
-LUMINANCE = (0.114, 0.587, 0.299)  # Blue, green, red.
+SIDE_STEP = 32  # Both sides of the input are multiples of it.
+PIXEL_STRIDE = 2  # Input pixels per position of the pixel network.
+LUMINANCE = (0.114, 0.587, 0.299)  # Weights of blue, green, red (ITU-R BT.601).
 
 
-def input_shape(aspect: float, pixels: int, *, stretch: bool = True) -> tuple[int, int]:
-    """Return height and width, multiples of 32, for an area of `aspect` (height / width).
+def choose_input_shape(aspect: float, pixels: int, *, stretch: bool = True) -> tuple[int, int]:
+    """Return input height and width, multiples of 32, for an area of aspect ratio `aspect` (height / width).
 
-    About `pixels` in all, a tenth more at most: the finest scale wins. With `stretch` the area
-    will be stretched to the shape, so little distortion counts as much; else room is left around it.
+    The shape has at most 1.1 * `pixels` and the largest possible scale. With `stretch` the area is
+    resized to fill the shape, so distortion is penalised as well; without it the area is padded.
     """
-    most = max(1.1 * pixels, SIDE_STEP**2)
-    steps = range(SIDE_STEP, int(most / SIDE_STEP) + 1, SIDE_STEP)
-    shapes = [shape for shape in itertools.product(steps, steps) if shape[0] * shape[1] <= most]
+    pixels_max = max(1.1 * pixels, SIDE_STEP**2)
+    steps = range(SIDE_STEP, int(pixels_max / SIDE_STEP) + 1, SIDE_STEP)
+    shapes = [shape for shape in itertools.product(steps, steps) if shape[0] * shape[1] <= pixels_max]
 
     def merit(shape: tuple[int, int]) -> float:
         height, width = shape
@@ -40,56 +40,59 @@ def input_shape(aspect: float, pixels: int, *, stretch: bool = True) -> tuple[in
     return max(shapes, key=merit)
 
 
-def luminance(crop: Image) -> float:
-    """Return the mean luminance of a crop, as the graph computes it."""
+def mean_luminance(crop: Image) -> float:
+    """Return the mean luminance (0 to 255) of a BGR uint8 crop, as the graph computes it."""
     return float(crop.reshape(-1, 3).mean(axis=0) @ np.array(LUMINANCE))
 
 
-def feature_model(shape: tuple[int, int], target: float | None) -> keras.Model:
-    """Return the network (n, height, width, 3) BGR 0-255 float32 -> (n, height / 8, width / 8, 176).
+def build_feature_network(shape: tuple[int, int], target: float | None) -> keras.Model:
+    """Return the network from BGR images to backbone features.
 
-    `target` is the mean luminance that every crop is brought to; None leaves the light alone.
+    Input (n, height, width, 3) float32, 0 to 255; output (n, height / 8, width / 8, 176) float32.
+    `target` is the mean luminance that each image is scaled to; None skips the normalisation.
     """
     height, width = shape
     inlet = keras.Input((height, width, 3))
-    taps = build_backbone(height, width)(_lit(inlet, target))
+    taps = build_backbone(height, width)(_normalise_luminance(inlet, target))
     rows, columns = height // STRIDE, width // STRIDE
-    return keras.Model(inlet, ops.concatenate([_to_grid(tap, rows, columns) for tap in taps], axis=-1))
+    resampled = [_resample_to_grid(tap, rows, columns) for tap in taps]
+    return keras.Model(inlet, ops.concatenate(resampled, axis=-1))
 
 
-def pixel_model(shape: tuple[int, int], target: float | None) -> keras.Model:
-    """Return a network (n, height, width, 3) BGR 0-255 float32 -> (n, height / 2, width / 2, 3), evenly lit.
+def build_pixel_network(shape: tuple[int, int], target: float | None) -> keras.Model:
+    """Return the network from BGR images to half-size images, 0 to 1, with normalised luminance.
 
-    Halved, because an autoencoder of pixels then learns four times as long in the same time.
+    Input (n, height, width, 3) float32, 0 to 255; output (n, height / 2, width / 2, 3) float32. At half
+    size the pixel autoencoder runs four times as many training iterations in the same time.
     """
     inlet = keras.Input((*shape, 3))
-    return keras.Model(inlet, ops.average_pool(_lit(inlet, target) / 255.0, HALF))
+    return keras.Model(inlet, ops.average_pool(_normalise_luminance(inlet, target) / 255.0, PIXEL_STRIDE))
 
 
-def _lit(x: Any, target: float | None) -> Any:
+def _normalise_luminance(x: Any, target: float | None) -> Any:
     if target is None:
         return x
     mean = ops.sum(ops.mean(x, axis=(1, 2), keepdims=True) * np.array(LUMINANCE, np.float32), -1, True)
     return ops.clip(x * (target / ops.maximum(mean, 1.0)), 0.0, 255.0)
 
 
-def _to_grid(tap: Any, rows: int, columns: int) -> Any:
+def _resample_to_grid(tap: Any, rows: int, columns: int) -> Any:
     pooled = ops.average_pool(tap, 3, 1, padding="same")
     if tap.shape[1] == 2 * rows:
-        return ops.average_pool(pooled, 2, 2)  # What bilinear halving is, but cheaper.
+        return ops.average_pool(pooled, 2, 2)  # Equals bilinear halving, and is cheaper.
     if tap.shape[1] == rows:
         return pooled
     return ops.image.resize(pooled, (rows, columns), interpolation="bilinear")
 
 
-class Extractor:
-    """A front network, compiled: ten times quicker than Keras on one picture."""
+class FeatureExtractor:
+    """A feature network compiled with OpenVINO: ten times as fast as Keras on one image."""
 
-    def __init__(self, front: keras.Model) -> None:
-        graph = convert(front, np.float32)
+    def __init__(self, network: keras.Model) -> None:
+        graph = convert_to_openvino(network, np.float32)
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         self._request = ov.Core().compile_model(graph, "CPU", options).create_infer_request()
 
     def __call__(self, crops: Iterable[Image]) -> Features:
-        """Return the features of crops of the shape it was made for."""
+        """Return the features of uint8 crops, each of the network's input shape."""
         return np.concatenate([self._request.infer([crop[None].astype(np.float32)])[0] for crop in crops])

@@ -1,4 +1,4 @@
-"""The whole scorer as one graph: uint8 crop in, anomaly map and score out."""
+"""The complete scorer as one graph: uint8 crop in; score, anomaly map and embedding out."""
 
 from pathlib import Path
 from typing import Any
@@ -11,133 +11,142 @@ from linewatch.domain import Image
 from linewatch.errors import LinewatchError, StorageFull
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.training.network.backbone import STRIDE
-from linewatch.training.network.export import convert
-from linewatch.training.network.features import HALF, Features
+from linewatch.training.network.export import convert_to_openvino
+from linewatch.training.network.features import PIXEL_STRIDE, Features
 from linewatch.training.network.keras_backend import keras, ops
 from linewatch.training.network.whitening import CELL, Whitening
 
-FINER = STRIDE // HALF  # How many halved pixels go into a place of the grid, each way.
-PARITY = 0.01  # Of the score: half-precision weights move it by a few thousandths.
+BLOCK = STRIDE // PIXEL_STRIDE  # Positions of the pixel network on a side of one grid position.
+PARITY_MAX = 0.01  # Relative score difference; half-precision weights cause a few thousandths.
 
-_OUTLETS = {1: "score", 2: "embedding", 3: "map"}  # By the number of their dimensions.
+_OUTPUTS = {1: "score", 2: "embedding", 3: "map"}  # By number of dimensions.
 _BLUR = np.outer((1, 2, 1), (1, 2, 1)).astype(np.float32) / 16
 
 
-class NotAlike(LinewatchError):
-    """The compiled graph scores differently from the network that was trained."""
+class ParityError(LinewatchError):
+    """The compiled graph scores differently from the trained network."""
 
 
 class Residual(keras.layers.Layer):  # type: ignore[misc]
-    """Standardised features minus what the autoencoder makes of them."""
+    """The reconstruction residual: the autoencoder's output minus the standardised features.
+
+    Without an autoencoder it is the standardised features themselves.
+    """
 
     def __init__(self, mean: Any, spread: Any, autoencoder: keras.Model | None) -> None:
         super().__init__()
         self.mean, self.spread, self.autoencoder = mean, spread, autoencoder
 
-    def standardised(self, features: Any) -> Any:
-        """Return features as `call` takes them."""
+    def standardise(self, features: Any) -> Any:
+        """Return features (n, rows, columns, channels) with zero mean and unit variance per channel."""
         return (features - self.mean) / self.spread
 
     def call(self, x: Any) -> Any:
-        """Return the residual, of the same shape."""
+        """Return the residual of standardised features, in their shape."""
         return x if self.autoencoder is None else self.autoencoder(x, training=False) - x
 
 
 class Distance(keras.layers.Layer):  # type: ignore[misc]
-    """The anomaly map of a residual: (1, rows, columns, channels) -> (1, rows, columns)."""
+    """The anomaly map of a residual: Mahalanobis distance per position, smoothed, masked to the part.
 
-    def __init__(self, statistics: Whitening) -> None:
+    The same computation as `Whitening.maps`, as a layer.
+    """
+
+    def __init__(self, whitening: Whitening) -> None:
         super().__init__()
-        self.statistics = statistics
+        self.whitening = whitening
 
     def call(self, residual: Any) -> Any:
-        """Return the map."""
-        known = self.statistics
-        rows, columns = known.rest.shape
-        channels, rank = known.directions.shape[-2:]
-        y = ops.matmul(residual, known.whitening) - known.mean
-        squared = ops.sum(y * y, -1) * np.repeat(np.repeat(known.rest, CELL, 0), CELL, 1)
+        """Return the map (1, rows, columns) of a residual (1, rows, columns, channels)."""
+        fitted = self.whitening
+        rows, columns = fitted.base_precision.shape
+        channels, rank = fitted.directions.shape[-2:]
+        y = ops.matmul(residual, fitted.matrix) - fitted.mean
+        squared = ops.sum(y * y, -1) * np.repeat(np.repeat(fitted.base_precision, CELL, 0), CELL, 1)
         if rank:
             cells = ops.reshape(y, (rows, CELL, columns, CELL, channels))
             cells = ops.reshape(ops.transpose(cells, (0, 2, 1, 3, 4)), (rows * columns, -1, channels))
-            z = ops.matmul(cells, known.directions.reshape(rows * columns, channels, rank))
-            usual = ops.reshape(ops.sum(z * z, -1), (rows, columns, CELL, CELL))
+            z = ops.matmul(cells, fitted.directions.reshape(rows * columns, channels, rank))
+            explained = ops.reshape(ops.sum(z * z, -1), (rows, columns, CELL, CELL))
             squared = squared - ops.reshape(
-                ops.transpose(usual, (0, 2, 1, 3)), (1, rows * CELL, columns * CELL)
+                ops.transpose(explained, (0, 2, 1, 3)), (1, rows * CELL, columns * CELL)
             )
         distance = ops.sqrt(ops.maximum(squared, 0.0) / channels)
-        # One position is noise, its neighbourhood is a defect.
-        edged = ops.pad(distance[..., None], ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
-        return ops.conv(edged, _BLUR[:, :, None, None], padding="valid")[..., 0] * known.part
+        # A defect covers several positions; a single one is noise.
+        padded = ops.pad(distance[..., None], ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+        return ops.conv(padded, _BLUR[:, :, None, None], padding="valid")[..., 0] * fitted.part_mask
 
 
-def fold(residuals: Features) -> Features:
-    """Turn the finer positions of (n, rows, columns, c) into channels: (n, rows / 4, columns / 4, c * 16)."""
+def space_to_depth(residuals: Features) -> Features:
+    """Move blocks of positions into channels: (n, rows, columns, c) -> (n, rows / 4, columns / 4, 16 * c)."""
     n, rows, columns, channels = residuals.shape
-    finer = residuals.reshape(n, rows // FINER, FINER, columns // FINER, FINER, channels)
-    finer = finer.transpose(0, 1, 3, 2, 4, 5)
-    return finer.reshape(n, rows // FINER, columns // FINER, -1)
+    blocks = residuals.reshape(n, rows // BLOCK, BLOCK, columns // BLOCK, BLOCK, channels)
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows // BLOCK, columns // BLOCK, -1)
 
 
-def build_scorer(front: keras.Model, residual: Residual, statistics: Whitening) -> keras.Model:
-    """Return the network (1, height, width, 3) uint8 -> score (1,), map (1, rows, columns).
+def build_scorer(front: keras.Model, residual: Residual, whitening: Whitening) -> keras.Model:
+    """Return the network from a crop (1, height, width, 3) uint8 BGR to its score, map and embedding.
 
-    And, of features, the embedding (1, channels); the mean of pixels says nothing of a product.
+    Outputs, float32: score (1,), the map's maximum; map (1, rows, columns); and, for backbone features
+    only, the embedding (1, channels), their standardised mean. The mean of pixels identifies no product.
     """
     inlet = keras.Input(front.input_shape[1:], batch_size=1, dtype="uint8")
-    usual = residual.standardised(front(ops.cast(inlet, "float32")))
-    difference = residual(usual)
+    standardised = residual.standardise(front(ops.cast(inlet, "float32")))
+    difference = residual(standardised)
     embedding = []
-    if difference.shape[1] != statistics.part.shape[0]:
-        difference = _Fold()(difference)
+    if difference.shape[1] != whitening.part_mask.shape[0]:
+        difference = _SpaceToDepth()(difference)
     else:
-        embedding = [ops.mean(usual, axis=(1, 2))]
-    anomaly_map = Distance(statistics)(difference)
+        embedding = [ops.mean(standardised, axis=(1, 2))]
+    anomaly_map = Distance(whitening)(difference)
     return keras.Model(inlet, [ops.max(anomaly_map, axis=(1, 2)), anomaly_map, *embedding])
 
 
-def embeddings_of(features: Features, residual: Residual) -> NDArray[np.float32]:
-    """Return what the network will give as embeddings of pictures, (n, channels)."""
-    found: NDArray[np.float32] = residual.standardised(features.mean(axis=(1, 2)))
-    return found
+def compute_embeddings(features: Features, residual: Residual) -> NDArray[np.float32]:
+    """Return the embeddings (n, channels) that the scorer computes for these features."""
+    embeddings: NDArray[np.float32] = residual.standardise(features.mean(axis=(1, 2)))
+    return embeddings
 
 
-class _Fold(keras.layers.Layer):  # type: ignore[misc]
-    """`fold` as a layer."""
+class _SpaceToDepth(keras.layers.Layer):  # type: ignore[misc]
+    """`space_to_depth` as a layer, for a batch of one."""
 
     def call(self, x: Any) -> Any:
         _, rows, columns, channels = x.shape
-        x = ops.reshape(x, (1, rows // FINER, FINER, columns // FINER, FINER, channels))
+        x = ops.reshape(x, (1, rows // BLOCK, BLOCK, columns // BLOCK, BLOCK, channels))
         x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
-        return ops.reshape(x, (1, rows // FINER, columns // FINER, FINER * FINER * channels))
+        return ops.reshape(x, (1, rows // BLOCK, columns // BLOCK, BLOCK * BLOCK * channels))
 
 
-def export(model: keras.Model, folder: Path) -> Path:
-    """Write `scorer.xml` and `scorer.bin`, weights in half precision; return the XML's path.
+def save_graph(model: keras.Model, folder: Path) -> Path:
+    """Write `scorer.xml` and `scorer.bin` with half-precision weights; return the XML's path.
 
     Raises StorageFull.
     """
-    graph = convert(model, np.uint8)
-    for outlet in graph.outputs:
-        outlet.set_names({_OUTLETS[len(outlet.partial_shape)]})
+    graph = convert_to_openvino(model, np.uint8)
+    for output in graph.outputs:
+        output.set_names({_OUTPUTS[len(output.partial_shape)]})
     path = folder / "scorer.xml"
     try:
         ov.save_model(graph, path, compress_to_fp16=True)
-    except RuntimeError as error:  # All that its stream tells of a disk which takes no more.
+    except RuntimeError as error:  # OpenVINO reports write errors without errno.
         raise StorageFull(path, "cannot be written whole; check permissions and room") from error
     return path
 
 
-def prove(model: keras.Model, engine: OpenVinoEngine, crops: list[Image]) -> float:
-    """Return the largest relative difference of scores between network and graph. Raises NotAlike."""
+def verify_parity(model: keras.Model, engine: OpenVinoEngine, crops: list[Image]) -> float:
+    """Return the largest relative score difference between network and compiled graph.
+
+    Raises ParityError if it exceeds `PARITY_MAX`.
+    """
     worst = 0.0
     for crop in crops:
-        wanted = float(model(crop[None], training=False)[0][0])
-        reading = engine.run(crop)
-        assert reading.score == float(reading.anomaly_map.max())
-        worst = max(worst, abs(reading.score - wanted) / max(wanted, 1e-3))
-    if not worst <= PARITY:
-        raise NotAlike(
+        expected = float(model(crop[None], training=False)[0][0])
+        output = engine.run(crop)
+        assert output.score == float(output.anomaly_map.max())
+        worst = max(worst, abs(output.score - expected) / max(expected, 1e-3))
+    if not worst <= PARITY_MAX:
+        raise ParityError(
             f"the compiled graph scores {worst:.1%} off the trained network; "
             "report this with your CPU model and the version of openvino"
         )

@@ -1,4 +1,4 @@
-"""Keras and TensorFlow, brought in quietly: their native parts write to stderr while they load."""
+"""Import Keras and TensorFlow with stderr silenced: their native libraries log while they load."""
 
 import os
 import sys
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Send the process's stderr nowhere while the block runs; Python's own stays usable after it."""
+    """Redirect file descriptor 2 to /dev/null inside the block; restored afterwards."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -27,6 +27,6 @@ with _quiet():
     import tensorflow as tf
     from keras import ops
 
-    tf.config.list_physical_devices()  # Looking for a graphics card is the last thing it remarks on.
+    tf.config.list_physical_devices()  # Its search for a GPU is the last step that logs.
 
 __all__ = ["keras", "ops", "tf"]

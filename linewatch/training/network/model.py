@@ -1,4 +1,4 @@
-"""From crops of good parts to a trained scorer: features, autoencoder, statistics."""
+"""Train a scorer from crops of good parts: features, autoencoder, whitening, out-of-fold scores."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,143 +7,161 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from linewatch.training.network.autoencoder import build_autoencoder, build_pixel_autoencoder, fit, rebuild
-from linewatch.training.network.features import Extractor, Features, feature_model, luminance, pixel_model
-from linewatch.training.network.graph import Residual, build_scorer, embeddings_of, fold
+from linewatch.training.network.autoencoder import (
+    build_autoencoder,
+    build_pixel_autoencoder,
+    reconstruct,
+    train_autoencoder,
+)
+from linewatch.training.network.features import (
+    FeatureExtractor,
+    Features,
+    build_feature_network,
+    build_pixel_network,
+    mean_luminance,
+)
+from linewatch.training.network.graph import Residual, build_scorer, compute_embeddings, space_to_depth
 from linewatch.training.network.keras_backend import keras
-from linewatch.training.network.whitening import Whitening, learn_whitening, no_whitening
+from linewatch.training.network.whitening import Whitening, fit_whitening, identity_whitening
 from linewatch.vision.product_match import Likeness, learn_likeness
 
 BATCH = 8
-FOLDS = 4
-BRIEF = 3  # The autoencoders of the folds learn for a third of the time: good enough to score with.
+FOLDS = 4  # Of the cross-validation whose scores calibrate the thresholds.
+FOLD_ITERATIONS_DIVISOR = 3  # A third of the iterations suffices for the autoencoders of the folds.
 ARCHITECTURES = ("feature", "pixel")
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What is learnt. The defaults are what a product gets; the rest is there to be measured against."""
+    """The options of a scorer's training. Products use the defaults; the others serve as ablations."""
 
-    architecture: str = "feature"  # Or "pixel": an autoencoder of the picture itself.
+    architecture: str = "feature"  # Or "pixel": an autoencoder of the image itself.
     autoencoder: bool = True
-    whitening: str = "local"  # Or "global": one covariance for all places; or "none": plain squares.
-    gain: bool = True
-    noise: float = 1.0  # On what the autoencoder is shown, in standard deviations of each channel.
+    whitening: str = "local"  # Or "global": one covariance for all positions; or "none": mean square.
+    gain: bool = True  # Scale each image to the same mean luminance.
+    noise: float = 1.0  # Added to the autoencoder's input, in standard deviations of each channel.
     iterations: int = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
-    """A trained scorer as a network, and what it would say of good parts it has not seen."""
+class TrainedScorer:
+    """A trained scorer, and the anomaly maps of its good parts by models that were not trained on them."""
 
     network: keras.Model
-    maps: NDArray[np.float32]  # (n, rows, columns), each picture as if the model had not seen it.
+    maps: NDArray[np.float32]  # (n, rows, columns) float32, out of fold.
     loss: float  # Mean squared error of the autoencoder on its last batch.
     likeness: Likeness | None  # None: the network has no embedding.
 
 
-class _Head(NamedTuple):
-    """Everything behind the features."""
+class _AnomalyHead(NamedTuple):
+    """The trainable stages behind the feature network."""
 
     residual: Residual
-    statistics: Whitening
-    maps: NDArray[np.float32]  # (n, rows, columns), each picture left out of the statistics only.
+    whitening: Whitening
+    maps: NDArray[np.float32]  # (n, rows, columns), each image left out of the whitening only.
     loss: float
 
     @property
-    def level(self) -> float:
-        """How high it scores good parts: heads that were trained apart measure in units of their own."""
+    def mean_score(self) -> float:
+        """Mean score of its own good parts: makes scores of separately trained heads comparable."""
         return float(self.maps.max(axis=(1, 2)).mean())
 
 
-def learn(
+def train_scorer(
     crops: NDArray[np.uint8],
-    part: NDArray[np.float32],
+    part_mask: NDArray[np.float32],
     design: Design,
     seed: int,
     progress: Callable[[float], None] = lambda _: None,
-) -> Learnt:
-    """Learn from crops (n, height, width, 3); `part` (rows, columns) is 1 where the part may be."""
+) -> TrainedScorer:
+    """Train on BGR crops (n, height, width, 3); `part_mask` (rows, columns) is 1 where the part may be.
+
+    `progress` is called with the completed share, 0 to 1. The same seed and number of threads give
+    the same scorer.
+    """
     height, width = crops.shape[1:3]
-    target = float(np.median([luminance(crop) for crop in crops])) if design.gain else None
-    front = (pixel_model if design.architecture == "pixel" else feature_model)((height, width), target)
-    features = Extractor(front)(crops)
+    target = float(np.median([mean_luminance(crop) for crop in crops])) if design.gain else None
+    build_front = build_pixel_network if design.architecture == "pixel" else build_feature_network
+    front = build_front((height, width), target)
+    features = FeatureExtractor(front)(crops)
     progress(0.1)
-    head = _learn_head(features, part, design, seed, lambda done: progress(0.1 + 0.4 * done))
-    maps = _unseen(features, part, design, seed, head.level, lambda done: progress(0.5 + 0.5 * done))
+    head = _train_head(features, part_mask, design, seed, lambda done: progress(0.1 + 0.4 * done))
+    maps = _out_of_fold_maps(
+        features, part_mask, design, seed, head.mean_score, lambda done: progress(0.5 + 0.5 * done)
+    )
     likeness = None
     if design.architecture == "feature":
-        likeness = learn_likeness(embeddings_of(features, head.residual))
-    return Learnt(build_scorer(front, head.residual, head.statistics), maps, head.loss, likeness)
+        likeness = learn_likeness(compute_embeddings(features, head.residual))
+    return TrainedScorer(build_scorer(front, head.residual, head.whitening), maps, head.loss, likeness)
 
 
-def _unseen(
+def _out_of_fold_maps(
     features: Features,
-    part: NDArray[np.float32],
+    part_mask: NDArray[np.float32],
     design: Design,
     seed: int,
-    level: float,
+    mean_score: float,
     progress: Callable[[float], None],
 ) -> NDArray[np.float32]:
-    """Return the maps (n, rows, columns) of pictures by heads that never saw them, in units of `level`.
+    """Return the cross-validated maps (n, rows, columns), scaled to a head whose mean score is `mean_score`.
 
-    An autoencoder flatters what it has learnt from, most of all where pictures are few.
+    An autoencoder reconstructs its training images better than new ones, most of all when they are few.
     """
-    brief = replace(design, iterations=design.iterations // BRIEF)
+    short = replace(design, iterations=design.iterations // FOLD_ITERATIONS_DIVISOR)
     fold = np.random.default_rng(seed).permutation(len(features)) % FOLDS
-    maps = np.empty((len(features), *part.shape), np.float32)
+    maps = np.empty((len(features), *part_mask.shape), np.float32)
     for number in range(FOLDS):
-        head = _learn_head(features[fold != number], part, brief, seed)
-        unseen = _left_over(head.residual, features[fold == number])
-        maps[fold == number] = head.statistics.maps(unseen) * (level / head.level)
+        head = _train_head(features[fold != number], part_mask, short, seed)
+        held_out = _compute_residuals(head.residual, features[fold == number])
+        maps[fold == number] = head.whitening.maps(held_out) * (mean_score / head.mean_score)
         progress((number + 1) / FOLDS)
     return maps
 
 
-def _learn_head(
+def _train_head(
     features: Features,
-    part: NDArray[np.float32],
+    part_mask: NDArray[np.float32],
     design: Design,
     seed: int,
     progress: Callable[[float], None] = lambda _: None,
-) -> _Head:
+) -> _AnomalyHead:
     keras.utils.set_random_seed(seed)
     mean, spread = features.mean(axis=(0, 1, 2)), features.std(axis=(0, 1, 2)) + 1e-3
     network, loss = None, 0.0
     if design.autoencoder:
         pixel = design.architecture == "pixel"
         network = build_pixel_autoencoder() if pixel else build_autoencoder(features.shape[-1])
-        usual = (features - mean) / spread
-        loss = fit(
+        standardised = (features - mean) / spread
+        loss = train_autoencoder(
             network,
-            lambda rng: _draw(usual, design.noise, rng),
+            lambda rng: _draw_batch(standardised, design.noise, rng),
             iterations=design.iterations,
             seed=seed,
             progress=progress,
         )
     residual = Residual(mean, spread, network)
-    residuals = _left_over(residual, features)
+    residuals = _compute_residuals(residual, features)
     if design.whitening == "none":
-        statistics = no_whitening(residuals.shape[-1], part)
-        maps = statistics.maps(residuals)
+        whitening = identity_whitening(residuals.shape[-1], part_mask)
+        maps = whitening.maps(residuals)
     else:
-        statistics, maps = learn_whitening(residuals, part, local=design.whitening == "local")
-    return _Head(residual, statistics, maps, loss)
+        whitening, maps = fit_whitening(residuals, part_mask, local=design.whitening == "local")
+    return _AnomalyHead(residual, whitening, maps, loss)
 
 
-def _left_over(residual: Residual, features: Features) -> Features:
-    """Return the residuals of features, on the grid of the statistics."""
-    usual: Features = residual.standardised(features)
+def _compute_residuals(residual: Residual, features: Features) -> Features:
+    """Return the residuals of features, on the grid of the whitening."""
+    standardised: Features = residual.standardise(features)
     if residual.autoencoder is None:
-        return usual
-    residuals = rebuild(residual.autoencoder, usual) - usual
-    return fold(residuals) if residual.autoencoder.name == "pixel_autoencoder" else residuals
+        return standardised
+    residuals = reconstruct(residual.autoencoder, standardised) - standardised
+    return space_to_depth(residuals) if residual.autoencoder.name == "pixel_autoencoder" else residuals
 
 
-def _draw(features: Features, noise: float, rng: np.random.Generator) -> tuple[Features, Features]:
-    """Draw what the autoencoder is shown and what it must make of it.
+def _draw_batch(features: Features, noise: float, rng: np.random.Generator) -> tuple[Features, Features]:
+    """Draw a batch (input, target) for a denoising autoencoder.
 
-    Noise keeps it from copying: what a place looks like must follow from its surroundings.
+    Noise on the input prevents an identity mapping: a position must be inferred from its surroundings.
     """
     batch = features[rng.integers(0, len(features), BATCH)]
     if not noise:
