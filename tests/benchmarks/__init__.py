@@ -1,1 +1,1 @@
-"""Measurements that take too long for every test run; each prints a table and the machine."""
+"""Benchmarks that take too long for every test run; each prints a table and the machine."""

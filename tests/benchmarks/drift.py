@@ -1,8 +1,8 @@
-"""How soon drift is told, and how often it is told of nothing, on real pictures of one camera each.
+"""Delay and false alarms of drift detection, on real images of one camera each.
 
     python -m tests.benchmarks.drift PRODUCT... --data DIR --models DIR --recipes DIR [--streams N]
 
-Test pictures of good parts are drawn at random, with replacement, into streams of 1,000
+Test images of good parts are drawn at random, with replacement, into streams of 1,000
 parts; then the light falls by 15 %, or the lens loses focus (a blur of 2 pixels), or the next product in
 the list is put on the belt. The demo product is always there, with fresh parts, a fifth of them defective.
 """
@@ -54,15 +54,15 @@ def main() -> None:
         for product in options.products:
             paths = find_images(options.data / product / "test" / "good")
             lines.append((product, place, [read_image(path) for path in paths]))
-    strangers = cycle([images for _, _, images in lines[1:]] + [lines[0][2]])
+    other_products = cycle([images for _, _, images in lines[1:]] + [lines[0][2]])
     for product, settings, images in lines:
-        report(product, settings, images, next(strangers), options.streams)
+        report(product, settings, images, next(other_products), options.streams)
 
 
 def report(
     product: str, settings: ModelsSettings, images: list[Image], others: list[Image], streams: int
 ) -> None:
-    """Measure all pictures once, then draw streams from them."""
+    """Measure all images once, then draw streams from them and print the delays."""
     prepared, bundle = prepare(product, settings)
     usual = [_measure(prepared, image) for image in images]
     injected = {
@@ -76,9 +76,9 @@ def report(
             rng = np.random.default_rng(seed)
             pictures, threshold = bundle.pictures, prepared.recipe.threshold
             drift = Drift(bundle.calibration.scores, threshold, pictures.brightness, pictures.sharpness)
-            told = [name for _ in range(PARTS) for name in _feed(drift, usual[rng.integers(len(usual))])]
+            signals = [name for _ in range(PARTS) for name in _feed(drift, usual[rng.integers(len(usual))])]
             if signal is Signal.REJECTS:
-                false += told
+                false += signals
             delays[signal].append(
                 next(
                     (

@@ -1,9 +1,9 @@
-"""Eight stations on one broker and one Prometheus, on one machine; prints a table, exits 1 if a sum differs.
+"""Run eight stations on one broker and one Prometheus; prints a table, exits 1 if counts differ.
 
     python -m tests.benchmarks.fleet [--stations N] [--seconds S] [--rate PARTS_PER_SECOND]
 
 Real daemons with the contract's deadline, real mosquitto, real Prometheus with the shipped rules. A PLC
-for each station triggers its parts over MQTT, so every part is accounted for from the request to the graph.
+for each station triggers its parts over MQTT, so every part is counted from request to Prometheus.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SETTLE_S = 60.0
 
 
 def main() -> int:
-    """Run the fleet and compare what everybody counted."""
+    """Run the fleet and compare all counts; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.fleet")
     parser.add_argument("--stations", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=300.0)
@@ -37,15 +37,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="linewatch-fleet-") as place, ExitStack() as running:
         folder = Path(place)
         broker = running.enter_context(_started(folder))
-        ear = running.enter_context(Subscriber(broker.port))
+        subscriber = running.enter_context(Subscriber(broker.port))
         daemons = {name: running.enter_context(_station(name, folder, broker.port)) for name in names}
         addresses = {name: daemon.address.removeprefix("http://") for name, daemon in daemons.items()}
         prometheus = running.enter_context(Prometheus(folder, addresses))
         for name in names:
-            ear.wait(lambda ear, name=name: _is_ready(ear, name), f"{name} is READY")  # type: ignore[misc]
-        asked = _trigger(ear, names, options.seconds, options.rate)
-        counts = _settled(ear, names, prometheus, daemons, asked)
-        _print(counts, prometheus, daemons, asked)
+            subscriber.wait(lambda subscriber, name=name: _is_ready(subscriber, name), f"{name} is READY")  # type: ignore[misc]
+        triggered = _trigger(subscriber, names, options.seconds, options.rate)
+        counts = _settled(subscriber, names, prometheus, daemons, triggered)
+        _print(counts, prometheus, daemons, triggered)
     return int(any(len(set(row.values())) > 1 for row in counts.values()))
 
 
@@ -70,54 +70,59 @@ def _station(name: str, folder: Path, port: int) -> Daemon:
             "mqtt.base_topic": f"linewatch/{name}",
             "trigger.mode": "mqtt",
             "source.uri": f"seed={len(name) + int(name[7:])}&defects=0.2&pool=16",
-            "models.threads": 1,  # Eight stations share the cores; each thread pool is as small as can be.
+            "models.threads": 1,  # Eight stations share the cores.
             "limits.deadline_ms": 200,
             "limits.frame_age_ms_max": 500,
         },
     )
 
 
-def _is_ready(ear: Subscriber, name: str) -> bool:
-    return any('"state":"READY"' in state for state in ear.on(f"linewatch/{name}/state"))
+def _is_ready(subscriber: Subscriber, name: str) -> bool:
+    return any('"state":"READY"' in state for state in subscriber.on(f"linewatch/{name}/state"))
 
 
-def _trigger(ear: Subscriber, names: list[str], seconds: float, rate: float) -> int:
-    """Ask one station after the other at an even pace; return how many parts each was asked for."""
+def _trigger(subscriber: Subscriber, names: list[str], seconds: float, rate: float) -> int:
+    """Trigger the stations in turn at an even rate; return the number of triggers per station."""
     parts = int(seconds * rate)
     start = time.monotonic()
     for part in range(parts):
         for place, name in enumerate(names):
             due = start + (part + place / len(names)) / rate
             time.sleep(max(0.0, due - time.monotonic()))
-            ear.say(
+            subscriber.say(
                 f"linewatch/{name}/cmd/trigger", json.dumps({"rid": part % 65_535 + 1, "part": f"P{part}"})
             )
     return parts
 
 
 def _settled(
-    ear: Subscriber, names: list[str], prometheus: Prometheus, daemons: dict[str, Daemon], asked: int
+    subscriber: Subscriber,
+    names: list[str],
+    prometheus: Prometheus,
+    daemons: dict[str, Daemon],
+    triggered: int,
 ) -> dict[str, dict[str, int]]:
-    """Wait until nothing moves any more; return for each station what everybody counted."""
+    """Wait until the counts agree or time is up; return them by station."""
 
     def counts() -> dict[str, dict[str, int]]:
-        heard = Counter(message.topic for message in list(ear.heard))
+        received = Counter(message.topic for message in list(subscriber.heard))
         return {
             name: {
                 "triggers taken": sum(
-                    '"ok":1' in reply for reply in ear.on(f"linewatch/{name}/cmd/trigger/res")
+                    '"ok":1' in reply for reply in subscriber.on(f"linewatch/{name}/cmd/trigger/res")
                 ),
                 "journal": len(daemons[name].rows()),
-                "live": heard[f"linewatch/{name}/verdict"],
-                "PLC lines": heard[f"linewatch/{name}/plc/verdict"],
-                "history": heard[f"linewatch/{name}/history"],
+                "live": received[f"linewatch/{name}/verdict"],
+                "PLC lines": received[f"linewatch/{name}/plc/verdict"],
+                "history": received[f"linewatch/{name}/history"],
                 "Prometheus": _number(prometheus, f'sum(linewatch_inspections_total{{station="{name}"}})'),
             }
             for name in names
         }
 
     until = time.monotonic() + SETTLE_S
-    ear.wait(lambda ear: all(len(ear.on(f"linewatch/{n}/cmd/trigger/res")) >= asked for n in names))
+    topics = [f"linewatch/{name}/cmd/trigger/res" for name in names]
+    subscriber.wait(lambda subscriber: all(len(subscriber.on(topic)) >= triggered for topic in topics))
     found = counts()
     while any(len(set(row.values())) > 1 for row in found.values()) and time.monotonic() < until:
         time.sleep(1.0)
@@ -130,7 +135,7 @@ def _number(prometheus: Prometheus, expression: str) -> int:
 
 
 def _print(
-    counts: dict[str, dict[str, int]], prometheus: Prometheus, daemons: dict[str, Daemon], asked: int
+    counts: dict[str, dict[str, int]], prometheus: Prometheus, daemons: dict[str, Daemon], triggered: int
 ) -> None:
     columns = list(next(iter(counts.values())))
     table = Table("station", *columns, "late", "p95 ms", "memory MB", "own MB", "cores")
@@ -156,11 +161,11 @@ def _print(
     console = Console(width=160)
     console.print(table)
     equal = all(len(set(row.values())) == 1 for row in counts.values())
-    console.print(f"asked for {asked} parts each; {'every count agrees' if equal else 'COUNTS DIFFER'}")
+    console.print(f"triggered {triggered} parts each; {'every count agrees' if equal else 'COUNTS DIFFER'}")
 
 
 def _own_mb(pid: int) -> float:
-    """Return a process' share of memory, what is shared with others divided among them."""
+    """Return the proportional set size (PSS) of a process in MB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
 

@@ -1,12 +1,11 @@
-"""What the page costs the line: capture to publish while nobody looks, and under twenty busy clients.
+"""Measure the line's latency without page clients, and under twenty busy ones.
 
     python -m tests.benchmarks.page_load [--clients 20] [--fps 20] [--seconds 15]
 
-A daemon runs the simulated line with mosquitto beside it. Idle and busy phases take turns, so that
-what else the machine does falls on both. Every client is a browser that asks for the live view and
-its picture each second and uploads a picture as often, all at once. The clients run in a process of
-the lowest priority, because on a real station they are other people's machines. Latency is what a
-subscriber sees: arrival of the live verdict minus the time of capture.
+A daemon runs the simulated line with mosquitto beside it. Idle and busy phases alternate, so that
+other load on the machine affects both. Each client requests the live view and its image once a second
+and uploads an image as often. The clients run at the lowest priority, because on a real station they
+are other machines. Latency is measured by a subscriber: arrival of the live verdict minus capture.
 """
 
 import argparse
@@ -31,9 +30,9 @@ from tests.daemon import Daemon
 from tests.mosquitto import Mosquitto
 from tests.multipart import upload
 
-ROUNDS = 2  # Of an idle and a busy phase each.
+ROUNDS = 2  # Each of an idle and a busy phase.
 SETTLE_S = 2.0
-WANTED = 1.3  # Busy over idle, 95 % of the parts.
+RATIO_MAX = 1.3  # Of the 95th percentiles, busy over idle.
 
 
 def main() -> None:
@@ -86,12 +85,12 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         cuts = statistics.quantiles(found, n=100)
         p95[phase] = cuts[94]
         print(f"| {phase} | {len(found)} | {cuts[49]:.1f} | {cuts[94]:.1f} | {cuts[98]:.1f} |")
-    print(f"\np95 busy / idle: {p95['busy'] / p95['idle']:.2f} (wanted: at most {WANTED})")
+    print(f"\np95 busy / idle: {p95['busy'] / p95['idle']:.2f} (wanted: at most {RATIO_MAX})")
     print("answers:", ", ".join(f"{count} x {what}" for what, count in sorted(answers.items())))
 
 
 class Subscriber:
-    """`mosquitto_sub` in a process of its own, so that nothing here delays what it sees."""
+    """`mosquitto_sub` in its own process, so that load in this one does not delay arrivals."""
 
     def __init__(self, port: int) -> None:
         self._seen: list[float] = []
@@ -109,7 +108,7 @@ class Subscriber:
         self._process.wait()
 
     def latencies_ms(self, seconds: float) -> list[float]:
-        """Return what arrives in `seconds`, after things have settled."""
+        """Return the latencies of the verdicts that arrive in `seconds`, after a settling time."""
         time.sleep(SETTLE_S)
         first = len(self._seen)
         time.sleep(seconds)
@@ -119,12 +118,12 @@ class Subscriber:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             arrived_s, _, payload = line.partition(" ")
-            # The label is in whole milliseconds, cut off: on average half a millisecond early.
+            # captured_ms is truncated to milliseconds: on average half a millisecond early.
             self._seen.append(1000 * float(arrived_s) - json.loads(payload)["captured_ms"] - 0.5)
 
 
 def be_clients(address: str, count: int) -> None:
-    """Poll and upload from `count` threads until the input ends; print how often there was which answer."""
+    """Poll and upload from `count` threads until stdin ends; print the number of each answer as JSON."""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     answers: Counter[str] = Counter()
     stop = threading.Event()

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.products ../shared/data [PRODUCT ...] [--seeds 0 1 2]
         [--ablations | --variants "pixel autoencoder" ...] [--simulated 24 60] [--json FILE]
 
-A product is a folder with train/good and test/good, test/DEFECT. Nothing is tuned per product. With
-`--simulated` the simulator's product is measured, too, learnt from so many good pictures.
+A product is a folder with train/good, test/good and test/DEFECT. Nothing is tuned per product.
+`--simulated N` adds the simulator's product, trained on N good images.
 """
 
 import argparse
@@ -43,7 +43,7 @@ VARIANTS: dict[str, tuple[Design, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One training and its evaluation; rates are shares, areas per cent."""
+    """One training and its evaluation; rates are shares 0 to 1, AUROC in per cent."""
 
     product: str
     variant: str
@@ -54,8 +54,8 @@ class Row:
     good: int
     image_auroc: float
     pixel_auroc: float | None
-    rejected: dict[str, float]  # Of unseen good pictures, by wanted rate.
-    bound: dict[str, float]  # What is stated of that rate: its upper confidence limit.
+    rejected: dict[str, float]  # Of unseen good images, by wanted rate.
+    bound: dict[str, float]  # Upper confidence limit of that rate, by wanted rate.
     recall: dict[str, float]
 
 
@@ -67,16 +67,16 @@ def products(root: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 def rendered(root: Path, count: int) -> Path:
-    """Render the simulator's product as such a folder; to test 100 good pictures and 25 of each defect."""
+    """Render the simulator's product as such a folder, with 100 good test images and 25 of each defect."""
     folder = root / f"simulated{count}"
     parts: list[tuple[str, int, str | None, int]] = [
         ("train/good", 777, None, count),
         ("test/good", 888, None, 100),
     ]
     parts += [(f"test/{defect}", 999 + kind, defect, 25) for kind, defect in enumerate(DEFECTS)]
-    for place, seed, defect, pictures in parts:
+    for place, seed, defect, images in parts:
         (folder / place).mkdir(parents=True)
-        for number in range(pictures):
+        for number in range(images):
             cv2.imwrite(str(folder / place / f"{number:04}.png"), render(seed, number, defect))
     return folder
 
@@ -89,7 +89,7 @@ def measure(folder: Path, variant: str, seed: int, work: Path) -> Row:
     started = time.perf_counter()
     bundle = train(product, folder / "train" / "good", models, recipes, seed=seed, align=align, design=design)
     train_s = time.perf_counter() - started
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     rejected, bound, recall = {}, {}, {}
     recipe = recipes / f"{product}.toml"
     text = recipe.read_text(encoding="utf-8")
@@ -100,9 +100,9 @@ def measure(folder: Path, variant: str, seed: int, work: Path) -> Row:
             f"{text}\nthreshold = {stated.threshold}\nunsure_threshold = {stated.unsure_threshold}\n",
             encoding="utf-8",
         )
-        figures = evaluate(product, folder, models, recipes).metrics
-        rejected[wanted], bound[wanted] = figures["false_reject_rate"], stated.bound
-        recall[wanted] = figures["recall"]
+        metrics = evaluate(product, folder, models, recipes).metrics
+        rejected[wanted], bound[wanted] = metrics["false_reject_rate"], stated.bound
+        recall[wanted] = metrics["recall"]
     return Row(
         product,
         variant,
@@ -110,9 +110,9 @@ def measure(folder: Path, variant: str, seed: int, work: Path) -> Row:
         bundle.training["images"],
         train_s,
         sum(path.stat().st_size for path in bundle.folder.rglob("*")) / 1e6,
-        figures["images_good"],
-        figures["image_auroc"],
-        figures["pixel_auroc"],
+        metrics["images_good"],
+        metrics["image_auroc"],
+        metrics["pixel_auroc"],
         rejected,
         bound,
         recall,
@@ -136,8 +136,8 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def most(images: int, rate: float) -> int:
-    """Return how many of `images` are rejected at most, with the confidence of the bound, at `rate`."""
+def rejects_max(images: int, rate: float) -> int:
+    """Return the most rejects among `images` that are plausible at `rate`, with the bound's confidence."""
     return next(count for count in range(images + 1) if binomial_cdf(count, images, rate) >= CONFIDENCE)
 
 
@@ -157,9 +157,8 @@ def _line(product: str, rows: Sequence[Row]) -> str:
         good, stated = rows[0].good, float(np.mean([row.bound[wanted] for row in rows]))
         rejected = good * float(np.mean([row.rejected[wanted] for row in rows]))
         found = float(np.mean([row.recall[wanted] for row in rows]))
-        cells.append(
-            f"{rejected:.3g} of {good} (stated: below {stated:.1%}, so {most(good, stated)}), {found:.0%}"
-        )
+        limit = f"stated: below {stated:.1%}, so {rejects_max(good, stated)}"
+        cells.append(f"{rejected:.3g} of {good} ({limit}), {found:.0%}")
     cells += [f"{np.mean([row.train_s for row in rows]):.0f}", f"{rows[0].bundle_mb:.1f}"]
     return "| " + " | ".join(cells) + " |"
 

@@ -1,10 +1,10 @@
-"""Write the rivals' graphs for `scorer_time.py`; run by a Python that has them, not by linewatch's.
+"""Export other anomaly detectors for `scorer_time.py`; needs an environment of its own.
 
     python3 -m venv /tmp/rivals
     /tmp/rivals/bin/pip install torch==2.14.1 torchvision==0.29.1 anomalib openvino onnx
     /tmp/rivals/bin/python tests/benchmarks/rivals.py /tmp/rivals/graphs
 
-Weights are random: they do not change how long a graph takes. PatchCore gets a memory of 5,000.
+Weights are random, as they do not affect the run time. PatchCore gets a memory bank of 5,000.
 """
 
 import sys
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 SIDE_PX = 256
-MEMORY = 5000
+MEMORY_BANK = 5000
 
 
 def models() -> dict[str, Any]:
-    """Return the rivals, ready to be traced."""
+    """Return the models in evaluation mode, by name."""
     import torch  # noqa: PLC0415 - not in linewatch's own environment
     from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel  # noqa: PLC0415
     from anomalib.models.image.padim.torch_model import PadimModel  # noqa: PLC0415
@@ -27,17 +27,17 @@ def models() -> dict[str, Any]:
     padim.gaussian.mean = torch.rand(padim.n_features, positions)
     padim.gaussian.inv_covariance = torch.rand(positions, padim.n_features, padim.n_features)
     patchcore = PatchcoreModel(backbone="resnet18", layers=["layer2", "layer3"], pre_trained=False)
-    patchcore.memory_bank = torch.rand(MEMORY, 384)
-    found = {
+    patchcore.memory_bank = torch.rand(MEMORY_BANK, 384)
+    detectors = {
         "PaDiM R18": padim,
         "PatchCore R18": patchcore,
         "EfficientAD-S": EfficientAdModel(teacher_out_channels=384, model_size="small"),
     }
-    return {name: model.eval() for name, model in found.items()}
+    return {name: model.eval() for name, model in detectors.items()}
 
 
 def main(folder: Path) -> None:
-    """Trace and write every rival."""
+    """Export every model as ONNX and as an OpenVINO graph into `folder`."""
     import openvino  # noqa: PLC0415
     import torch  # noqa: PLC0415
 

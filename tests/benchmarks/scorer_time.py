@@ -1,11 +1,11 @@
-"""Time the scorer beside the bare backbone and beside rivals, in turns, in one run.
+"""Compare the scorer's inference time with the bare backbone and with other anomaly detectors.
 
     python -m tests.benchmarks.scorer_time models/demo/VERSION/scorer.xml [--rivals DIR]
 
-`DIR` holds the rivals' graphs (NAME.xml), made by `rivals.py` in their own environment. Everything
-runs through the same runtime with the same options, one picture at a time. They take turns, so that
-what else the machine does falls on all of them alike; a turn is five pictures, of which the first,
-that finds the caches full of somebody else's weights, does not count: a line runs one model.
+`DIR` holds the other graphs (NAME.xml), written by `rivals.py` in its own environment. All run in
+OpenVINO with the same options, one image at a time. They take turns, so that other load on the machine
+affects all alike. A turn is five images; the first, with cold caches, is not counted, as a line runs
+one model only.
 """
 
 import argparse
@@ -20,12 +20,12 @@ import openvino as ov
 from linewatch.training.network.backbone import build_backbone
 from linewatch.training.network.export import convert_to_openvino
 
-TURN = 5  # Pictures.
+TURN = 5  # Images.
 OURS, BARE = "linewatch scorer", "bare backbone"
 
 
 def request(graph: Any, threads: int) -> Any:
-    """Return what runs one picture at a time, as the line does."""
+    """Return an inference request with the options of the line's engine."""
     options = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
@@ -35,7 +35,7 @@ def request(graph: Any, threads: int) -> Any:
     return ov.Core().compile_model(graph, "CPU", options).create_infer_request()
 
 
-def picture(graph: Any) -> Any:
+def noise_image(graph: Any) -> Any:
     """Return noise of the graph's input shape and type."""
     inlet = graph.input(0)
     noise = np.random.default_rng(0).random(
@@ -45,8 +45,8 @@ def picture(graph: Any) -> Any:
 
 
 def measure(graphs: dict[str, Any], threads: int, rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of every graph, taking turns."""
-    runs = {name: (request(graph, threads), picture(graph)) for name, graph in graphs.items()}
+    """Return the median inference time of each graph in ms, measured in turns."""
+    runs = {name: (request(graph, threads), noise_image(graph)) for name, graph in graphs.items()}
     took: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, (run, image) in runs.items():

@@ -1,8 +1,8 @@
-"""Parts triggered over MQTT by a client of its own; exits 1 if one was not answered and judged as promised.
+"""Trigger parts over MQTT; exits 1 unless each trigger has exactly one answer and the right verdict.
 
     python -m tests.benchmarks.triggers [--count 2000] [--rate 10]
 
-Every tenth trigger is sent twice, and every tenth comes with an expiry that has passed.
+Every tenth trigger is sent twice, and every tenth has expired already.
 """
 
 import argparse
@@ -21,22 +21,22 @@ from tests.mosquitto import Mosquitto, Subscriber
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the triggers; every list should be empty."""
+    """The results of all triggers; every list but `latencies_ms` should be empty."""
 
     count: int
     expired: int
     repeated: int
     unanswered: list[int]
-    refused: list[int]  # But for those that had expired.
+    refused: list[int]  # Without the expired ones.
     accepted_expired: list[int]
-    not_once: list[int]  # Parts that have not exactly one verdict.
-    mismatched: list[int]  # Verdicts whose part is not the trigger's.
+    not_once: list[int]  # Parts without exactly one verdict.
+    mismatched: list[int]  # Verdicts of another part than the trigger's.
     older: list[int]  # Exposed before the trigger was sent.
     latencies_ms: list[float]  # From the trigger's sending to the verdict's arrival.
 
     @property
     def held(self) -> bool:
-        """Whether every promise was kept."""
+        """Whether every trigger was handled as specified."""
         broken = (self.unanswered, self.refused, self.accepted_expired)
         return not any((*broken, self.not_once, self.mismatched, self.older))
 
@@ -53,14 +53,14 @@ class Outcome:
 
 
 def trial(folder: Path, broker: Mosquitto, count: int, rate: float) -> Outcome:
-    """Trigger `count` parts, `rate` a second, on a daemon that waits for them."""
+    """Trigger `count` parts, `rate` a second, on a daemon in trigger mode "mqtt"."""
     changes = {"trigger.mode": "mqtt", "source.uri": "defects=0.2"}
     sent_s: dict[int, float] = {}
     sent_ms: dict[int, float] = {}
     expired: set[int] = set()
     repeated: set[int] = set()
-    with Subscriber(broker.port) as ear, Daemon(folder, broker.port, changes) as daemon:
-        ear.wait(lambda ear: any('"READY"' in state for state in ear.on("t/state")))
+    with Subscriber(broker.port) as subscriber, Daemon(folder, broker.port, changes) as daemon:
+        subscriber.wait(lambda subscriber: any('"READY"' in state for state in subscriber.on("t/state")))
         due_s = time.monotonic()
         for rid in range(1, count + 1):
             time.sleep(max(0.0, due_s - time.monotonic()))
@@ -70,38 +70,43 @@ def trial(folder: Path, broker: Mosquitto, count: int, rate: float) -> Outcome:
                 expired.add(rid)
                 request["exp_ms"] = int(time.time() * 1000) - 50
             sent_s[rid], sent_ms[rid] = time.monotonic(), time.time() * 1000
-            ear.say("t/cmd/trigger", json.dumps(request))
+            subscriber.say("t/cmd/trigger", json.dumps(request))
             if rid % 10 == 0:
                 repeated.add(rid)
-                ear.say("t/cmd/trigger", json.dumps(request))
-        ear.wait(lambda ear: len(ear.on("t/cmd/trigger/res")) >= count + len(repeated), "every answer")
+                subscriber.say("t/cmd/trigger", json.dumps(request))
+        subscriber.wait(
+            lambda subscriber: len(subscriber.on("t/cmd/trigger/res")) >= count + len(repeated),
+            "every answer",
+        )
         wanted = count - len(expired)
-        ear.wait(lambda ear: len(ear.on("t/verdict")) >= wanted, "every verdict")
+        subscriber.wait(lambda subscriber: len(subscriber.on("t/verdict")) >= wanted, "every verdict")
         assert daemon.stop() == 0
     replies: dict[int, int] = {}
-    for text in ear.on("t/cmd/trigger/res"):
+    for text in subscriber.on("t/cmd/trigger/res"):
         reply = json.loads(text)
         assert replies.setdefault(reply["rid"], reply["code"]) == reply["code"]
-    heard = [
-        (message.at_s, json.loads(message.payload)) for message in ear.heard if message.topic == "t/verdict"
+    received = [
+        (message.at_s, json.loads(message.payload))
+        for message in subscriber.heard
+        if message.topic == "t/verdict"
     ]
-    told = [verdict["trigger"] for _, verdict in heard]
+    triggered = [verdict["trigger"] for _, verdict in received]
     return Outcome(
         count=count - len(expired),
         expired=len(expired),
         repeated=len(repeated),
         unanswered=[rid for rid in sent_s if rid not in replies],
         refused=[rid for rid, code in replies.items() if code and rid not in expired],
-        accepted_expired=[rid for rid in expired if replies.get(rid) != 3 or rid in told],
-        not_once=[rid for rid in sent_s if rid not in expired and told.count(rid) != 1],
-        mismatched=[v["trigger"] for _, v in heard if v["part"] != f"A{v['trigger']:05d}"],
-        older=[v["trigger"] for _, v in heard if v["captured_ms"] < int(sent_ms[v["trigger"]])],
-        latencies_ms=[1000 * (at_s - sent_s[v["trigger"]]) for at_s, v in heard],
+        accepted_expired=[rid for rid in expired if replies.get(rid) != 3 or rid in triggered],
+        not_once=[rid for rid in sent_s if rid not in expired and triggered.count(rid) != 1],
+        mismatched=[v["trigger"] for _, v in received if v["part"] != f"A{v['trigger']:05d}"],
+        older=[v["trigger"] for _, v in received if v["captured_ms"] < int(sent_ms[v["trigger"]])],
+        latencies_ms=[1000 * (at_s - sent_s[v["trigger"]]) for at_s, v in received],
     )
 
 
 def main() -> int:
-    """Run the trial and print what was seen."""
+    """Run the trial and print the outcome; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.triggers")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=10.0)

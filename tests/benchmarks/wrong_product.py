@@ -1,12 +1,12 @@
-"""How many parts are told to be of another product, of their own and of the others, on real pictures.
+"""Measure on real images how often parts are judged WRONG_PRODUCT, of their own and of other products.
 
     export LINEWATCH_MODELS__RECIPES=RECIPES
     linewatch train PRODUCT --images DATA/PRODUCT/train/good --models DIR    # each of them
-    cp -r models/demo DIR; cp config/recipes/demo.toml RECIPES    # perhaps the simulated one, too
+    cp -r models/demo DIR; cp config/recipes/demo.toml RECIPES    # optionally the simulated product
     python -m tests.benchmarks.wrong_product PRODUCT... --data DATA --models DIR --recipes RECIPES
 
-A product is a folder with test/good and test/DEFECT; demo is rendered. Each model judges the test pictures
-of every product, and its own good ones once more out of focus, in other light and turned by a quarter.
+A product is a folder with test/good and test/DEFECT; demo is rendered. Each model judges the test images
+of every product, and its own good ones again out of focus, in other light and rotated by 90 degrees.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from linewatch.settings import ModelsSettings
 from linewatch.vision.image_io import read_image
 
 DEMO = "demo"
-Pictures = dict[str, list[Image]]  # By label: "good" or a defect.
+ImagesByLabel = dict[str, list[Image]]  # By label: "good" or a defect.
 
 CHANGES: tuple[Callable[[Image], Image], ...] = (
     lambda image: np.asarray(cv2.GaussianBlur(image, (0, 0), 3.0), np.uint8),
@@ -51,10 +51,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--recipes", type=Path, required=True)
-    parser.add_argument("--each", type=int, default=40, help="pictures of a kind, at most")
+    parser.add_argument("--each", type=int, default=40, help="most images of a kind")
     options = parser.parse_args()
     place = ModelsSettings(path=options.models, recipes=options.recipes)
-    pictures = {name: dict(labelled(options.data / name, options.each)) for name in options.products}
+    images_of = {name: dict(labelled(options.data / name, options.each)) for name in options.products}
     print("| on the line | own good | own defective | own, other light, focus or pose | other products |")
     print("|---|---|---|---|---|")
     times = []
@@ -62,28 +62,28 @@ def main() -> None:
         prepared, bundle = prepare(product, place, references=ReferenceEmbeddings(place.path, place.recipes))
         engine = OpenVinoEngine(bundle.graph)
         fresh = ReferenceEmbeddings(place.path, place.recipes)
-        times.append((_met_s(fresh, bundle, engine), _met_s(fresh, bundle, engine)))
-        mine = pictures[product]
-        good = mine["good"]
+        times.append((_lookup_s(fresh, bundle, engine), _lookup_s(fresh, bundle, engine)))
+        own = images_of[product]
+        good = own["good"]
         columns = (
             good,
-            [image for label, images in mine.items() if label != "good" for image in images],
+            [image for label, images in own.items() if label != "good" for image in images],
             [change(image) for image in good for change in CHANGES],
             [
                 image
-                for other, kinds in pictures.items()
+                for other, kinds in images_of.items()
                 if other != product
                 for images in kinds.values()
                 for image in images
             ],
         )
-        print(f"| {product} | {' | '.join(told(prepared, images) for images in columns)} |", flush=True)
+        print(f"| {product} | {' | '.join(summarise(prepared, images) for images in columns)} |", flush=True)
     for product, (first_s, again_s) in zip(options.products, times, strict=True):
-        print(f"{product}: others met in {1000 * first_s:.0f} ms, known again in {1000 * again_s:.1f} ms")
+        print(f"{product}: reference embeddings in {1000 * first_s:.0f} ms, again in {1000 * again_s:.1f} ms")
 
 
 def labelled(folder: Path, each: int) -> Iterator[tuple[str, list[Image]]]:
-    """Yield the labels of a product's test pictures, with the pictures."""
+    """Yield each label of a product's test images, with at most `each` images."""
     if folder.name == DEMO and not folder.exists():
         for number, defect in enumerate((None, *DEFECTS)):
             yield defect or "good", [render(5, 1000 * (number + 1) + n, defect) for n in range(each)]
@@ -92,13 +92,13 @@ def labelled(folder: Path, each: int) -> Iterator[tuple[str, list[Image]]]:
         yield place.name, [read_image(path) for path in islice(find_images(place), each)]
 
 
-def told(prepared: Prepared, images: Iterable[Image]) -> str:
-    """Return how many pictures are told to be of another product, and what becomes of the others."""
+def summarise(prepared: Prepared, images: Iterable[Image]) -> str:
+    """Return how many images are judged WRONG_PRODUCT, and the results of the others, as text."""
     seen: Counter[Result | Reason] = Counter()
     for image in images:
         verdict, _ = judge_picture(image, prepared.scorer, prepared.recipe, station="")
-        apart = verdict.reason in (Reason.WRONG_PRODUCT, Reason.NOT_REGISTERED)
-        seen[verdict.reason if apart else verdict.result] += 1
+        special = verdict.reason in (Reason.WRONG_PRODUCT, Reason.NOT_REGISTERED)
+        seen[verdict.reason if special else verdict.result] += 1
     rest = [
         f"{seen[kind]} {name}"
         for kind, name in (
@@ -112,7 +112,7 @@ def told(prepared: Prepared, images: Iterable[Image]) -> str:
     return f"{seen[Reason.WRONG_PRODUCT]} of {seen.total()} ({', '.join(rest) or 'no other'})"
 
 
-def _met_s(references: ReferenceEmbeddings, bundle: Bundle, engine: OpenVinoEngine) -> float:
+def _lookup_s(references: ReferenceEmbeddings, bundle: Bundle, engine: OpenVinoEngine) -> float:
     started = time.perf_counter()
     references.for_model(bundle, engine)
     return time.perf_counter() - started

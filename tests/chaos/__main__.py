@@ -1,11 +1,11 @@
-"""Long trials of the daemon against a hostile world; prints tables.
+"""Fault-injection trials of the daemon; prints tables of findings.
 
     python -m tests.chaos [outage kill disk overload camera changeover] [soak --minutes N]
         [--verdicts N] [--kills N] [--seconds S] [--changes N] [--seed N]
         [--models DIR --recipes DIR --parts DIR DIR]
 
-Real daemon, real mosquitto, real disks; the demo product at full speed. Without a name every trial
-but the soak. Exit status 1: a guarantee was broken; 2: a figure was missed, as on a busy machine.
+Real daemon, real mosquitto, real disks, the demo product at full speed. Without a name it runs all
+trials except the soak. Exit status 1: a guarantee was broken; 2: a figure was missed, as on a busy machine.
 """
 
 import argparse
@@ -32,18 +32,18 @@ TRIALS: dict[str, Trial] = {
 
 
 def main() -> int:
-    """Run the trials that were asked for."""
+    """Run the selected trials; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("trials", nargs="*", choices=[*TRIALS, "soak", []], default=list(TRIALS))
-    parser.add_argument("--verdicts", type=int, default=5000, help="of the outage")
+    parser.add_argument("--verdicts", type=int, default=5000, help="verdicts during the outage")
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of overload")
-    parser.add_argument("--changes", type=int, default=50, help="of product")
-    parser.add_argument("--minutes", type=float, default=20.0, help="of soak")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
-    parser.add_argument("--models", type=Path, help="of two trained products, for changeover")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of the overload")
+    parser.add_argument("--changes", type=int, default=50, help="number of product changes")
+    parser.add_argument("--minutes", type=float, default=20.0, help="duration of the soak")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the times of the kills")
+    parser.add_argument("--models", type=Path, help="models of two trained products, for changeover")
     parser.add_argument("--recipes", type=Path)
-    parser.add_argument("--parts", type=Path, nargs="+", help="folders with pictures of both")
+    parser.add_argument("--parts", type=Path, nargs="+", help="folders of images of both products")
     options = parser.parse_args()
     return show(_findings(options))
 
@@ -54,8 +54,8 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
         with _place() as (folder, broker):
             try:
                 yield from trials[name](options, folder, broker)
-            except Exception as error:  # noqa: BLE001 - what was found before is shown all the same
-                yield Finding(name, "the trial can be run to its end", repr(error), held=False)
+            except Exception as error:  # noqa: BLE001 - findings so far are still shown
+                yield Finding(name, "the trial runs to its end", repr(error), held=False)
 
 
 @contextmanager

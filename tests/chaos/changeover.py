@@ -1,4 +1,4 @@
-"""Change to and fro between products under running frames, and recount what every verdict claims."""
+"""Change between two products while frames arrive, and verify product and score of each verdict."""
 
 import json
 import shutil
@@ -26,14 +26,14 @@ from tests.chaos.findings import Finding
 from tests.daemon import Daemon
 from tests.mosquitto import Mosquitto, ReceivedMessage, Subscriber
 
-ON_ITS_WAY_S = 0.05  # A PASS heard this soon after the command may have been sent before it came.
+IN_TRANSIT_S = 0.05  # A PASS received this soon after the command may have been sent before it.
 RAW_TOLERANCE = 1e-3
 COLD_S_MAX, RESIDENT_S_MAX = 1.5, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One changeover as the PLC sees it; times are monotonic seconds."""
+    """One changeover from the PLC's side; times are monotonic seconds."""
 
     product: str
     asked_s: float
@@ -47,11 +47,11 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What was heard and journaled during one run."""
+class Run:
+    """The messages and journal rows of one run."""
 
     changes: list[Change]
-    passes: list[tuple[float, dict[str, Any]]]  # When heard, and the verdict.
+    passes: list[tuple[float, dict[str, Any]]]  # Time of receipt, and the verdict.
     rows: list[dict[str, Any]]
     audited: int
 
@@ -60,27 +60,27 @@ class Seen:
         """Return the median time from command to reply."""
         return statistics.median(change.took_s for change in self.changes)
 
-    def during(self) -> list[dict[str, Any]]:
-        """Return passes heard between a command, given time to arrive, and its reply."""
+    def during_changeover(self) -> list[dict[str, Any]]:
+        """Return passes received between a command, allowing for transit, and its reply."""
         return [
             verdict
-            for heard_s, verdict in self.passes
-            if any(change.asked_s + ON_ITS_WAY_S < heard_s < change.answered_s for change in self.changes)
+            for received_s, verdict in self.passes
+            if any(change.asked_s + IN_TRANSIT_S < received_s < change.answered_s for change in self.changes)
         ]
 
-    def mistaken(self) -> list[dict[str, Any]]:
-        """Return passes heard between a reply and the next command that are not of the new product."""
+    def of_wrong_product(self) -> list[dict[str, Any]]:
+        """Return passes of another than the new product, received between a reply and the next command."""
         ends = [change.asked_s for change in self.changes[1:]] + [float("inf")]
         return [
             verdict
-            for heard_s, verdict in self.passes
+            for received_s, verdict in self.passes
             for change, end_s in zip(self.changes, ends, strict=True)
-            if change.answered_s < heard_s < end_s and verdict["product"] != change.product
+            if change.answered_s < received_s < end_s and verdict["product"] != change.product
         ]
 
 
 def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Finding]:
-    """Change product many times under running frames, without and with resident models."""
+    """Change product many times while frames arrive, without and with resident models."""
     if options.models:
         models = ModelsSettings(path=options.models, recipes=options.recipes)
         parts = gather(options.parts, folder / "parts")
@@ -90,44 +90,48 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
         ("cold", 0, COLD_S_MAX),
         ("resident", 10**9, RESIDENT_S_MAX),
     ):
-        seen = run(folder, broker, models, parts, changes=options.changes, resident_bytes_max=room)
-        done = sum(change.answer["code"] == 0 for change in seen.changes)
-        yield Finding(kind, "every changeover is answered and audited", f"{done}, {seen.audited - 1} audited",
-            done == seen.audited - 1 == options.changes)  # fmt: skip
-        broken = seen.during() + seen.mistaken()
+        outcome = run(folder, broker, models, parts, changes=options.changes, resident_bytes_max=room)
+        done = sum(change.answer["code"] == 0 for change in outcome.changes)
+        yield Finding(
+            kind,
+            "every changeover is answered and audited",
+            f"{done}, {outcome.audited - 1} audited",
+            done == outcome.audited - 1 == options.changes,
+        )
+        broken = outcome.during_changeover() + outcome.of_wrong_product()
         yield Finding(
             kind,
             "no PASS between command and reply, none of another product after it",
-            f"{len(broken)} of {len(seen.passes)}",
+            f"{len(broken)} of {len(outcome.passes)}",
             not broken,
         )
-        compared, wrong = strangers(models, parts, seen.rows)
+        compared, wrong = rescore(models, parts, outcome.rows)
         yield Finding(
             kind,
             "each verdict's score is that of the model it names",
             f"{wrong} of {compared} differ",
             compared > 0 and not wrong,
         )
-        longest = max(change.took_s for change in seen.changes)
+        longest = max(change.took_s for change in outcome.changes)
         yield Finding(
             kind,
             f"command to reply: median within {s_max} s",
-            f"median {seen.median_s:.3f} s, longest {longest:.3f} s",
-            seen.median_s < s_max,
+            f"median {outcome.median_s:.3f} s, longest {longest:.3f} s",
+            outcome.median_s < s_max,
             figure=True,
         )
 
 
 def simulated(folder: Path) -> tuple[ModelsSettings, Path]:
-    """Teach two tiny products, of which each fails the other's parts; return them and the parts."""
+    """Create two tiny products, each of which fails the other's parts; return models and parts."""
     models = models_in(folder)
     parts = folder / "parts"
     parts.mkdir(parents=True)
     for name, level in (("dark", 90), ("light", 130)):
         good = part() - 100 + level
-        spoilt = good.copy()
-        spoilt[16:24, 32:40] += 30
-        teach(models, name, level=level, golden=[(good, Result.PASS, 0.0), (spoilt, Result.FAIL, 3.0)])
+        defective = good.copy()
+        defective[16:24, 32:40] += 30
+        teach(models, name, level=level, golden=[(good, Result.PASS, 0.0), (defective, Result.FAIL, 3.0)])
         for number in range(3):
             cv2.imwrite(str(parts / f"{number}-{name}.png"), good)
     return models, parts
@@ -141,8 +145,8 @@ def run(
     *,
     changes: int,
     resident_bytes_max: int,
-) -> Seen:
-    """Change product again and again while the parts pass by, and return what was seen."""
+) -> Run:
+    """Change product `changes` times while frames arrive; return what was received."""
     names = list(products(models.recipes))[:2]
     place = folder / f"run-{resident_bytes_max}"
     place.mkdir()
@@ -157,29 +161,29 @@ def run(
         "models.resident_bytes_max": resident_bytes_max,
     }
     done: list[Change] = []
-    with Subscriber(broker.port) as ear, Daemon(place, broker.port, settings) as daemon:
-        ear.wait(lambda ear: len(_passes(ear.heard)) > 0, "a first PASS")
+    with Subscriber(broker.port) as subscriber, Daemon(place, broker.port, settings) as daemon:
+        subscriber.wait(lambda subscriber: len(_passes(subscriber.heard)) > 0, "a first PASS")
         for number in range(changes):
             product = names[(number + 1) % 2]
             rid = number + 1
             asked_s = time.monotonic()
-            ear.say("t/cmd/product", json.dumps({"rid": rid, "product": product}))
-            ear.wait(lambda ear: len(ear.on("t/cmd/product/res")) == rid, "the reply")  # noqa: B023 - used now
-            reply = [message for message in ear.heard if message.topic == "t/cmd/product/res"][-1]
+            subscriber.say("t/cmd/product", json.dumps({"rid": rid, "product": product}))
+            subscriber.wait(lambda subscriber: len(subscriber.on("t/cmd/product/res")) == rid, "the reply")  # noqa: B023 - used now
+            reply = [message for message in subscriber.heard if message.topic == "t/cmd/product/res"][-1]
             done.append(Change(product, asked_s, reply.at_s, json.loads(reply.payload)))
-            judged = len(ear.on("t/verdict")) + 5
-            ear.wait(lambda ear: len(ear.on("t/verdict")) >= judged, "five parts")  # noqa: B023
+            judged = len(subscriber.on("t/verdict")) + 5
+            subscriber.wait(lambda subscriber: len(subscriber.on("t/verdict")) >= judged, "five parts")  # noqa: B023
         assert daemon.stop() == 0
         rows = daemon.rows()
         with sqlite3.connect(f"file:{place / 'journal.db'}?mode=ro", uri=True) as db:
             audited = db.execute("SELECT count(*) FROM audit WHERE action = 'in_use'").fetchone()[0]
-    return Seen(done, _passes(ear.heard), rows, audited)
+    return Run(done, _passes(subscriber.heard), rows, audited)
 
 
-def strangers(models: ModelsSettings, parts: Path, rows: list[dict[str, Any]]) -> tuple[int, int]:
-    """Score every judged picture again with the model its verdict names.
+def rescore(models: ModelsSettings, parts: Path, rows: list[dict[str, Any]]) -> tuple[int, int]:
+    """Score each judged image again with the model that its verdict names.
 
-    Returns how many verdicts were compared, and how many have another score.
+    Returns how many verdicts were compared, and how many have a different score.
     """
     scorers = {}
     for product in products(models.recipes):
@@ -203,7 +207,7 @@ def strangers(models: ModelsSettings, parts: Path, rows: list[dict[str, Any]]) -
 
 
 def gather(folders: list[Path], into: Path, each: int = 6) -> Path:
-    """Copy the first pictures of some folders into one, mixed."""
+    """Copy the first `each` images of several folders into one, interleaved by name."""
     into.mkdir()
     for number, folder in enumerate(folders):
         for path in find_images(folder)[:each]:
@@ -211,8 +215,8 @@ def gather(folders: list[Path], into: Path, each: int = 6) -> Path:
     return into
 
 
-def _passes(heard: list[ReceivedMessage]) -> list[tuple[float, dict[str, Any]]]:
+def _passes(messages: list[ReceivedMessage]) -> list[tuple[float, dict[str, Any]]]:
     verdicts = [
-        (message.at_s, json.loads(message.payload)) for message in heard if message.topic == "t/verdict"
+        (message.at_s, json.loads(message.payload)) for message in messages if message.topic == "t/verdict"
     ]
     return [(at_s, verdict) for at_s, verdict in verdicts if verdict["result"] == "PASS"]

@@ -1,4 +1,4 @@
-"""The disk fills up during a run and is freed again: first the evidence's, then the journal's too."""
+"""The disk fills up during a run and is freed again: the evidence's disk, then the journal's as well."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.disks import SmallDisk
 from tests.mosquitto import Mosquitto, Subscriber
 
 PARTS = 100
-"""So many are judged while the disk is full."""
+"""Parts judged while the disk is full."""
 
 
 def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Finding]:
@@ -26,56 +26,58 @@ def _fill(
     name: str, folder: Path, broker: Mosquitto, counter: str, journal: dict[str, str]
 ) -> Iterator[Finding]:
     folder.mkdir()
-    place = SmallDisk(folder / "disk", size_mb=40)
-    if not place.mount():
+    disk = SmallDisk(folder / "disk", size_mb=40)
+    if not disk.mount():
         yield Finding(name, "a small disk can be mounted", "needs root", False)
         return
     changes = CONTRACT_LIMITS | {
         "source.fps": 20,
         "source.uri": "defects=0.5&pool=64",
-        "evidence.path": place.folder / "evidence",
-        **{key: place.folder / value for key, value in journal.items()},
+        "evidence.path": disk.folder / "evidence",
+        **{key: disk.folder / value for key, value in journal.items()},
     }
     try:
-        with Subscriber(broker.port) as ear, Daemon(folder, broker.port, changes) as daemon:
+        with Subscriber(broker.port) as subscriber, Daemon(folder, broker.port, changes) as daemon:
 
-            def heard() -> int:
-                return len(ear.on("t/verdict"))
+            def received() -> int:
+                return len(subscriber.on("t/verdict"))
 
-            wait(lambda: heard() > 40)
-            place.fill()
-            wait(lambda: states(ear)[-1] == "DEGRADED")
-            full = heard()
-            wait(lambda: heard() > full + PARTS)
+            wait(lambda: received() > 40)
+            disk.fill()
+            wait(lambda: states(subscriber)[-1] == "DEGRADED")
+            full = received()
+            wait(lambda: received() > full + PARTS)
             errors = metric(daemon, counter)
-            place.empty()
-            wait(lambda: states(ear)[-1] == "READY")
-            freed = heard()
-            wait(lambda: heard() > freed + 40)
+            disk.empty()
+            wait(lambda: states(subscriber)[-1] == "READY")
+            freed = received()
+            wait(lambda: received() > freed + 40)
             daemon.stop()
-            path = place.folder / "journal.db" if journal else None
+            path = disk.folder / "journal.db" if journal else None
             rows = daemon.rows(path)
             kept = [row["heatmap"] for row in rows if row["seq"] > freed and row["heatmap"]]
-            there = sum((place.folder / "evidence" / heatmap).exists() for heatmap in kept)
+            there = sum((disk.folder / "evidence" / heatmap).exists() for heatmap in kept)
     finally:
-        place.unmount()
-    live = verdicts(ear.on("t/verdict"))
+        disk.unmount()
+    live = verdicts(subscriber.on("t/verdict"))
     seqs = [v["seq"] for v in live]
     seen = f"{len(seqs)} of {seqs[-1]}"
-    yield Finding(name, "every part is told live, full or not", seen, seqs == list(range(1, len(seqs) + 1)))
+    yield Finding(
+        name, "every part has a live verdict, disk full or not", seen, seqs == list(range(1, len(seqs) + 1))
+    )
     late = late_passes(live)
     yield Finding(name, "no PASS is late", f"{late} of {len(live)}", not late)
     journaled = [row["seq"] for row in rows]
-    yield Finding(name, "every part is in the journal in the end", f"{len(journaled)}", journaled == seqs)
-    events = [event["event"] for event in verdicts(ear.on("t/event"))]
-    told = "disk_full" in events and "evidence_restored" in events
-    yield Finding(name, "events when it is full and when it works", ", ".join(events), told)
-    told_states = states(ear)
-    steady = [state for state in told_states if state in ("READY", "DEGRADED")]
+    yield Finding(name, "every part is in the journal at the end", f"{len(journaled)}", journaled == seqs)
+    events = [event["event"] for event in verdicts(subscriber.on("t/event"))]
+    announced = "disk_full" in events and "evidence_restored" in events
+    yield Finding(name, "events when it is full and when it works again", ", ".join(events), announced)
+    announced_states = states(subscriber)
+    steady = [state for state in announced_states if state in ("READY", "DEGRADED")]
     yield Finding(
         name,
         "DEGRADED, and READY again, once",
-        ", ".join(told_states),
+        ", ".join(announced_states),
         steady == ["READY", "DEGRADED", "READY"],
     )
     yield Finding(name, "the metric counts", f"{counter} {errors:.0f}", errors > 0)

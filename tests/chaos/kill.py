@@ -1,4 +1,4 @@
-"""The process is killed at random moments under load."""
+"""The process is killed at random times under load."""
 
 import random
 import time
@@ -17,10 +17,10 @@ START_S_MAX = 2.5
 
 
 def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Finding]:
-    """Kill it, start it again, and in the end count what is where."""
+    """Kill and restart it many times, then compare live verdicts, history, journal and evidence."""
     rng = random.Random(options.seed)
     boots, starts = [], []
-    with Subscriber(broker.port) as ear:
+    with Subscriber(broker.port) as subscriber:
         for _ in range(options.kills):
             started = time.monotonic()
             with Daemon(folder, broker.port, FULL_SPEED | CONTRACT_LIMITS) as daemon:
@@ -30,10 +30,10 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
                 daemon.process.wait()
             boots.append(int((folder / "journal.db.boot").read_text()))
         with Daemon(folder, broker.port, FULL_SPEED | {"source.uri": "count=3"}) as daemon:
-            daemon.end()  # What the last one left behind is delivered.
-            wait(lambda: len(set(ear.on("t/history"))) >= len(daemon.rows()))
+            daemon.end()  # Delivers the history that the last run left.
+            wait(lambda: len(set(subscriber.on("t/history"))) >= len(daemon.rows()))
         rows = daemon.rows()
-    live = verdicts(ear.on("t/verdict"))
+    live = verdicts(subscriber.on("t/verdict"))
     key = ("boot", "seq", "result", "reason")
     kept = {tuple(row[name] for name in key) for row in rows}
     lost = [v for v in live if tuple(v[name] for name in key) not in kept]
@@ -42,7 +42,7 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
     )
     late = late_passes(live)
     yield Finding("kill", "no PASS is late", f"{late} of {len(live)}", not late)
-    history = list(dict.fromkeys((v["boot"], v["seq"]) for v in verdicts(ear.on("t/history"))))
+    history = list(dict.fromkeys((v["boot"], v["seq"]) for v in verdicts(subscriber.on("t/history"))))
     parts = [(row["boot"], row["seq"]) for row in rows]
     seen = f"{len(history)} distinct of {len(parts)}"
     yield Finding("kill", "history has every row, in order", seen, history == parts)
@@ -51,7 +51,10 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
         numbered.setdefault(boot, []).append(seq)
     gaps = sum(seqs != list(range(1, len(seqs) + 1)) for seqs in numbered.values())
     yield Finding(
-        "kill", "no number is left out within a boot", f"{gaps} of {len(numbered)} boots with gaps", not gaps
+        "kill",
+        "no sequence number is missing within a boot",
+        f"{gaps} of {len(numbered)} boots with gaps",
+        not gaps,
     )
     yield Finding("kill", "boot always grows", f"{boots[0]} to {boots[-1]}", boots == sorted(set(boots)))
     torn = sum(
@@ -59,7 +62,7 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
         for path in daemon.evidence.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     )
-    yield Finding("kill", "no half picture", f"{torn}", not torn)
+    yield Finding("kill", "no partial image", f"{torn}", not torn)
     named = [v["heatmap"] for v in live if v["heatmap"]]
     absent = sum(not (daemon.evidence / name).exists() for name in named)
     yield Finding(

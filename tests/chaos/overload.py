@@ -1,4 +1,4 @@
-"""Twice as many parts come as can be judged."""
+"""Twice as many parts arrive as can be judged."""
 
 import time
 from argparse import Namespace
@@ -16,7 +16,7 @@ WARM_S = 5.0
 
 
 def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Finding]:
-    """Measure what can be sustained, then expose at twice that pace."""
+    """Measure the sustainable rate, then expose at twice that rate."""
     with Daemon(folder, broker.port, FULL_SPEED) as daemon:
         wait(lambda: last_seq(daemon) > 100)
         first, started = last_seq(daemon), time.monotonic()
@@ -38,7 +38,7 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
     judged = sorted(row["latency_ms"] for row in rows if row["result"] in ("PASS", "FAIL"))
     yield Finding(
         "overload",
-        "what is judged is in time",
+        "judged parts are in time",
         f"p50 {judged[len(judged) // 2]} ms, longest {judged[-1]} ms, {2 * rate:.0f} exposures/s",
         judged[-1] <= 200,
     )
@@ -49,7 +49,7 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
     )
     yield Finding(
         "overload",
-        "the rest is ERROR 31, the queue's",
+        "all others are ERROR 31, queue full",
         f"{others} of {captured} otherwise",
         not others,
         figure=True,

@@ -1,4 +1,4 @@
-"""Full load for a long time: nothing grows."""
+"""Full load for a long time: memory, descriptors and threads stay constant."""
 
 import statistics
 import time
@@ -20,15 +20,15 @@ from tests.chaos.watch import (
 from tests.daemon import Daemon
 from tests.mosquitto import Mosquitto
 
-WARM_SHARE = 0.25  # Of the run, before samples count; at least
-WARM_S = 60.0
+WARM_SHARE = 0.25  # Share of the run before samples count,
+WARM_S = 60.0  # and the least time.
 SAMPLE_S = 1.0
-SLOPE_MB_MAX = 1.0  # An hour.
-EVIDENCE_BYTES_MAX = 100_000_000  # Reached during the warm-up: retention works along.
+SLOPE_MB_MAX = 1.0  # Per hour.
+EVIDENCE_BYTES_MAX = 100_000_000  # Reached during the warm-up, so retention runs as well.
 
 
 def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Finding]:
-    """Judge as fast as it can while memory, descriptors and threads are sampled every second."""
+    """Judge at full speed; sample memory, descriptors and threads every second."""
     changes = FULL_SPEED | CONTRACT_LIMITS | {"evidence.bytes_max": EVIDENCE_BYTES_MAX}
     run_s = 60 * options.minutes
     samples: list[tuple[float, float, int, int]] = []
@@ -61,7 +61,7 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
         f"resident memory grows less than {SLOPE_MB_MAX:g} MB an hour",
         f"{slope:+.2f} MB/h over {60 * (hours[-1] - hours[0]):.0f} min, at {memory[-1]:.1f} MB",
         slope < SLOPE_MB_MAX,
-        figure=True,  # Of a run shorter than 20 minutes it says little.
+        figure=True,  # Not significant for runs shorter than 20 minutes.
     )
     yield Finding(
         "soak",

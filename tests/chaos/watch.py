@@ -1,4 +1,4 @@
-"""How a trial looks at the daemon from outside: its journal, its memory, its last words."""
+"""Observe a daemon from outside: its journal, memory, threads and metrics."""
 
 import sqlite3
 import time
@@ -16,7 +16,7 @@ WAIT_S = 300.0
 
 
 def last_seq(daemon: Daemon) -> int:
-    """Return how many verdicts the journal has of this boot."""
+    """Return the last sequence number of this boot in the journal, 0 if there is none."""
     try:
         with sqlite3.connect(f"file:{daemon.folder / 'journal.db'}?mode=ro", uri=True) as db:
             query = (
@@ -28,43 +28,43 @@ def last_seq(daemon: Daemon) -> int:
     return int(row[0]) if row else 0
 
 
-def states(ear: Subscriber) -> list[str]:
-    """Return the states that were announced, each change once."""
-    told = [str(state["state"]) for state in verdicts(ear.on("t/state"))]
-    return [state for before, state in zip(["", *told], told, strict=False) if state != before]
+def states(subscriber: Subscriber) -> list[str]:
+    """Return the announced states without repetitions."""
+    announced = [str(state["state"]) for state in verdicts(subscriber.on("t/state"))]
+    return [state for before, state in zip(["", *announced], announced, strict=False) if state != before]
 
 
 def memory_mb(daemon: Daemon) -> float:
-    """Return the resident memory."""
+    """Return the resident memory in MB."""
     return int(_status(daemon, "VmRSS")) / 1024
 
 
 def threads(daemon: Daemon) -> int:
-    """Return how many threads run."""
+    """Return the number of threads."""
     return int(_status(daemon, "Threads"))
 
 
 def descriptors(daemon: Daemon) -> int:
-    """Return how many files, sockets and pipes are open."""
+    """Return the number of open file descriptors."""
     return sum(1 for _ in Path(f"/proc/{daemon.process.pid}/fd").iterdir())
 
 
 def metric(daemon: Daemon, name: str) -> float:
-    """Return the sum of a metric's series."""
+    """Return the sum over a metric's series."""
     lines = daemon.get("/metrics")[1].decode().splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(f"linewatch_{name}{{"))
 
 
 def late_passes(live: list[dict[str, Any]], deadline_ms: int = 200) -> int:
-    """Return how many passes were told after their deadline: one is too many."""
+    """Return how many passes were published after their deadline."""
     return sum(v["result"] == "PASS" and (v["late"] or v["latency_ms"] > deadline_ms) for v in live)
 
 
 def wait(done: Callable[[], bool]) -> None:
-    """Wait for something that must come."""
+    """Poll until `done()` is true; fails after `WAIT_S`."""
     deadline = time.monotonic() + WAIT_S
     while not done():
-        assert time.monotonic() < deadline, "waited too long"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.1)
 
 

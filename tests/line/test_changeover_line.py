@@ -15,8 +15,8 @@ def test_a_line_changes_to_and_fro_by_command(tmp_path: Path) -> None:
         broker.stop()
 
     assert [change.answer["code"] for change in seen.changes] == [0] * 4
-    assert seen.mistaken() == []
+    assert seen.of_wrong_product() == []
     assert {verdict["product"] for _, verdict in seen.passes} == {"dark", "light"}
     assert seen.audited == 5  # The start, too.
-    compared, wrong = changeover.strangers(models, parts, seen.rows)
+    compared, wrong = changeover.rescore(models, parts, seen.rows)
     assert (compared >= 8, wrong) == (True, 0)

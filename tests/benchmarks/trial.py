@@ -1,9 +1,9 @@
-"""What a model on trial costs the line, and whether its report agrees with a recount of the journal.
+"""Measure the cost of a trial model, and verify the trial report against the journal.
 
-    python -m tests.benchmarks.shadow PRODUCT VERSION --models DIR --recipes DIR --parts DIR
+    python -m tests.benchmarks.trial PRODUCT VERSION --models DIR --recipes DIR --parts DIR
         [--seconds S] [--fps N]
 
-Two runs of the daemon on the same looping pictures, without and with the trial; the models are copied first.
+Runs the daemon twice on the same looping images, without and with the trial, on a copy of the models.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tests.mosquitto import Mosquitto
 
 def main() -> None:
     """Print both latencies and the recount."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.shadow")
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.trial")
     parser.add_argument("product")
     parser.add_argument("version")
     parser.add_argument("--models", type=Path, required=True)
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--fps", type=float, default=10.0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="linewatch-shadow-") as name:
+    with tempfile.TemporaryDirectory(prefix="linewatch-trial-") as name:
         folder = Path(name)
         models = folder / "models"
         shutil.copytree(options.models / options.product, models / options.product)
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def run(folder: Path, models: Path, broker: Mosquitto, options: argparse.Namespace) -> list[int]:
-    """Let the daemon judge for some seconds; return the latencies of what it judged, in ms."""
+    """Run the daemon for `--seconds`; return the latencies of the judged parts in ms."""
     changes: dict[str, object] = {
         "station.product": options.product,
         "source.kind": "folder",
@@ -76,7 +76,7 @@ def run(folder: Path, models: Path, broker: Mosquitto, options: argparse.Namespa
 
 
 def recount(folder: Path, models: Path, options: argparse.Namespace) -> None:
-    """Compare the report with the journal's rows and the command's verdicts of the same files."""
+    """Compare the trial report with the journal, and the trial's verdicts with those of `inspect`."""
     settings = Settings(
         models=ModelsSettings(path=models, recipes=options.recipes),
         journal=JournalSettings(path=folder / "journal.db"),
@@ -89,8 +89,10 @@ def recount(folder: Path, models: Path, options: argparse.Namespace) -> None:
         ).fetchall()
     (models / options.product / "active").write_text(options.version + "\n")
     names = sorted({part for part, _, _ in pairs})
-    said = inspect_files(options.product, [options.parts / name for name in names], models, options.recipes)
-    trial = {name: verdict["result"] for name, verdict in zip(names, said, strict=True)}
+    inspected = inspect_files(
+        options.product, [options.parts / name for name in names], models, options.recipes
+    )
+    trial = {name: verdict["result"] for name, verdict in zip(names, inspected, strict=True)}
     wrong = sum(trial[part] != result for part, _, result in pairs)
     counted = Counter((live, trial[part]) for part, live, _ in pairs)
     same = counted == {(str(a), str(b)): number for (a, b), number in found.counts.items()}
