@@ -1,21 +1,22 @@
-"""What the line is made of: plain frozen values, no I/O."""
+"""The values that pass along the line, all frozen, and the rule for PASS. No I/O."""
 
 import math
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
-"""A colour picture: (height, width, 3), uint8, blue-green-red as OpenCV has it."""
+"""A colour image: (height, width, 3), uint8, in OpenCV's channel order blue, green, red."""
 
 AnomalyMap = NDArray[np.float32]
-"""How unusual each place is: (rows, columns), float32, in the unit of the raw score."""
+"""Anomaly of each cell: (rows, columns), float32, in units of the raw score."""
 
 Embedding = NDArray[np.float32]
-"""What a picture shows as a whole: (channels,), float32; empty if the model does not tell."""
+"""Feature vector of a whole image: (channels,), float32; empty if the model computes none."""
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in frame pixels."""
@@ -25,16 +26,16 @@ NO_EMBEDDING: Embedding = np.zeros(0, np.float32)
 
 
 class Result(StrEnum):
-    """What the line does with one part. Only PASS lets it go on."""
+    """The outcome for one part. The line treats everything but PASS as a reject."""
 
     PASS = "PASS"
     FAIL = "FAIL"
     UNSURE = "UNSURE"
-    ERROR = "ERROR"  # Nothing could be said, or not in time; the line treats it as a reject.
+    ERROR = "ERROR"  # Not judged, or not in time.
 
     @property
     def code(self) -> int:
-        """The number on the wire, 1 to 4; 0 is never sent, so cleared PLC memory is no PASS."""
+        """The number on the wire, 1 to 4; 0 is never sent, so cleared PLC memory never reads as PASS."""
         return _CODES[self]
 
 
@@ -42,7 +43,7 @@ _CODES = {Result.PASS: 1, Result.FAIL: 2, Result.UNSURE: 3, Result.ERROR: 4}
 
 
 class Reason(IntEnum):
-    """Why a verdict is what it is; the numbers are part of the wire contract."""
+    """Why a verdict is not a PASS; the numbers are part of the wire contract."""
 
     NONE = 0
     ABOVE_THRESHOLD = 10
@@ -57,6 +58,19 @@ class Reason(IntEnum):
     CAMERA_LOST = 40
     NOT_READY = 41
     INTERNAL = 42
+
+
+class ReplyCode(IntEnum):
+    """The `code` in the reply to a command; the numbers are part of the wire contract."""
+
+    DONE = 0
+    NOT_READY = 1
+    BUSY = 2
+    EXPIRED = 3
+    BAD_ARGUMENT = 4
+    UNKNOWN = 5
+    SELFTEST_FAILED = 6
+    TIMEOUT = 7
 
 
 class State(StrEnum):
@@ -79,21 +93,30 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One exposure: every one of them gets exactly one verdict.
+    """One exposure. Each part, whether it has one view or several, gets exactly one verdict.
 
-    `image` is None when there is no picture to judge; `fault` then says why.
+    `image` is None when there is no image to judge; `fault` is the reason.
     """
 
     image: Image | None
     captured_ns: int  # Monotonic clock: ages and deadlines.
-    captured_ms: int  # UTC milliseconds since 1970: a label for people.
-    seq: int = 0  # Given by capture: from 1, without gaps within a boot.
-    trigger: int = 0  # The request id that asked for this exposure, 0 if none did.
+    captured_ms: int  # UTC milliseconds since 1970, for display only.
+    seq: int = 0  # Assigned by capture: from 1, without gaps within a boot.
+    trigger: int = 0  # Request id of the trigger command, 0 without one.
     part: str = ""
     simulated: bool = False
     fault: Reason = Reason.NONE
-    view: int = 1  # Which of the part's exposures, from 1 to
-    views: int = 1  # how many there are of it; all have one `seq` and get one verdict.
+    view: int = 1  # Number of this view of the part, from 1 to `views`.
+    views: int = 1  # Views per part; they share one `seq` and get one verdict.
+
+    def age_ms(self, now_ns: int) -> int:
+        """Return the time since the exposure in whole milliseconds; `now_ns` is monotonic."""
+        return (now_ns - self.captured_ns) // 1_000_000
+
+    @property
+    def image_fault(self) -> Reason:
+        """Why there is no image to judge; Reason.NONE if there is one."""
+        return Reason.NONE if self.image is not None else self.fault or Reason.INTERNAL
 
     @property
     def nbytes(self) -> int:
@@ -101,7 +124,7 @@ class Frame:
         return 0 if self.image is None else self.image.nbytes
 
     def without_image(self, fault: Reason) -> Self:
-        """Return what remains when the picture had to go: the exposure itself, and why."""
+        """Return the same exposure without its image; `fault` is the reason."""
         return replace(self, image=None, fault=fault)
 
 
@@ -117,7 +140,7 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class EngineOutput:
-    """What the graph says of one crop."""
+    """The network's output for one crop."""
 
     score: float
     anomaly_map: AnomalyMap  # The score is its largest value.
@@ -126,22 +149,33 @@ class EngineOutput:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What the scorer found in one picture.
+    """The scorer's result for one image.
 
-    `placement` is the 2x3 affine matrix (float64) that takes map coordinates (column, row)
-    to frame pixels (x, y), so that a heatmap lies over the part wherever it was found.
+    `placement` is the 2x3 affine matrix (float64) from map coordinates (column, row) to frame
+    pixels (x, y); it puts the heatmap where the part was registered.
     """
 
     raw: float
     anomaly_map: AnomalyMap
     placement: NDArray[np.float64]
     defects: tuple[Defect, ...] = ()  # Largest first.
-    looks_like: str = ""  # Another product, if the part is clearly more like that one.
+    looks_like: str = ""  # Another product whose reference embeddings are clearly closer.
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Result and reason for one part."""
+
+    result: Result
+    reason: Reason
+
+
+PASSED = Judgement(Result.PASS, Reason.NONE)
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The record of one part on its way from judging to the journal."""
+    """What was found out about one part, before it becomes a verdict."""
 
     frame: Frame
     product: str
@@ -152,12 +186,12 @@ class Inspection:
     reason: Reason
     age_ms: int  # Frame age when scoring began.
     scored: Scored | None = None
-    others: tuple[Frame, ...] = ()  # The part's other views, which are not worse than this one.
+    others: tuple[Frame, ...] = ()  # The part's other views; none has a worse result.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One part's verdict as it is journaled, published and shown; field order is the wire's."""
+    """One part's verdict as journaled, published and shown; the fields are in the order of the payload."""
 
     station: str
     boot: int
@@ -183,19 +217,127 @@ class Verdict:
 
     @property
     def score(self) -> int:
-        """1000 is the threshold; above it the part fails. 0 when nothing was scored.
+        """1000 times raw score / threshold, rounded; 0 without a score or if it is not finite.
 
-        A part that fails by a hair is 1001, never 1000; a raw score that is no number counts as 0.
+        Anything above the threshold is at least 1001: rounding never shows a failed part as 1000.
         """
         ratio = 1000 * self.raw / self.threshold if self.threshold > 0 else 0.0
         if not math.isfinite(ratio):
             return 0
         return max(round(ratio), 1001) if ratio > 1000 else round(ratio)
 
+    @property
+    def evidence_stem(self) -> str:
+        """Path of this part's evidence without suffix, `YYYY-MM-DD/result/BOOT-SEQ`; the day is UTC."""
+        day = datetime.fromtimestamp(self.captured_ms / 1000, UTC).date()
+        return f"{day}/{self.result.value.lower()}/{self.boot}-{self.seq}"
+
+
+def verdict_of(inspection: Inspection, *, station: str, boot: int, now_ns: int) -> Verdict:
+    """Return the verdict for an inspection at `now_ns` (monotonic), without evidence paths."""
+    frame, scored = inspection.frame, inspection.scored
+    return Verdict(
+        station=station,
+        boot=boot,
+        seq=frame.seq,
+        trigger=frame.trigger,
+        part=frame.part,
+        product=inspection.product,
+        product_index=inspection.product_index,
+        model=inspection.model,
+        result=inspection.result,
+        reason=inspection.reason,
+        raw=scored.raw if scored else 0.0,
+        threshold=inspection.threshold,
+        captured_ms=frame.captured_ms,
+        age_ms=inspection.age_ms,
+        latency_ms=frame.age_ms(now_ns),
+        simulated=frame.simulated,
+        defects=len(scored.defects) if scored else 0,
+        box=scored.defects[0].box if scored and scored.defects else NO_BOX,
+    )
+
+
+def view_name(name: str, view: int) -> str:
+    """Return the path for another view of the part whose image is `name`: `41-1023.view2.png`."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.view{view}{dot}{suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the station judges with, and since when."""
+
+    product: str
+    model: str
+    judging_since_ns: int | None  # Monotonic; None while no part may pass.
+
+    def judges(self, captured_ns: int) -> bool:
+        """Return whether the station has been judging without a break since then (monotonic)."""
+        return self.judging_since_ns is not None and captured_ns >= self.judging_since_ns
+
+
+NOT_JUDGING = Standing("", "", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """The facts of one exposure that decide whether its part may still pass.
+
+    None, an empty set and Reason.NONE stand for what the caller does not check.
+    """
+
+    captured_ns: int  # Monotonic.
+    fault: Reason = Reason.NONE  # Why there is no image.
+    leaves_ns: int | None = None  # From here on a frame may show the next part.
+    judged_by: frozenset[tuple[str, str]] = frozenset()  # Product and model of each judged view.
+    age_ms_max: int | None = None  # When scoring begins, in whole milliseconds.
+    start_within_ns: float | None = None  # Work begun later than this cannot end in time.
+    deadline_ns: int | None = None  # From exposure to published verdict.
+
+    def late(self, now_ns: int) -> bool:
+        """Return whether the deadline has passed; a verdict exactly on it is in time."""
+        return self.deadline_ns is not None and now_ns - self.captured_ns > self.deadline_ns
+
+
+J = TypeVar("J", Judgement, Inspection, Verdict)
+
+
+def admit(judged: J, exposure: Exposure, now_ns: int, station: Standing | None = None) -> J:
+    """Return `judged` if it may stand at `now_ns` (monotonic), else the ERROR that replaces it.
+
+    The only code that decides whether a part may still pass. A part that missed its PASS never gets
+    one later: no result becomes a PASS here. Ask with PASSED before there is a result. `station` is
+    the station at this moment; None leaves it unchecked.
+    """
+    if len(exposure.judged_by) > 1:  # A changeover came between two views of one part.
+        return replace(judged, result=Result.ERROR, reason=Reason.NOT_READY)
+    if judged.result is Result.ERROR:  # It keeps the reason that came first.
+        return judged
+    # A FAIL or UNSURE needs no station that judges: the part is a reject either way.
+    stands = judged.result is not Result.PASS or station is None or _stands(station, exposure)
+    age_ns = now_ns - exposure.captured_ns
+    refusals = (  # The first that applies is the reason.
+        (exposure.fault is not Reason.NONE, exposure.fault),
+        (exposure.leaves_ns is not None and exposure.captured_ns > exposure.leaves_ns, Reason.LATE),
+        (not stands, Reason.NOT_READY),
+        (exposure.age_ms_max is not None and age_ns // 1_000_000 > exposure.age_ms_max, Reason.STALE),
+        (exposure.start_within_ns is not None and age_ns > exposure.start_within_ns, Reason.QUEUE_FULL),
+        (exposure.late(now_ns), Reason.LATE),
+    )
+    reason = next((reason for applies, reason in refusals if applies), None)
+    return judged if reason is None else replace(judged, result=Result.ERROR, reason=reason)
+
+
+def _stands(station: Standing, exposure: Exposure) -> bool:
+    """Return whether the station judges now as it did at the exposure, with what judged the part."""
+    same = not exposure.judged_by or exposure.judged_by == {(station.product, station.model)}
+    return same and station.judges(exposure.captured_ns)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One part as the model on the line judged it, and as the model on trial would have."""
+    """One part as judged by the model on the line and by the model on trial."""
 
     boot: int
     seq: int
@@ -215,14 +357,14 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether the line would have done the same with the part."""
+        """Whether both models gave the same result."""
         return self.result is self.trial_result
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Verdicts that the history misses, oldest first, and how to say that it has them."""
+    """Verdicts not yet delivered to the history, oldest first, and the position that acknowledges them."""
 
     verdicts: list[Verdict]
     up_to: int  # Row number of the last one.
-    generation: int  # Of the journal's file.
+    generation: int  # Of the journal file: row numbers start again in a new one.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from linewatch.acquisition.frame_reader import FrameReader, NotYet
-from linewatch.acquisition.triggers import LOOK_S, TriggerMode
+from linewatch.acquisition.triggers import LOOK_S, TriggerMode, with_image_in_time
 from linewatch.domain import Frame, Reason
 from linewatch.errors import CameraLost
 from linewatch.runtime.stages import Stage
@@ -39,9 +39,7 @@ class MultiView:
                 frame = first.without_image(Reason.CAMERA_LOST)
                 if lost is None:
                     try:
-                        frame = self._next(reader, stop) or frame
-                        if frame.image is not None and self.gone(frame.captured_ns):
-                            frame = frame.without_image(Reason.LATE)
+                        frame = with_image_in_time(self._next(reader, stop) or frame, self.leaves_ns())
                     except CameraLost as trouble:
                         lost = trouble
                 yield replace(frame, view=view, views=self._views, trigger=first.trigger, part=first.part)
@@ -52,9 +50,9 @@ class MultiView:
         """Do as without views."""
         yield from self._occasions.lost(stop, wait_s)
 
-    def gone(self, captured_ns: int, /) -> bool:
-        """Do as without views."""
-        return self._occasions.gone(captured_ns)
+    def leaves_ns(self) -> int | None:
+        """Return what the trigger mode itself does."""
+        return self._occasions.leaves_ns()
 
     def end(self) -> Iterator[Frame]:
         """Do as without views."""

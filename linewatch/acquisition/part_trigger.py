@@ -85,9 +85,9 @@ class PartTriggered:
         stop.wait(wait_s)
         yield from ()
 
-    def gone(self, _captured_ns: int, /) -> bool:
-        """Return False: what follows at once shows the part that was in the middle."""
-        return False
+    def leaves_ns(self) -> int | None:
+        """Return None: the frames that follow at once show the part that was in the middle."""
+        return None
 
     def end(self) -> Iterator[Frame]:
         """Yield nothing: a part that did not reach the middle was not exposed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from linewatch.acquisition.frame_reader import FrameReader, NotYet
-from linewatch.domain import Frame, Reason
+from linewatch.domain import PASSED, Exposure, Frame, Reason, admit
 from linewatch.errors import CameraLost, ConfigError
 from linewatch.runtime.lane import Lane, LaneClosed
 from linewatch.runtime.stages import IDLE_S, Stage
@@ -38,8 +38,11 @@ class TriggerMode(Protocol):
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
         """Wait while there is no camera; yield a pictureless frame for each part asked for."""
 
-    def gone(self, captured_ns: int, /) -> bool:
-        """Whether the part exposed last may have left by then (monotonic), and the next one be seen."""
+    def leaves_ns(self) -> int | None:
+        """Return from when on a frame may show the part after the one exposed last (monotonic).
+
+        None while that is not known.
+        """
 
     def end(self) -> Iterator[Frame]:
         """Ask for nothing more; yield a pictureless frame for each part that was asked for already."""
@@ -86,9 +89,9 @@ class FreeRun:
         stop.wait(wait_s)
         yield from ()
 
-    def gone(self, _captured_ns: int, /) -> bool:
-        """Return False: nobody says when a part leaves."""
-        return False
+    def leaves_ns(self) -> int | None:
+        """Return None: without triggers it is not known when a part leaves."""
+        return None
 
     def end(self) -> Iterator[Frame]:
         """Yield nothing: nobody asked."""
@@ -152,11 +155,12 @@ class CommandTriggered:
             if trigger is not None:
                 yield _pictureless(trigger, Reason.CAMERA_LOST)
 
-    def gone(self, captured_ns: int, /) -> bool:
-        """Whether the last trigger had expired by then, or the next one come; a recording waits for it."""
-        now, following = self._exposed, self._triggers.peek()
-        expired = now is not None and now.expires_ns is not None and captured_ns > now.expires_ns
-        return expired or (self._live and following is not None and captured_ns > following.received_ns)
+    def leaves_ns(self) -> int | None:
+        """Return when the last trigger expires or the next one arrived; a recording only expires."""
+        exposed, following = self._exposed, self._triggers.peek()
+        expires_ns = exposed.expires_ns if exposed else None
+        arrived_ns = following.received_ns if self._live and following else None
+        return min((ns for ns in (expires_ns, arrived_ns) if ns is not None), default=None)
 
     def end(self) -> Iterator[Frame]:
         """Refuse triggers from now on, and answer the one that was accepted before."""
@@ -168,8 +172,7 @@ class CommandTriggered:
         """Return what one trigger gets; a frame that comes too late may show the next part."""
         if frame is None:
             return _pictureless(trigger, Reason.CAMERA_LOST)
-        if self.gone(frame.captured_ns):
-            frame = frame.without_image(Reason.LATE)
+        frame = with_image_in_time(frame, self.leaves_ns())
         return replace(frame, trigger=trigger.rid, part=trigger.part)
 
     def _take(self, timeout_s: float) -> TriggerRequest | None:
@@ -177,6 +180,13 @@ class CommandTriggered:
             return self._triggers.take(timeout_s)
         except LaneClosed:
             return None
+
+
+def with_image_in_time(frame: Frame, leaves_ns: int | None) -> Frame:
+    """Return a frame that shows the part exposed last, without its image if the part may have left."""
+    exposure = Exposure(frame.captured_ns, fault=frame.image_fault, leaves_ns=leaves_ns)
+    admitted = admit(PASSED, exposure, time.monotonic_ns())
+    return frame if admitted is PASSED else frame.without_image(admitted.reason)
 
 
 def pause_until(due: float, stage: Stage, stop: threading.Event) -> bool:

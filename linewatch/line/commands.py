@@ -5,13 +5,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from threading import Lock, Timer
 from types import TracebackType
 from typing import Protocol, Self
 
 from linewatch.acquisition.triggers import TriggerRequest
-from linewatch.domain import State
+from linewatch.domain import ReplyCode, State
 from linewatch.errors import PrepareTimeout, RecipeError
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
@@ -27,24 +26,11 @@ CHANGE_S = 20.0  # Then whoever asked for a product is told that it failed, and 
 SPAN_MS_MAX = 10**11  # Below this `exp_ms` is a span from arrival, above it a point in UTC.
 
 
-class Code(IntEnum):
-    """The `code` of a reply; the numbers are part of the wire contract."""
-
-    DONE = 0
-    NOT_READY = 1
-    BUSY = 2
-    EXPIRED = 3
-    BAD_ARGUMENT = 4
-    UNKNOWN = 5
-    SELFTEST_FAILED = 6
-    TIMEOUT = 7
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How a request ended."""
 
-    code: Code
+    code: ReplyCode
     reason: str = ""
 
 
@@ -125,7 +111,7 @@ class Commands:
             if understood:
                 with self._lock:
                     self._store(key, text)
-            if result.code is not Code.DONE:
+            if result.code is not ReplyCode.DONE:
                 log.warning(
                     "command_refused name=%r rid=%d code=%d reason=%r",
                     command.name, command.rid, result.code, result.reason,
@@ -136,7 +122,7 @@ class Commands:
             reply(text)
 
         if isinstance(command, InvalidCommand):
-            answer(self._missed(command, Answer(Code.BAD_ARGUMENT, command.reason)))
+            answer(self._missed(command, Answer(command.code, command.reason)))
         elif command.name == "trigger":
             answer(self._trigger(command, arrived_ns))
         else:
@@ -145,7 +131,7 @@ class Commands:
     def request(self, command: Command, done: Callable[[Answer], None]) -> None:
         """Queue what takes time; `done` is called once, with the truth."""
         if not self._queue(PendingCommand(command, done)):
-            done(Answer(Code.BUSY, "too many commands at once; wait for the replies"))
+            done(Answer(ReplyCode.BUSY, "too many commands at once; wait for the replies"))
 
     def _queue(self, errand: PendingCommand) -> bool:
         """Let an errand wait its turn if there is room; while a new product waits, no part passes."""
@@ -160,7 +146,7 @@ class Commands:
         """Read the recipe and the model of the product in use again, and prove them."""
 
         def done(answer: Answer) -> None:
-            if answer.code is not Code.DONE:
+            if answer.code is not ReplyCode.DONE:
                 log.warning("reload_refused code=%d reason=%r", answer.code, answer.reason)
 
         self.request(Command("reload", 0, who="reload"), done)
@@ -190,7 +176,7 @@ class Commands:
 
         def give_up() -> None:  # Should it hang, the PLC hears of it before the watchdog does.
             if word.acquire(blocking=False):
-                errand.done(Answer(Code.TIMEOUT, str(late)))
+                errand.done(Answer(ReplyCode.TIMEOUT, str(late)))
 
         timer = Timer(CHANGE_S, give_up)
         timer.daemon = True
@@ -199,17 +185,17 @@ class Commands:
         try:
             answer = self._do(errand, claim)
         except RecipeError as trouble:
-            answer = Answer(Code.SELFTEST_FAILED, str(trouble))
+            answer = Answer(ReplyCode.SELFTEST_FAILED, str(trouble))
         finally:
             timer.cancel()
-        if answer.code is Code.DONE or word.acquire(blocking=False):
+        if answer.code is ReplyCode.DONE or word.acquire(blocking=False):
             errand.done(answer)
 
     def _do(self, errand: PendingCommand, claim: Callable[[], None]) -> Answer:
         mode = self._station.snapshot().mode
         proves = errand.command.name in ("selftest", "reload", "reset")
         if proves and self._astray:  # The product before is not what somebody asked for last.
-            return Answer(Code.UNKNOWN, f"{self._astray}; name one that is known")
+            return Answer(ReplyCode.UNKNOWN, f"{self._astray}; name one that is known")
         match errand.command.name:
             case "product":
                 self._station.change_begins()
@@ -220,11 +206,11 @@ class Commands:
                 self._changeover.reload(errand.command.who)
             case "pause":
                 if mode not in (State.READY, State.CHANGEOVER):
-                    return Answer(Code.NOT_READY, f"only a ready station can be paused; it is {mode}")
+                    return Answer(ReplyCode.NOT_READY, f"only a ready station can be paused; it is {mode}")
                 self._station.pause()
             case "resume":
                 if mode is not State.PAUSED:
-                    return Answer(Code.NOT_READY, f"only a paused station can resume; it is {mode}")
+                    return Answer(ReplyCode.NOT_READY, f"only a paused station can resume; it is {mode}")
                 self._station.resume()
             case "reset":
                 self._station.forgive_pictures()
@@ -234,7 +220,7 @@ class Commands:
                 self._station.reborn()
             case other:
                 raise AssertionError(other)
-        return Answer(Code.DONE)
+        return Answer(ReplyCode.DONE)
 
     def _change(self, command: Command, claim: Callable[[], None]) -> Answer:
         """Change to a product that has a recipe; else FAULT: somebody wants another one than would judge."""
@@ -250,16 +236,16 @@ class Commands:
             return self._unknown(f"product {wanted!r} has no recipe; known are {known or 'none'}")
         self._astray = ""
         self._changeover.change(product, command.who, claim)
-        return Answer(Code.DONE)
+        return Answer(ReplyCode.DONE)
 
     def _unknown(self, why: str) -> Answer:
         self._astray = why
         self._station.intend(State.FAULT, why)
-        return Answer(Code.UNKNOWN, why)
+        return Answer(ReplyCode.UNKNOWN, why)
 
     def _trigger(self, command: Command, arrived_ns: int) -> Answer:
         answer = self._exposure(command, arrived_ns)
-        if answer.code is Code.DONE:
+        if answer.code is ReplyCode.DONE:
             self._metrics.triggers.inc()
             return answer
         return self._missed(command, answer)
@@ -275,18 +261,18 @@ class Commands:
 
     def _exposure(self, command: Command, arrived_ns: int) -> Answer:
         if self._triggers is None:
-            return Answer(Code.NOT_READY, 'nobody triggers here; set trigger.mode = "mqtt"')
+            return Answer(ReplyCode.NOT_READY, 'nobody triggers here; set trigger.mode = "mqtt"')
         expires_ns = _expiry(command.exp_ms, arrived_ns)
         if expires_ns is not None and expires_ns < arrived_ns:
-            return Answer(Code.EXPIRED, "exp_ms lies in the past; compare the clocks")
+            return Answer(ReplyCode.EXPIRED, "exp_ms lies in the past; compare the clocks")
         station = self._station.snapshot()
         if station.mode is not State.READY:  # A lost camera does not refuse: the part gets its ERROR 40.
-            return Answer(Code.NOT_READY, f"the station is {station.state}")
+            return Answer(ReplyCode.NOT_READY, f"the station is {station.state}")
         if self._triggers.offer(TriggerRequest(command.rid, command.part, arrived_ns, expires_ns)):
-            return Answer(Code.DONE)
+            return Answer(ReplyCode.DONE)
         if self._triggers.closed:
-            return Answer(Code.NOT_READY, "the line has stopped")
-        return Answer(Code.BUSY, "the exposure before this one is not finished")
+            return Answer(ReplyCode.NOT_READY, "the line has stopped")
+        return Answer(ReplyCode.BUSY, "the exposure before this one is not finished")
 
     def _store(self, key: tuple[str, int], text: str) -> None:
         now_s = self._clock_s()

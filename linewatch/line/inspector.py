@@ -5,7 +5,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from linewatch.domain import Frame, Image, Inspection, Reason, Result, Scored
+from linewatch.domain import (
+    NOT_JUDGING,
+    PASSED,
+    Exposure,
+    Frame,
+    Image,
+    Inspection,
+    Judgement,
+    Reason,
+    Result,
+    Scored,
+    Standing,
+    admit,
+)
 from linewatch.errors import ImageError, NotRegistered
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
@@ -89,26 +102,14 @@ class Inspector:
         self._prepared = prepared
 
     def examine(self, frame: Frame) -> Iterator[Examined]:
-        """Yield one exposure with what the graph shall look at, or why it cannot; frames in order."""
+        """Yield one exposure with the network's input, or the reason why there is none; frames in order."""
         prepared = self._prepared  # Read once: a changeover may replace it at any time.
         started_ns = self._clock_ns()
-        view, reason = None, Reason.NONE
-        if frame.image is None:
-            reason = frame.fault
-        elif prepared is None or not self._station.snapshot().judges(frame.captured_ns):
-            reason = Reason.NOT_READY
-        elif self._age_ms(frame) > self._frame_age_ms_max:
-            reason = Reason.STALE
-        elif self._is_too_late(frame, self._examine_time, self._inspect_time):
-            reason = Reason.QUEUE_FULL
-        elif (reason := self._health(prepared, frame.image)) is Reason.NONE:
-            try:
-                view = prepared.scorer.crop(frame.image, prepared.recipe)
-            except NotRegistered:
-                reason = Reason.NOT_REGISTERED
-            except ImageError as trouble:  # Its roi or mask does not fit this picture.
-                reason = Reason.BAD_PICTURE
-                self._station.impaired("recipe", str(trouble))
+        station = self._station.snapshot().standing if prepared else NOT_JUDGING
+        view = None
+        reason = self._admit(frame, started_ns, station, self._examine_time, self._inspect_time).reason
+        if reason is Reason.NONE and prepared is not None and frame.image is not None:
+            view, reason = self._crop(frame.image, prepared)
         if view is not None:
             self._examine_time.add(self._clock_ns() - started_ns)
         yield Examined(frame, prepared, view, reason)
@@ -116,26 +117,17 @@ class Inspector:
     def inspect(self, examined: Examined) -> Iterator[Inspection]:
         """Yield exactly one inspection for one exposure."""
         frame, prepared, view, reason = examined.frame, examined.prepared, examined.view, examined.reason
-        age_ms = self._age_ms(frame)
+        started_ns = self._clock_ns()
+        age_ms = frame.age_ms(started_ns)
         self._metrics.frame_age.observe(age_ms / 1000)
 
         scored: Scored | None = None
-        result = Result.UNSURE if reason is Reason.NOT_REGISTERED else Result.ERROR
+        judged = Judgement(Result.UNSURE if reason is Reason.NOT_REGISTERED else Result.ERROR, reason)
         if prepared is not None and view is not None:
-            if age_ms > self._frame_age_ms_max:
-                reason = Reason.STALE
-            elif self._is_too_late(frame, self._inspect_time):
-                reason = Reason.QUEUE_FULL
-            else:
-                started_ns = self._clock_ns()
-                try:
-                    scored = prepared.scorer.score_crop(view, prepared.recipe)
-                    result, reason = judge(scored.raw, prepared.recipe, scored.looks_like)
-                    self._station.restored("recipe")
-                    self._inspect_time.add(self._clock_ns() - started_ns)
-                except ImageError as trouble:  # Its mask hides all of this part.
-                    reason = Reason.BAD_PICTURE
-                    self._station.impaired("recipe", str(trouble))
+            judged = self._admit(frame, started_ns, None, self._inspect_time)  # It waited since `examine`.
+            if judged is PASSED:
+                scored, judged = self._score(view, prepared)
+        result, reason = judged.result, judged.reason
 
         station = self._station.snapshot()
         if result is Result.ERROR:
@@ -170,22 +162,50 @@ class Inspector:
             threshold=0.0,
             result=Result.ERROR,
             reason=Reason.LATE,
-            age_ms=self._age_ms(frame),
+            age_ms=frame.age_ms(self._clock_ns()),
         )
 
-    def _is_too_late(self, frame: Frame, *left: "ServiceTime") -> bool:
-        """Whether a part cannot be judged in time any more: its turn is better given to a fresher one."""
-        if self._answer_within_ns is None:
-            return False
-        age_ns = self._clock_ns() - frame.captured_ns
-        too_late = age_ns + sum(step.expected_ns for step in left) > self._answer_within_ns
-        if too_late:
+    def _admit(self, frame: Frame, now_ns: int, station: Standing | None, *left: ServiceTime) -> Judgement:
+        """Return PASSED if the part may still pass after the steps that are `left`, else its ERROR."""
+        start_within_ns = None
+        if self._answer_within_ns is not None:
+            start_within_ns = self._answer_within_ns - sum(step.expected_ns for step in left)
+        exposure = Exposure(
+            frame.captured_ns,
+            fault=frame.image_fault,
+            age_ms_max=self._frame_age_ms_max,
+            start_within_ns=start_within_ns,
+        )
+        judged = admit(PASSED, exposure, now_ns, station)
+        if judged.reason is Reason.QUEUE_FULL and frame.image is not None:
             for step in left:
                 step.doubt()
-        return too_late
+        return judged
 
-    def _age_ms(self, frame: Frame) -> int:
-        return (self._clock_ns() - frame.captured_ns) // 1_000_000
+    def _crop(self, image: Image, prepared: Prepared) -> tuple[Crop | None, Reason]:
+        """Return the network's input, or None and the reason."""
+        reason = self._health(prepared, image)
+        if reason is not Reason.NONE:
+            return None, reason
+        try:
+            return prepared.scorer.crop(image, prepared.recipe), Reason.NONE
+        except NotRegistered:
+            return None, Reason.NOT_REGISTERED
+        except ImageError as trouble:  # The recipe's roi or mask does not fit the image.
+            self._station.impaired("recipe", str(trouble))
+            return None, Reason.BAD_PICTURE
+
+    def _score(self, view: Crop, prepared: Prepared) -> tuple[Scored | None, Judgement]:
+        started_ns = self._clock_ns()
+        try:
+            scored = prepared.scorer.score_crop(view, prepared.recipe)
+        except ImageError as trouble:  # The mask covers all of this part.
+            self._station.impaired("recipe", str(trouble))
+            return None, Judgement(Result.ERROR, Reason.BAD_PICTURE)
+        judged = judge(scored.raw, prepared.recipe, scored.looks_like)
+        self._station.restored("recipe")
+        self._inspect_time.add(self._clock_ns() - started_ns)
+        return scored, judged
 
     def _health(self, prepared: Prepared, image: Image) -> Reason:
         """Return why a picture cannot be judged, and show how it compares with training."""

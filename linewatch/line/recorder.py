@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from linewatch.domain import NO_BOX, Image, Inspection, Reason, Result, Verdict
+from linewatch.domain import Exposure, Image, Inspection, Result, Verdict, admit, verdict_of, view_name
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
@@ -101,14 +101,16 @@ class Recorder:
 
     def record(self, inspection: Inspection) -> None:
         """Make one inspection's verdict durable, then public."""
-        verdict = self._with_paths(self._in_time(self._verdict(inspection), inspection), inspection)
+        station = self._station.snapshot()
+        verdict = verdict_of(inspection, station=station.station, boot=station.boot, now_ns=self._clock_ns())
+        verdict = self._with_paths(self._admitted(verdict, inspection), inspection)
         if verdict.heatmap and not self._keep_heatmap(verdict.heatmap, inspection):
             verdict = replace(verdict, heatmap="")
-        verdict = self._in_time(verdict, inspection)
+        verdict = self._admitted(verdict, inspection)
 
         self._commit(self._journal.append, verdict)
         with self._station.unchanged():  # No changeover begins between the last look and the wire.
-            checked = self._in_time(verdict, inspection)
+            checked = self._admitted(verdict, inspection)
             in_time = checked.result is verdict.result
             if in_time:
                 self._wire.publish_verdict(verdict)
@@ -128,30 +130,6 @@ class Recorder:
         if self._places:
             self._places.release()
 
-    def _verdict(self, inspection: Inspection) -> Verdict:
-        station = self._station.snapshot()
-        frame, scored = inspection.frame, inspection.scored
-        return Verdict(
-            station=station.station,
-            boot=station.boot,
-            seq=frame.seq,
-            trigger=frame.trigger,
-            part=frame.part,
-            product=inspection.product,
-            product_index=inspection.product_index,
-            model=inspection.model,
-            result=inspection.result,
-            reason=inspection.reason,
-            raw=scored.raw if scored else 0.0,
-            threshold=inspection.threshold,
-            captured_ms=frame.captured_ms,
-            age_ms=inspection.age_ms,
-            latency_ms=self._latency_ns(inspection) // 1_000_000,
-            simulated=frame.simulated,
-            defects=len(scored.defects) if scored else 0,
-            box=scored.defects[0].box if scored and scored.defects else NO_BOX,
-        )
-
     def _with_paths(self, verdict: Verdict, inspection: Inspection) -> Verdict:
         """Return the verdict with the paths of what will be kept."""
         if inspection.frame.image is None:
@@ -161,28 +139,19 @@ class Recorder:
         heatmap_name = self._heatmaps.heatmap_name(verdict) if inspection.scored else ""
         return replace(verdict, image=image, heatmap=heatmap_name)
 
-    def _in_time(self, verdict: Verdict, inspection: Inspection) -> Verdict:
-        """Return the verdict as it may be told now: what was judged too late is an ERROR."""
-        latency_ns = self._latency_ns(inspection)
-        late = latency_ns > self._deadline_ns
-        told = replace(verdict, late=late, latency_ms=latency_ns // 1_000_000)
-        if verdict.result is Result.PASS and not self._asked_for(verdict, inspection):
-            error = replace(told, result=Result.ERROR, reason=Reason.NOT_READY)
-        elif late and verdict.result is not Result.ERROR:
-            error = replace(told, result=Result.ERROR, reason=Reason.LATE)
-        else:
-            return told
-        # The picture of an ERROR is always kept, also of what was to be a PASS until now.
-        return error if error.image else self._with_paths(error, inspection)
-
-    def _asked_for(self, verdict: Verdict, inspection: Inspection) -> bool:
-        """Whether the station has judged since the exposure, and with this verdict's product and model."""
-        station = self._station.snapshot()
-        judged_by = (verdict.product, verdict.model)
-        return station.judges(inspection.frame.captured_ns) and (station.product, station.model) == judged_by
-
-    def _latency_ns(self, inspection: Inspection) -> int:
-        return self._clock_ns() - inspection.frame.captured_ns
+    def _admitted(self, verdict: Verdict, inspection: Inspection) -> Verdict:
+        """Return the verdict as it may be published now, with its latency until now."""
+        exposure = Exposure(
+            inspection.frame.captured_ns,
+            judged_by=frozenset({(inspection.product, inspection.model)}),
+            deadline_ns=self._deadline_ns,
+        )
+        now_ns = self._clock_ns()
+        latency_ms = inspection.frame.age_ms(now_ns)
+        timed = replace(verdict, late=exposure.late(now_ns), latency_ms=latency_ms)
+        admitted = admit(timed, exposure, now_ns, self._station.snapshot().standing)
+        # The image of an ERROR is always kept, also of what would have been a PASS until now.
+        return admitted if admitted is timed or admitted.image else self._with_paths(admitted, inspection)
 
     def _commit(self, write: Callable[[Verdict], None], verdict: Verdict) -> bool:
         try:
@@ -208,7 +177,7 @@ class Recorder:
 
     def _count(self, verdict: Verdict, inspection: Inspection) -> None:
         self._metrics.inspections.labels(verdict.station, verdict.product, verdict.result).inc()
-        self._metrics.capture_to_verdict.observe(self._latency_ns(inspection) / 1e9)
+        self._metrics.capture_to_verdict.observe((self._clock_ns() - inspection.frame.captured_ns) / 1e9)
         if inspection.scored is not None:
             ratio = verdict.raw / verdict.threshold
             self._metrics.score_ratio.labels(verdict.station, verdict.product).observe(ratio)
@@ -220,12 +189,6 @@ def _frames(name: str, inspection: Inspection) -> list[tuple[str, Image]]:
     """Return path and image of each view, the deciding one first."""
     frames = [(name, inspection.frame), *((view_name(name, one.view), one) for one in inspection.others)]
     return [(path, frame.image) for path, frame in frames if frame.image is not None]
-
-
-def view_name(name: str, view: int) -> str:
-    """Return the path of another view of the part whose picture is called `name`: 41-1023.view2.png."""
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem}.view{view}{dot}{suffix}"
 
 
 def _log_line(verdict: Verdict) -> None:

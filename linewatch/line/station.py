@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from linewatch.domain import Result, State, Verdict
+from linewatch.domain import Result, Standing, State, Verdict
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.runtime.wakeup import Wakeup
@@ -46,9 +46,11 @@ class Snapshot:
     started_s: float = 0.0  # Monotonic.
     rebirths: int = 0  # How often somebody asked to hear everything again.
 
-    def judges(self, captured_ns: int) -> bool:
-        """Whether a part that was exposed then (monotonic) may earn a PASS now: what judges, judged then."""
-        return self.mode is State.READY and captured_ns >= 1e9 * self.judging_since_s
+    @property
+    def standing(self) -> Standing:
+        """What a part must have been judged by, and exposed after, to pass now."""
+        since_ns = math.ceil(1e9 * self.judging_since_s) if self.mode is State.READY else None
+        return Standing(self.product, self.model, since_ns)
 
     @property
     def state(self) -> State:

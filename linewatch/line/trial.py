@@ -5,7 +5,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -154,8 +153,7 @@ class TrialRunner:
     def _with_pictures(self, found: Comparison, trial: Trial, heatmap: bytes) -> Comparison:
         """Keep the frame of a disagreement, and the trial's heatmap where the line has none."""
         live = trial.verdict
-        day = datetime.fromtimestamp(live.captured_ms / 1000, UTC).date()
-        stem = f"{day}/{live.result.value.lower()}/{live.boot}-{live.seq}"
+        stem = live.evidence_stem
         image, drawn = live.image, live.heatmap
         try:
             if not image:

@@ -1,10 +1,11 @@
 """Several inspections of one part become one; the worst view decides."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from linewatch.domain import Inspection, Reason, Result
+from linewatch.domain import Exposure, Inspection, Result, admit
 
 T = TypeVar("T")
 
@@ -36,10 +37,11 @@ def _joined(seen: list[Inspection]) -> Inspection:
     worst = min(
         seen, key=lambda view: (_WORST_FIRST.index(view.result), -(view.scored.raw if view.scored else 0.0))
     )
-    if len({(view.product, view.model) for view in seen}) > 1:  # A changeover came between two of them.
-        worst = replace(worst, result=Result.ERROR, reason=Reason.NOT_READY, scored=None)
+    judged_by = frozenset((view.product, view.model) for view in seen)
+    part = admit(worst, Exposure(first.captured_ns, judged_by=judged_by), time.monotonic_ns())
     return replace(
-        worst,
+        part,
+        scored=worst.scored if part is worst else None,
         # The part's time runs from its first exposure.
         frame=replace(worst.frame, captured_ns=first.captured_ns, captured_ms=first.captured_ms),
         age_ms=max(view.age_ms for view in seen),

@@ -2,7 +2,17 @@
 
 import time
 
-from linewatch.domain import NO_BOX, Image, Reason, Result, Scored, Verdict
+from linewatch.domain import (
+    Frame,
+    Image,
+    Inspection,
+    Judgement,
+    Reason,
+    Result,
+    Scored,
+    Verdict,
+    verdict_of,
+)
 from linewatch.errors import ImageError, NotRegistered, RecipeError
 from linewatch.vision.recipe import Recipe, judge
 from linewatch.vision.scoring import Scorer
@@ -20,27 +30,22 @@ def judge_picture(
     scored: Scored | None = None
     try:
         scored = scorer.score(image, recipe)
-        result, reason = judge(scored.raw, recipe, scored.looks_like)
+        judged = judge(scored.raw, recipe, scored.looks_like)
     except NotRegistered:
-        result, reason = Result.UNSURE, Reason.NOT_REGISTERED
+        judged = Judgement(Result.UNSURE, Reason.NOT_REGISTERED)
     except ImageError as trouble:
         raise RecipeError(
             f"this picture does not fit the recipe of {recipe.product!r}: {trouble}"
         ) from trouble
-    verdict = Verdict(
-        station=station,
-        boot=0,
-        seq=seq,
+    inspection = Inspection(
+        frame=Frame(image, started_ns, captured_ms=time.time_ns() // 1_000_000, seq=seq),
         product=recipe.product,
         product_index=recipe.index,
         model=recipe.model,
-        result=result,
-        reason=reason,
-        raw=scored.raw if scored else 0.0,
         threshold=recipe.threshold,
-        captured_ms=time.time_ns() // 1_000_000,
-        latency_ms=(time.monotonic_ns() - started_ns) // 1_000_000,
-        defects=len(scored.defects) if scored else 0,
-        box=scored.defects[0].box if scored and scored.defects else NO_BOX,
+        result=judged.result,
+        reason=judged.reason,
+        age_ms=0,
+        scored=scored,
     )
-    return verdict, scored
+    return verdict_of(inspection, station=station, boot=0, now_ns=time.monotonic_ns()), scored

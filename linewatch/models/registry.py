@@ -231,7 +231,7 @@ def add_golden_sample(settings: Settings, product: str, image: Path, *, defect: 
         mask = crop_mask(area, whole, recipe.roi)
     plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
     raw = prepared.scorer.score(area, plain, mask).raw
-    result, _ = judge(raw, plain)
+    result = judge(raw, plain).result
     if defect != (result is Result.FAIL):
         wanted = "a defect must fail" if defect else "a good part must not fail"
         raise UsageError(

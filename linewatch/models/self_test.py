@@ -44,7 +44,7 @@ def self_test(scorer: Scores, recipe: Recipe, bundle: Bundle, *, brief: bool = F
                 f"{name} scores golden sample {sample.file} {raw:.4f} instead of {sample.raw:.4f}; "
                 "this machine computes differently, train the product on it"
             )
-        failed = judge(raw, plain)[0] is Result.FAIL
+        failed = judge(raw, plain).result is Result.FAIL
         if failed != (sample.expected is Result.FAIL):
             wanted = "fail" if sample.expected is Result.FAIL else "pass"
             raise SelfTestFailed(

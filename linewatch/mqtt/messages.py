@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from linewatch.domain import Reason, Result, State, Verdict
+from linewatch.domain import Reason, ReplyCode, Result, State, Verdict
 
 VERDICT_BYTES_MAX = 500
 COMMAND_BYTES_MAX = 4096
@@ -150,7 +150,7 @@ class InvalidCommand:
     name: str
     rid: int
     reason: str
-    code: int = 4  # Bad argument.
+    code: ReplyCode = ReplyCode.BAD_ARGUMENT
 
 
 def verdict_json(verdict: Verdict, *, history: bool) -> str:

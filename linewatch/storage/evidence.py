@@ -107,11 +107,11 @@ class Evidence:
         """Return the path for a part's frame, "" while the disk refuses."""
         if self._refuses():
             return ""
-        return _stem(verdict) + (".png" if verdict.result in self._settings.lossless else ".frame.jpg")
+        return verdict.evidence_stem + (".png" if verdict.result in self._settings.lossless else ".frame.jpg")
 
     def heatmap_name(self, verdict: Verdict) -> str:
         """Return the path for a part's heatmap, "" for a result that has none."""
-        return f"{_stem(verdict)}.jpg" if verdict.result in (Result.FAIL, Result.UNSURE) else ""
+        return f"{verdict.evidence_stem}.jpg" if verdict.result in (Result.FAIL, Result.UNSURE) else ""
 
     def write(self, name: str, image: Image) -> None:
         """Keep one picture under a name that `names` gave, whole or not at all. Raises StorageFull.
@@ -277,11 +277,6 @@ def _encoded(name: str, image: Image, jpeg_quality: int) -> bytes:
         done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, HEATMAP_QUALITY))
     assert done, name
     return data.tobytes()
-
-
-def _stem(verdict: Verdict) -> str:
-    day = datetime.fromtimestamp(verdict.captured_ms / 1000, UTC).date()
-    return f"{day}/{verdict.result.value.lower()}/{verdict.boot}-{verdict.seq}"
 
 
 def _shelf(name: str) -> Shelf:

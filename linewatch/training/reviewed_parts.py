@@ -25,12 +25,12 @@ class ReviewedParts:
 
     def count_changes(self, recipe: Recipe) -> dict[tuple[Result, Result], int]:
         """Return how many of the latest parts would get another result: (actual, with `recipe`) -> number."""
-        pairs = Counter((verdict.result, judge(verdict.raw, recipe)[0]) for verdict in self.last)
+        pairs = Counter((verdict.result, judge(verdict.raw, recipe).result) for verdict in self.last)
         return {pair: number for pair, number in pairs.items() if pair[0] is not pair[1]}
 
     def count_found(self, recipe: Recipe) -> int:
         """Return how many of the reviewed defects do not pass with `recipe`."""
-        return sum(judge(verdict.raw, recipe)[0] is not Result.PASS for verdict in self.defects)
+        return sum(judge(verdict.raw, recipe).result is not Result.PASS for verdict in self.defects)
 
 
 def read_reviews(journal: Path, models: Path, bundle: Bundle, last: int) -> ReviewedParts:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from linewatch.domain import Box, Reason, Result
+from linewatch.domain import PASSED, Box, Judgement, Reason, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,15 @@ class Recipe:
     min_defect_px: int = 0  # Smaller regions, in frame pixels, do not make a part fail.
 
 
-def judge(raw: float, recipe: Recipe, looks_like: str = "") -> tuple[Result, Reason]:
-    """Return the result for one raw score; a score equal to a threshold is still on its good side.
+def judge(raw: float, recipe: Recipe, looks_like: str = "") -> Judgement:
+    """Judge one raw score; a score equal to a threshold is still on its good side, NaN fails.
 
     A part that looks like another product is UNSURE at any score.
     """
     if looks_like:
-        return Result.UNSURE, Reason.WRONG_PRODUCT
+        return Judgement(Result.UNSURE, Reason.WRONG_PRODUCT)
     if not raw <= recipe.threshold:  # Written so that NaN is never a PASS.
-        return Result.FAIL, Reason.ABOVE_THRESHOLD
+        return Judgement(Result.FAIL, Reason.ABOVE_THRESHOLD)
     if raw > recipe.unsure_threshold:
-        return Result.UNSURE, Reason.NEAR_THRESHOLD
-    return Result.PASS, Reason.NONE
+        return Judgement(Result.UNSURE, Reason.NEAR_THRESHOLD)
+    return PASSED

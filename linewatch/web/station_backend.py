@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import cv2
 
-from linewatch.domain import Image
+from linewatch.domain import Image, ReplyCode
 from linewatch.errors import LinewatchError
-from linewatch.line.commands import Answer, Code, Commands
+from linewatch.line.commands import Answer, Commands
 from linewatch.line.inspector import Inspector
 from linewatch.line.recorder import Latest
 from linewatch.line.station import Station
@@ -93,7 +93,7 @@ class StationBackend(OfficeBackend):
         self._commands.request(Command("product", 0, product=product, who="page"), done)
         if not answered.wait(SWITCH_S):
             raise LinewatchError(f"product {product!r} is not ready after {SWITCH_S:.0f} s; see the log")
-        if answers[0].code is not Code.DONE:
+        if answers[0].code is not ReplyCode.DONE:
             raise LinewatchError(answers[0].reason)
 
 

@@ -106,7 +106,7 @@ def _measure(prepared: Prepared, image: Image) -> Measured:
         raw = prepared.scorer.score(image, prepared.recipe).raw
     except NotRegistered:
         return health, Result.UNSURE, None
-    return health, judge(raw, prepared.recipe)[0], raw
+    return health, judge(raw, prepared.recipe).result, raw
 
 
 def _feed(drift: Drift, measured: Measured) -> list[Signal]:

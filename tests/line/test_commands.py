@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from linewatch.acquisition.triggers import TriggerRequest
-from linewatch.domain import State
+from linewatch.domain import ReplyCode, State
 from linewatch.errors import PrepareTimeout, RecipeError, SelfTestFailed
-from linewatch.line.commands import CHANGE_S, REPLIES_MAX, REPLIES_S, Answer, Code, Commands
+from linewatch.line.commands import CHANGE_S, REPLIES_MAX, REPLIES_S, Answer, Commands
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.mqtt.messages import Command, Incoming
@@ -138,7 +138,7 @@ def test_an_unknown_product_is_a_fault(facts: dict[str, Any]) -> None:
     rig = Rig()
     code, reason = rig.ask("product", rid=1, **facts)
 
-    assert (code, rig.mode, rig.changeover.done) == (Code.UNKNOWN, State.FAULT, [])
+    assert (code, rig.mode, rig.changeover.done) == (ReplyCode.UNKNOWN, State.FAULT, [])
     assert "known are bottle (3), demo (1)" in str(reason)
     assert rig.events() == [("command_refused", 5)]
 
@@ -152,7 +152,7 @@ def test_nothing_but_a_known_product_leads_back_from_an_unknown_one(name: str) -
     rig.say("product", rid=3, product="bottle")
     rig.serve()
 
-    assert [reply["code"] for reply in rig.replies] == [Code.UNKNOWN, Code.UNKNOWN, Code.DONE]
+    assert [reply["code"] for reply in rig.replies] == [ReplyCode.UNKNOWN, ReplyCode.UNKNOWN, ReplyCode.DONE]
     assert rig.changeover.done == ["change bottle"]
 
 
@@ -195,7 +195,7 @@ def test_a_product_that_is_not_ready_in_time_is_told_and_never_used(clock: Clock
 
     code, reason = rig.ask("product", rid=1, product="bottle")
 
-    assert (code, told, rig.mode) == (Code.TIMEOUT, [Code.TIMEOUT], State.FAULT)
+    assert (code, told, rig.mode) == (ReplyCode.TIMEOUT, [ReplyCode.TIMEOUT], State.FAULT)
     assert reason == str(PrepareTimeout("bottle", CHANGE_S))
     assert clock.wait_s == CHANGE_S
 
@@ -206,7 +206,7 @@ def test_a_product_that_fails_after_its_time_is_answered_once(clock: Clock) -> N
     rig.changeover.meanwhile = lambda: clock.strike()  # noqa: PLW0108 - it is set later
     rig.changeover.trouble = SelfTestFailed("golden sample scores 9 instead of 1; train again")
 
-    assert rig.ask("product", rid=1, product="bottle")[0] == Code.TIMEOUT
+    assert rig.ask("product", rid=1, product="bottle")[0] == ReplyCode.TIMEOUT
     assert rig.mode is State.FAULT
 
 
@@ -221,7 +221,7 @@ def test_the_clock_has_no_word_once_a_product_was_ready_in_time(clock: Clock) ->
 
     rig.station.intend = intend  # type: ignore[method-assign]  # to be struck in between
 
-    assert rig.ask("product", rid=1, product="bottle")[0] == Code.DONE
+    assert rig.ask("product", rid=1, product="bottle")[0] == ReplyCode.DONE
     assert rig.mode is State.READY
 
 
@@ -239,7 +239,7 @@ def test_a_failed_self_test_is_told_and_leaves_fault() -> None:
     rig.changeover.trouble = SelfTestFailed("golden sample scores 9 instead of 1; train again")
 
     assert rig.ask("product", rid=1, product="bottle") == (
-        Code.SELFTEST_FAILED,
+        ReplyCode.SELFTEST_FAILED,
         "golden sample scores 9 instead of 1; train again",
     )
     assert rig.mode is State.FAULT
@@ -254,7 +254,7 @@ def test_a_broken_recipe_file_is_an_answer_and_never_kills_the_caller() -> None:
 
     rig.recipes = broken
     assert rig.ask("product", rid=1, product="bottle") == (
-        Code.UNKNOWN,
+        ReplyCode.UNKNOWN,
         "recipe 'x.toml' is not valid TOML",
     )
     assert rig.mode is State.FAULT
@@ -366,7 +366,7 @@ def test_a_degraded_station_or_a_lost_camera_refuses_no_trigger() -> None:
 
 @pytest.mark.parametrize(
     ("exp_ms", "code"),
-    [(0, 0), (500, 0), (1_000_000_000_000, Code.EXPIRED), (9_000_000_000_000, 0)],
+    [(0, 0), (500, 0), (1_000_000_000_000, ReplyCode.EXPIRED), (9_000_000_000_000, 0)],
 )
 def test_a_trigger_may_expire(exp_ms: int, code: int) -> None:
     """3 for a point of time that is over; a span from arrival or a point to come is accepted."""
@@ -393,7 +393,7 @@ def test_what_cannot_be_understood_is_a_bad_argument(name: str, facts: dict[str,
     rig = Rig()
     code, reason = rig.ask(name, **facts)
 
-    assert code == Code.BAD_ARGUMENT
+    assert code == ReplyCode.BAD_ARGUMENT
     assert reason
     assert rig.changeover.done == []
 
@@ -403,7 +403,7 @@ def test_a_retained_command_is_refused() -> None:
     rig = Rig()
     code, reason = rig.ask("product", rid=1, product="bottle", retained=True)
 
-    assert (code, rig.changeover.done) == (Code.BAD_ARGUMENT, [])
+    assert (code, rig.changeover.done) == (ReplyCode.BAD_ARGUMENT, [])
     assert "retain" in str(reason)
 
 
@@ -414,7 +414,7 @@ def test_a_refused_request_may_come_again_mended() -> None:
     rig.say("pause", rid=1)
     rig.serve()
 
-    assert [reply["code"] for reply in rig.replies] == [Code.BAD_ARGUMENT, Code.DONE]
+    assert [reply["code"] for reply in rig.replies] == [ReplyCode.BAD_ARGUMENT, ReplyCode.DONE]
     assert rig.mode is State.PAUSED
 
 
@@ -431,7 +431,7 @@ def test_a_malformed_trigger_is_a_missed_one() -> None:
     rig = Rig()
     rig.say("trigger", rid=1, part=7)
 
-    assert ("trigger_missed", Code.BAD_ARGUMENT) in rig.events()
+    assert ("trigger_missed", ReplyCode.BAD_ARGUMENT) in rig.events()
     values = [
         rig.metrics.registry.get_sample_value(f"linewatch_triggers{name}_total", {"station": "test"})
         for name in ("", "_missed")
@@ -523,7 +523,7 @@ def test_after_the_end_requests_are_refused() -> None:
     answers: list[Answer] = []
     rig.commands.request(Command("product", 0, product="bottle"), answers.append)
 
-    assert [answer.code for answer in answers] == [Code.BUSY]
+    assert [answer.code for answer in answers] == [ReplyCode.BUSY]
     assert rig.mode is State.STOPPED
 
 

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from linewatch.domain import Result, State
+from linewatch.domain import Result, Standing, State
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import EVENTS_MAX, Station
@@ -78,6 +78,20 @@ def test_what_the_daemon_intends_outweighs_every_trouble(mode: State) -> None:
 
     assert (post.state, post.reasons) == (mode, ["because", "unplugged", "away"])
     assert not post.state.judging
+
+
+def test_only_a_ready_station_judges_and_only_parts_exposed_since() -> None:
+    """What it judges with and since when is one value; READY again after READY is no new beginning."""
+    post = Post()
+    post.station.use("bottle", 3, "7f3a91c2")
+    for mode in State:
+        post.station.intend(mode)
+        since_ns = 100 * 10**9 if mode is State.READY else None
+        assert post.station.snapshot().standing == Standing("bottle", "7f3a91c2", since_ns)
+        if mode is State.READY:
+            post.now_s += 1
+            post.station.intend(State.READY)
+            assert post.station.snapshot().standing.judging_since_ns == since_ns
 
 
 def test_a_lost_camera_is_a_fault_told_once_each_way() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from linewatch.domain import Reason, Result
+from linewatch.domain import Judgement, Reason, Result
 from linewatch.errors import RecipeError
 from linewatch.models.recipe_file import follow_model, inspected_area, load_recipe, products, write_recipe
 from linewatch.settings import ModelsSettings
@@ -40,13 +40,13 @@ def _write(models: ModelsSettings, text: str) -> None:
 )
 def test_a_score_on_a_threshold_is_on_its_good_side(raw: float, wanted: tuple[Result, Reason]) -> None:
     """Only a number that is not above a threshold passes it; what is not a number fails."""
-    assert judge(raw, RECIPE) == wanted
+    assert judge(raw, RECIPE) == Judgement(*wanted)
 
 
 @pytest.mark.parametrize("raw", [0.0, 1.9, 9.0, float("nan")])
 def test_what_looks_like_another_product_is_unsure(raw: float) -> None:
     """Whatever it scores: neither good nor a defect of this product, and a person should look."""
-    assert judge(raw, RECIPE, "lid") == (Result.UNSURE, Reason.WRONG_PRODUCT)
+    assert judge(raw, RECIPE, "lid") == Judgement(Result.UNSURE, Reason.WRONG_PRODUCT)
 
 
 def test_a_silent_recipe_follows_the_model(models: ModelsSettings) -> None:

@@ -92,7 +92,7 @@ def test_reviewed_false_rejects_move_the_threshold_as_predicted_and_a_rollback_u
     activated, pins = activate_proposal(product.settings, proposal)
 
     assert 2.1 < proposal.after.threshold < 2.6
-    predicted = {(Result.FAIL, judge(2.1, proposal.after)[0]): 5}
+    predicted = {(Result.FAIL, judge(2.1, proposal.after).result): 5}
     assert proposal.reviews.count_changes(proposal.after) == predicted
     assert (proposal.reviews.count_found(proposal.after), pins) == (1, [])
     model, _, _, raw, threshold, _ = after = product.score(tmp_path)
