@@ -147,7 +147,7 @@ def test_a_daemon_gives_one_verdict_for_all_views_and_keeps_their_pictures(
 
     assert [row["seq"] for row in rows] == [1, 2, 3, 4]
     for row in rows:
-        stem = row["image"].removesuffix(".png")
-        pictures = sorted(daemon.evidence.glob(f"{stem}*.png"))
+        stem, _, suffix = row["image"].rpartition(".")
+        pictures = sorted(daemon.evidence.glob(f"{stem}*.{suffix}"))
         assert len(pictures) == 3
         assert len({path.read_bytes() for path in pictures}) == 3
