@@ -30,7 +30,7 @@ class Judging(Protocol):
     def inspect(self, product: str, data: bytes, version: str = "") -> tuple[Verdict, bytes]:
         """Return the verdict on an encoded picture, and its heatmap as JPEG. Raises LinewatchError."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Let go of the picture in hand; `inspect` raises LinewatchError."""
 
 
@@ -84,7 +84,7 @@ class TrialRunner:
     ) -> None:
         """Compare no more: the end of a line does not wait for a second opinion."""
         self.trials.abandon()
-        self._judge.cut()
+        self._judge.abort()
 
     def offer(self, verdict: Verdict, inspection: Inspection) -> None:
         """Have a part judged again if a model is on trial and nothing waits; never waits itself."""

@@ -1,4 +1,1 @@
-"""Trained models on disk: bundles, recipes, engines, self-tests and their life cycle.
-
-The only importers of OpenVINO beside `training`.
-"""
+"""Model versions on disk: read, verify, compile, test, activate, import and export them."""

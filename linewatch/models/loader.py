@@ -9,7 +9,7 @@ from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.engine_cache import EngineCache
 from linewatch.models.recipe_file import load_recipe
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
-from linewatch.models.self_test import mask_test, self_test
+from linewatch.models.self_test import self_test, verify_mask
 from linewatch.settings import ModelsSettings
 from linewatch.vision.drift import Drift
 from linewatch.vision.image_quality import QualityGate
@@ -51,7 +51,7 @@ def prepare(
     engine = cached or OpenVinoEngine(bundle.graph, threads=models.threads)
     try:
         scorer = build_scorer(bundle, engine)
-        mask_test(scorer, recipe)
+        verify_mask(scorer, recipe)
         self_test(scorer, recipe, bundle, brief=brief and cached is not None)
     except SelfTestFailed:
         if engines:

@@ -1,4 +1,4 @@
-"""Recipe files, `config/recipes/PRODUCT.toml`: read, checked, written."""
+"""Read, check and write recipe files, `config/recipes/PRODUCT.toml`."""
 
 import difflib
 import re
@@ -19,9 +19,9 @@ INDEX_MAX = 999
 
 
 def load_recipe(recipes: Path, product: str, models: Path, version: str = "") -> tuple[Recipe, Bundle]:
-    """Read `recipes/PRODUCT.toml` and the model it asks for, or `version`; every file of it is proven.
+    """Read `recipes/PRODUCT.toml` and the model version it names, or `version`, and verify its files.
 
-    Raises RecipeError: one sentence that names the file, the key and what to write instead.
+    Raises RecipeError, which names the file, the key and what to write instead.
     """
     path = recipes / f"{product}.toml"
     found = _read_toml(path, product)
@@ -30,7 +30,7 @@ def load_recipe(recipes: Path, product: str, models: Path, version: str = "") ->
     threshold = calibration.threshold if found.threshold is None else found.threshold
     unsure = found.unsure_threshold
     if unsure is None:
-        # The calibrated band keeps its width when only the threshold was moved by hand.
+        # The calibrated band keeps its ratio if only the threshold is set by hand.
         unsure = threshold * calibration.unsure_threshold / calibration.threshold
     if unsure > threshold:
         raise RecipeError(
@@ -54,12 +54,12 @@ def load_recipe(recipes: Path, product: str, models: Path, version: str = "") ->
 
 
 def names(recipes: Path) -> list[str]:
-    """Return every product that has a recipe, whether that can be read or not."""
+    """Return every product that has a recipe file, readable or not, sorted."""
     return sorted(path.stem for path in recipes.glob("*.toml"))
 
 
 def products(recipes: Path) -> dict[str, int]:
-    """Return every product that has a recipe and its index, in order of the index. Raises RecipeError."""
+    """Return every product that has a recipe with its index, sorted by index. Raises RecipeError."""
     found = {product: _read_toml(recipes / f"{product}.toml", product).index for product in names(recipes)}
     owners: dict[int, str] = {}
     for product, index in found.items():
@@ -73,7 +73,7 @@ def products(recipes: Path) -> dict[str, int]:
 
 
 def index_of(recipes: Path, product: str) -> int:
-    """Return a product's number, 0 if its recipe does not tell."""
+    """Return a product's index, 0 if its recipe cannot be read."""
     try:
         return _read_toml(recipes / f"{product}.toml", product).index
     except RecipeError:
@@ -81,7 +81,7 @@ def index_of(recipes: Path, product: str) -> int:
 
 
 def inspected_area(recipes: Path, product: str) -> tuple[Box | None, Path | None]:
-    """Return `roi` and `mask` of a product that may have no recipe yet. Raises RecipeError."""
+    """Return `roi` and `mask` of a recipe, None for both if there is no recipe yet. Raises RecipeError."""
     path = recipes / f"{product}.toml"
     if not path.exists():
         return None, None
@@ -102,14 +102,14 @@ def index_for(recipes: Path, product: str) -> int:
 
 
 def pinned_version(recipes: Path, product: str) -> str:
-    """Return the version that a recipe pins, "" if it follows the active one. Raises RecipeError."""
+    """Return the version that a recipe pins, "" if it follows the active version. Raises RecipeError."""
     path = recipes / f"{product}.toml"
     model = _read_toml(path, product).model if path.exists() else ACTIVE
     return "" if model == ACTIVE else model
 
 
 def write_recipe(recipes: Path, product: str) -> Path:
-    """Write a first recipe with the next free index; leave an existing one alone.
+    """Write a recipe with the next free index unless there is one, and return its path.
 
     Raises RecipeError and StorageFull.
     """
@@ -120,9 +120,9 @@ def write_recipe(recipes: Path, product: str) -> Path:
 
 
 def follow_model(recipes: Path, product: str) -> list[str]:
-    """Let a recipe follow the active model: what it pins becomes a comment; return those lines.
+    """Make a recipe follow the active model and return the lines that were turned into comments.
 
-    Raises RecipeError and StorageFull.
+    These are the lines that pin a version or a threshold. Raises RecipeError and StorageFull.
     """
     path = write_recipe(recipes, product)
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -138,8 +138,8 @@ _TEMPLATE = """\
 # How {product} is inspected. Unset keys follow the model; docs/settings.md explains each.
 index = {index}  # The PLC's product number.
 model = "active"  # Or a version: 8 hex digits.
-# roi = [x, y, width, height]  # Where to look, in frame pixels.
-# mask = "config/recipes/{product}.png"  # The frame's size; black is not looked at.
+# roi = [x, y, width, height]  # Inspected area, in frame pixels.
+# mask = "config/recipes/{product}.png"  # The frame's size; black is not inspected.
 # min_defect_px = 0  # Smaller regions, in frame pixels, do not make a part fail.
 # threshold = 1.5  # Raw score; default: the model's calibration.
 # unsure_threshold = 1.4
@@ -147,7 +147,7 @@ model = "active"  # Or a version: 8 hex digits.
 
 
 class _RecipeFile(BaseModel):
-    """The keys of a recipe file, as an engineer may write them."""
+    """The keys of a recipe file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -168,7 +168,7 @@ class _RecipeFile(BaseModel):
 
     @property
     def box(self) -> Box | None:
-        """`roi` in the form that the rest of linewatch uses."""
+        """`roi` as a Box."""
         if self.roi is None:
             return None
         x, y, width, height = self.roi
@@ -195,7 +195,7 @@ def _read_toml(path: Path, product: str) -> _RecipeFile:
 
 def _sentence(error: ValidationError, path: Path) -> str:
     errors = error.errors()
-    # A misspelt `index` is also a missing one; the spelling is what to mend.
+    # A misspelt `index` is reported as missing, too; the misspelling is the cause.
     first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
     key = str(first["loc"][0])
     if first["type"] == "extra_forbidden":

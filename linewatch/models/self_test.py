@@ -1,4 +1,4 @@
-"""The golden self-test: this machine must score stored pictures as training did."""
+"""The golden self-test: this machine must reproduce the stored scores of the golden samples."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,20 +16,20 @@ from linewatch.vision.recipe import Recipe, judge
 SCORE_TOLERANCE = 1e-3
 
 
-class Scores(Protocol):
-    """What is tested: the scorer, with its engine."""
+class ScoresImages(Protocol):
+    """The scorer under test."""
 
     def score(self, image: Image, recipe: Recipe, mask: NDArray[np.bool_] | None = None) -> Scored:
-        """Score one frame where `mask`, else the recipe's, lets look."""
+        """Score one frame; `mask` replaces the recipe's."""
 
 
-def self_test(scorer: Scores, recipe: Recipe, bundle: Bundle, *, brief: bool = False) -> None:
-    """Prove that this machine scores the golden samples as training did. Raises SelfTestFailed.
+def self_test(scorer: ScoresImages, recipe: Recipe, bundle: Bundle, *, brief: bool = False) -> None:
+    """Score the golden samples and compare with the recorded scores. Raises SelfTestFailed.
 
-    Good samples must not fail and challenge samples must, at the recipe's thresholds; every score
-    must equal the recorded one within `SCORE_TOLERANCE`. The samples are cut out already and bring the
-    mask they were made with, so the recipe's `roi`, `mask` and `min_defect_px` do not apply. `brief`
-    tests the first of each kind: enough for an engine that has passed the whole test in this process.
+    Good samples must not fail and challenge samples must, at the recipe's thresholds; every score must
+    equal the recorded one within SCORE_TOLERANCE, relative above 1. The samples are already cropped and
+    carry their own mask, so the recipe's `roi`, `mask` and `min_defect_px` do not apply. `brief` tests
+    the first sample of each kind: enough for an engine that passed the whole test in this process.
     """
     plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
     name = f"model {bundle.product}/{bundle.version}"
@@ -53,14 +53,14 @@ def self_test(scorer: Scores, recipe: Recipe, bundle: Bundle, *, brief: bool = F
             )
 
 
-def mask_test(scorer: Scores, recipe: Recipe) -> None:
-    """Prove that the recipe's mask can be used and leaves something to look at. Raises RecipeError."""
+def verify_mask(scorer: ScoresImages, recipe: Recipe) -> None:
+    """Check that the recipe's mask is readable and leaves an area to inspect. Raises RecipeError."""
     if recipe.mask is None:
         return
     try:
         scorer.score(np.zeros((*read_mask(recipe.mask).shape, 3), np.uint8), recipe)
     except NotRegistered:
-        pass  # Where a part lies, and so what the mask hides of it, only its picture tells.
+        pass  # What the mask hides of a part depends on its position.
     except ImageError as trouble:
         raise RecipeError(f"recipe of {recipe.product!r}: {trouble}") from trouble
 

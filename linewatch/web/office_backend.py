@@ -136,7 +136,7 @@ class OfficeBackend:
 
     def inspect(self, product: str, data: bytes) -> InspectResult:
         """Inspect an image as the line would, but without checks of light and sharpness."""
-        return InspectResult(*self._worker.show(product, data))
+        return InspectResult(*self._worker.inspect_and_show(product, data))
 
     def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
         """Store a review; False if there is no such verdict."""

@@ -26,7 +26,7 @@ from tests.fakes import frame
 class Line:
     """A line whose parts are judged one by one, with a stricter version to try beside it."""
 
-    def __init__(self, folder: Path, journal: Journal, assessor: ScoringWorker) -> None:
+    def __init__(self, folder: Path, journal: Journal, worker: ScoringWorker) -> None:
         self.settings = Settings(
             models=models_in(folder),
             journal=JournalSettings(path=journal.path),
@@ -39,7 +39,7 @@ class Line:
         self.inspector = Inspector(self.station, self.metrics, frame_age_ms_max=10_000)
         self.shadow = TrialRunner(
             self.models.path,
-            assessor,
+            worker,
             Evidence(self.settings.evidence),
             journal.add_comparisons,
             self.metrics,
@@ -85,9 +85,9 @@ def line(tmp_path: Path) -> Iterator[Line]:
     """Return a line; its journal and the trial's process end with the test."""
     with (
         Journal.open(tmp_path / "journal.db") as journal,
-        ScoringWorker(models_in(tmp_path), "test") as assessor,
+        ScoringWorker(models_in(tmp_path), "test") as worker,
     ):
-        yield Line(tmp_path, journal, assessor)
+        yield Line(tmp_path, journal, worker)
 
 
 def test_what_a_trial_says_is_compared_and_the_disagreements_are_shown(line: Line) -> None:
@@ -173,7 +173,7 @@ class Deaf:
         """Refuse."""
         raise LinewatchError("no verdict after 20 s")
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Nothing is in hand."""
 
 

@@ -143,7 +143,7 @@ def test_nothing_leads_out_of_the_version(
             add(packed, each, content)
         add(packed, name.format(root=carried.root, manifest=MANIFEST), **facts)
 
-    carried.refused("holds .* which is no file of one model; export it again")
+    carried.refused("holds .* which is not a file of one model version; export it again")
     new = set(tmp_path.rglob("*")) - set(before)
     assert all(path.is_relative_to(tmp_path / "here") or path.name.startswith("journal") for path in new)
 

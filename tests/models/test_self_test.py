@@ -13,7 +13,7 @@ from linewatch.models.bundle import Bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import load_recipe
-from linewatch.models.self_test import mask_test, self_test
+from linewatch.models.self_test import self_test, verify_mask
 from linewatch.settings import ModelsSettings
 from linewatch.vision.recipe import Recipe
 from linewatch.vision.scoring import Scorer
@@ -60,11 +60,11 @@ def test_a_mask_that_leaves_nothing_to_look_at_is_refused(tmp_path: Path) -> Non
     cv2.imwrite(str(hiding), np.pad(np.full((16, 16), 255, np.uint8), (0, 112)))
     broken.write_text("no picture")
 
-    mask_test(scorer, replace(recipe, mask=hiding))
+    verify_mask(scorer, replace(recipe, mask=hiding))
     with pytest.raises(RecipeError, match="hides the whole part"):
-        mask_test(scorer, replace(recipe, mask=hiding, roi=(64, 64, 64, 64)))
+        verify_mask(scorer, replace(recipe, mask=hiding, roi=(64, 64, 64, 64)))
     with pytest.raises(RecipeError, match=r"broken\.png"):
-        mask_test(scorer, replace(recipe, mask=broken))
+        verify_mask(scorer, replace(recipe, mask=broken))
 
 
 def test_a_threshold_below_good_parts_is_refused(tmp_path: Path) -> None:
