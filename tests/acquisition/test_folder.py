@@ -14,23 +14,23 @@ from linewatch.settings import SourceSettings
 
 
 def save(path: Path, level: int) -> None:
-    """Write a picture whose grey level tells which one it is."""
+    """Write an image that is identified by its grey level."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.full((40, 50, 3), level, np.uint8))
 
 
 def level(frame: Frame | None) -> int:
-    """Tell which picture a frame shows, -1 for none."""
+    """Return the number of the image in a frame, -1 for none."""
     assert frame is not None
     return -1 if frame.image is None else round(float(frame.image.mean()))
 
 
 def test_pictures_come_in_natural_order_at_any_depth(tmp_path: Path) -> None:
-    """part2 comes before part10, and a folder's pictures stay together."""
+    """part2 comes before part10, and a folder's images stay together."""
     names = ["part1.png", "part2.jpg", "part10.png", "tray2/a.bmp", "tray10/a.tif", "tray10/B.PNG", "zz.webp"]
     for number, name in enumerate(names):
         save(tmp_path / name, 20 * number)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "folder.png").mkdir()
 
     assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == names
@@ -41,7 +41,7 @@ def test_pictures_come_in_natural_order_at_any_depth(tmp_path: Path) -> None:
 
 
 def test_the_next_image_is_decoded_meanwhile(tmp_path: Path) -> None:
-    """A file may be gone once the image before it was handed out; its time is still that of its own read."""
+    """A file may be deleted once the image before it was returned; its time is that of its own read."""
     for number in (1, 2):
         save(tmp_path / f"part{number}.png", 0)
     with FolderSource(tmp_path) as source:
@@ -57,7 +57,7 @@ def test_the_next_image_is_decoded_meanwhile(tmp_path: Path) -> None:
 
 
 def test_names_of_any_script_and_equal_numbers_have_one_order(tmp_path: Path) -> None:
-    """Odd digits do not confuse the order, and it does not depend on the file system."""
+    """The order copes with unusual digits, and does not depend on the file system."""
     names = ["a01.png", "a1.png", "a².png", "a٣.png", "ä1.png", "12.png"]
     for name in names:
         save(tmp_path / name, 0)
@@ -92,7 +92,7 @@ def test_an_unreadable_picture_is_an_exposure_without_a_picture(
 
 
 def test_a_loop_starts_again_at_the_end(tmp_path: Path) -> None:
-    """With `loop`, the folder never ends; opening again starts at the first picture."""
+    """With `loop`, the folder never ends; opening again starts at the first image."""
     save(tmp_path / "1.png", 10)
     save(tmp_path / "2.png", 20)
     source = FolderSource(tmp_path, loop=True)
@@ -103,7 +103,7 @@ def test_a_loop_starts_again_at_the_end(tmp_path: Path) -> None:
 
 
 def test_frames_carry_the_time_of_reading(tmp_path: Path) -> None:
-    """A recording's picture is as old as its reading, so it is not stale."""
+    """A frame is captured when it is read, so a recording is never stale."""
     save(tmp_path / "1.png", 10)
     with FolderSource(tmp_path, loop=True) as source:
         first, second = source.read(), source.read()
@@ -116,7 +116,7 @@ def test_frames_carry_the_time_of_reading(tmp_path: Path) -> None:
 
 
 def test_what_is_no_folder_of_pictures_is_said_in_a_sentence(tmp_path: Path) -> None:
-    """Missing, empty and mistaken folders are settings that never work."""
+    """Missing, empty and wrong folders raise ConfigError."""
     (tmp_path / "file.png").touch()
     (tmp_path / "empty").mkdir()
 
@@ -142,7 +142,7 @@ def test_the_settings_open_it(tmp_path: Path) -> None:
 
 
 def test_a_file_name_that_is_no_text_can_be_sent_on(tmp_path: Path) -> None:
-    """The part is called like its file, as far as that is UTF-8."""
+    """The part's id is the file name; bytes that are not UTF-8 are replaced."""
     save(tmp_path / "tray" / "1.png", 10)
     (tmp_path / "tray" / "1.png").rename(tmp_path / "tray" / os.fsdecode(b"\xff1.png"))
 

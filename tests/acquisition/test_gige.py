@@ -24,14 +24,14 @@ NAME = "Aravis-Fake-LW1"
 
 
 class Camera:
-    """Aravis's fake camera in a process of its own: real GVCP and GVSP on loopback."""
+    """Aravis's fake camera in a child process: real GVCP and GVSP on loopback."""
 
     def __init__(self, lost: float = 0.0) -> None:
         self.lost = lost
         self.start()
 
     def start(self) -> None:
-        """Plug it in."""
+        """Start it."""
         command = [SYSTEM_PYTHON, str(CAMERA), "LW1", str(self.lost)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.process.stdout is not None
@@ -41,7 +41,7 @@ class Camera:
         assert said == "ready"
 
     def end(self) -> None:
-        """Pull the plug."""
+        """Kill it."""
         if self.process.returncode is None:
             self.process.kill()
             self.process.communicate()
@@ -52,7 +52,7 @@ Plug = Callable[[float], Camera]
 
 @pytest.fixture
 def plug() -> Iterator[Plug]:
-    """Give what plugs a camera in; the port of GigE Vision is one for the whole machine."""
+    """Return a function that starts a camera; one at a time, since GigE Vision's port is fixed."""
     script = "import gi; gi.require_version('Aravis', '0.8'); from gi.repository import Aravis"
     command = [SYSTEM_PYTHON, "-c", script]
     if (
@@ -81,17 +81,17 @@ def plug() -> Iterator[Plug]:
 
 @pytest.fixture
 def camera(plug: Plug) -> Camera:
-    """Plug a camera in that runs free at 25 frames a second."""
+    """Start a camera that runs free at 25 frames per second."""
     return plug(0.0)
 
 
 def opened(read_timeout_s: float = 10.0, **settings: object) -> GigeCamera:
-    """Name the camera with settings; patient, a shared machine may stand still for seconds."""
+    """Return the camera as a source; its time-out is long, for a busy machine."""
     return GigeCamera(NAME, GigeSettings.model_validate(settings), read_timeout_s=read_timeout_s)
 
 
 def whole(source: GigeCamera) -> Frame:
-    """Read until a frame is whole: a busy machine drops packets, also its own, but few."""
+    """Read until a frame is complete: a busy machine drops a few packets."""
     for _ in range(3):
         frame = source.read()
         assert frame is not None
@@ -102,7 +102,7 @@ def whole(source: GigeCamera) -> Frame:
 
 
 def test_frames_flow_and_each_is_new(camera: Camera) -> None:
-    """Whole colour pictures, in order, each stamped when it was exposed."""
+    """Complete colour images, in order, each stamped with its time of exposure."""
     with opened() as source:
         read = [source.read() for _ in range(22)]
 
@@ -118,7 +118,7 @@ def test_frames_flow_and_each_is_new(camera: Camera) -> None:
 
 
 def test_nothing_old_is_read_after_a_pause(camera: Camera) -> None:
-    """What came while nobody read is passed over, or has no picture any more."""
+    """Frames that arrived between two reads are skipped, or have lost their image."""
     with opened() as source:
         source.read()
         time.sleep(1.0)  # Longer than all buffers last.
@@ -132,7 +132,7 @@ def test_nothing_old_is_read_after_a_pause(camera: Camera) -> None:
 
 @pytest.mark.parametrize("name", ["Mono8", "BayerRG8", "RGB8", "Mono16"])
 def test_a_pixel_format_can_be_chosen(camera: Camera, name: str) -> None:
-    """Whatever the camera sends, a picture for the scorer comes out."""
+    """Every supported pixel format becomes a BGR image."""
     with opened(pixel_format=name) as source:
         frame = whole(source)
 
@@ -142,7 +142,7 @@ def test_a_pixel_format_can_be_chosen(camera: Camera, name: str) -> None:
 
 
 def test_settings_reach_the_camera(camera: Camera) -> None:
-    """Exposure, gain and packet size are what the settings say, as another program reads them."""
+    """Exposure, gain and packet size are those of the settings, read back by another program."""
     with opened(exposure_us=2500, gain=3, packet_size=9000, pixel_format="Mono8") as source:
         device = source._camera
         assert device.get_exposure_time() == 2500
@@ -176,7 +176,7 @@ def test_what_the_camera_refuses_is_one_sentence(
 
 
 def test_a_frame_with_missing_packets_has_no_picture(plug: Plug) -> None:
-    """Half a picture is never judged: it is an ERROR, counted, and the next one comes."""
+    """An incomplete frame has no image and the fault BAD_PICTURE; the next one is read as usual."""
     plug(0.01)  # About one packet in hundred, a frame has two hundred.
     with opened() as source:
         frames = [frame for frame in (source.read() for _ in range(5)) if frame is not None]
@@ -187,7 +187,7 @@ def test_a_frame_with_missing_packets_has_no_picture(plug: Plug) -> None:
 
 
 def test_a_camera_that_waits_for_its_own_trigger_is_not_lost(camera: Camera) -> None:
-    """No part is no trouble: the read says that it waits."""
+    """Without a trigger `read` raises AwaitingTrigger, not CameraLost."""
     with opened(trigger_source="Line0") as source:
         for _ in range(3):
             with pytest.raises(AwaitingTrigger):
@@ -195,7 +195,7 @@ def test_a_camera_that_waits_for_its_own_trigger_is_not_lost(camera: Camera) -> 
 
 
 def test_a_camera_that_was_pulled_out_is_lost_and_comes_back(camera: Camera) -> None:
-    """Running free the silence tells; then the same settings open it again."""
+    """Free-running, silence means lost; the same settings open it again."""
     with pytest.raises(CameraLost, match=r"no frame for 0\.5 s|does not answer"), opened(0.5) as source:
         source.read()
         camera.end()
@@ -208,7 +208,7 @@ def test_a_camera_that_was_pulled_out_is_lost_and_comes_back(camera: Camera) -> 
 
 
 def test_a_triggered_camera_that_was_pulled_out_is_lost(camera: Camera) -> None:
-    """Also while no frame is expected: it does not answer any more."""
+    """It is detected while no frame is expected, because the camera stops answering."""
     with pytest.raises(CameraLost, match="does not answer"), opened(trigger_source="Line0") as source:
         camera.end()
         while True:
@@ -217,20 +217,20 @@ def test_a_triggered_camera_that_was_pulled_out_is_lost(camera: Camera) -> None:
 
 
 def test_an_absent_camera_is_lost(plug: Plug) -> None:
-    """It is worth another try, so it is no error in the settings."""
+    """Another attempt may succeed, so this is not a ConfigError."""
     with pytest.raises(CameraLost, match=f"camera '{NAME}': cannot be opened"), opened():
         pass
 
 
-def test_reachable_cameras_are_listed(camera: Camera) -> None:
-    """With what to write into the settings; one that is gone is not."""
-    assert (NAME, "127.0.0.1") in [(found.id, found.address) for found in find_devices()]
+def test_cameras_that_answer_are_listed(camera: Camera) -> None:
+    """`linewatch cameras` prints the settings for each; a camera that was unplugged is not listed."""
+    assert (NAME, "127.0.0.1") in [(device.id, device.address) for device in find_devices()]
     command = [sys.executable, "-m", "linewatch", "cameras"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f'kind = "gige"  uri = "{NAME}"' in done.stdout
 
     camera.end()
-    assert NAME not in [found.id for found in find_devices()]
+    assert NAME not in [device.id for device in find_devices()]
 
 
 def test_without_the_library_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_without_the_library_the_sentence_says_what_to_install(monkeypatch: pyte
 
 
 def test_two_triggers_that_exclude_each_other_are_refused() -> None:
-    """The part trigger has to see every frame, which a triggered camera does not send."""
+    """The part trigger needs every frame, which a triggered camera does not send."""
     with pytest.raises(ValueError, match="has to see every frame"):
         Settings(
             source=SourceSettings(kind="gige", uri=NAME),
@@ -265,7 +265,7 @@ def test_the_settings_choose_the_camera() -> None:
 def test_a_daemon_rides_out_a_camera_that_is_pulled_and_plugged(
     tmp_path: Path, mosquitto: Mosquitto, camera: Camera
 ) -> None:
-    """Verdicts stop, the station says FAULT, and they resume with frames that are new."""
+    """Verdicts stop with an event, and resume with new frames."""
     changes = {
         "source.kind": "gige",
         "source.uri": NAME,

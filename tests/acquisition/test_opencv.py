@@ -39,7 +39,7 @@ def write_video(path: Path, frames: int) -> None:
 
 
 def levels(source: VideoFile, count: int) -> list[int]:
-    """Tell which frames come next, -1 for the end."""
+    """Return the numbers of the next frames, -1 for the end."""
     frames = [source.read() for _ in range(count)]
     return [
         -1 if frame is None or frame.image is None else round(float(frame.image.mean()) / 10)
@@ -74,7 +74,7 @@ def test_a_video_in_a_loop_starts_again(tmp_path: Path) -> None:
 def test_a_video_that_was_cut_off_ends_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is left of a recording is inspected, and the log says that some is missing."""
+    """The remaining frames are inspected, and the log says how many are missing."""
     writer = cv2.VideoWriter(str(tmp_path / "whole.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -93,10 +93,10 @@ def test_a_video_that_was_cut_off_ends_with_a_warning(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"this is no video", b"RIFF\0\0\0\0AVI LIST"])
-def test_what_is_no_video_is_said_in_a_sentence(
+def test_a_file_that_is_no_video_is_one_sentence(
     tmp_path: Path, content: bytes | None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A missing or undecodable file is a setting that never works; no library prints anything."""
+    """A missing or undecodable file raises ConfigError; no library prints to stderr."""
     path = tmp_path / "line.mp4"
     if content is not None:
         path.write_bytes(content)
@@ -112,45 +112,45 @@ def test_what_is_no_video_is_said_in_a_sentence(
 
 
 class Driver:
-    """A capture whose pictures come when the test says so; it can hang like a real one."""
+    """A fake cv2.VideoCapture that delivers images on demand and blocks in between."""
 
     def __init__(self) -> None:
         self.opened = True
         self.released = threading.Event()
-        self._pictures: list[Image | None] = []
+        self._images: list[Image | None] = []
         self._changed = threading.Condition()
 
-    def deliver(self, *pictures: Image | None) -> None:
+    def deliver(self, *images: Image | None) -> None:
         """Let the next reads return these; None is a failed read."""
         with self._changed:
-            self._pictures += pictures
+            self._images += images
             self._changed.notify_all()
 
     def wait_read(self) -> None:
         """Wait until everything delivered was read."""
         with self._changed:
-            assert self._changed.wait_for(lambda: not self._pictures, 5)
+            assert self._changed.wait_for(lambda: not self._images, 5)
 
     def isOpened(self) -> bool:  # noqa: N802
-        """Whether it opened."""
+        """Return whether it opened."""
         return self.opened
 
     def read(self) -> tuple[bool, Any]:
-        """Hang until there is something."""
+        """Block until an image is delivered."""
         with self._changed:
-            self._changed.wait_for(lambda: self._pictures)
-            picture = self._pictures.pop(0)
+            self._changed.wait_for(lambda: self._images)
+            image = self._images.pop(0)
             self._changed.notify_all()
-            return picture is not None, picture
+            return image is not None, image
 
     def release(self) -> None:
-        """Let go."""
+        """Record that it was released."""
         self.released.set()
 
 
 @pytest.fixture
 def driver() -> Iterator[Driver]:
-    """Give a driver, and let a reader that still hangs in it end with the test."""
+    """Return a driver; at the end, unblock a reader that still waits in it."""
     driver = Driver()
     yield driver
     driver.deliver(None)
@@ -161,37 +161,37 @@ def live(driver: Driver, *, name: str = "0", read_timeout_s: float = 5.0) -> Liv
     return LiveSource(name, lambda: driver, open_timeout_s=5.0, read_timeout_s=read_timeout_s)
 
 
-def picture(level: int) -> Image:
-    """Draw a picture that can be told from others."""
+def grey(level: int) -> Image:
+    """Return a uniform image of this grey level."""
     return np.full((4, 4, 3), level, np.uint8)
 
 
 def shown(frame: Frame | None) -> int:
-    """Tell which picture a frame shows."""
+    """Return the grey level of a frame."""
     assert frame is not None and frame.image is not None
     return int(frame.image[0, 0, 0])
 
 
 def test_only_the_newest_frame_is_kept(driver: Driver) -> None:
-    """What came while nobody read is not handed out late, and no frame is handed out twice."""
+    """Frames that arrived between two reads are skipped, and no frame is returned twice."""
     with live(driver) as source:
-        driver.deliver(picture(1), picture(2), picture(3))
+        driver.deliver(grey(1), grey(2), grey(3))
         driver.wait_read()
-        driver.deliver(picture(4))
+        driver.deliver(grey(4))
         driver.wait_read()
-        seen = shown(source.read())
-        if seen == 3:  # The reader was between the driver and us.
-            seen = shown(source.read())
-        driver.deliver(picture(5))
+        level = shown(source.read())
+        if level == 3:  # The reader had not stored frame 4 yet.
+            level = shown(source.read())
+        driver.deliver(grey(5))
 
-        assert (seen, shown(source.read())) == (4, 5)
+        assert (level, shown(source.read())) == (4, 5)
 
 
 def test_a_frame_is_stamped_when_it_arrives_not_when_it_is_read(driver: Driver) -> None:
-    """Its age counts from the camera, so a frame that lay about is known to be old."""
+    """The age of a frame includes the time it waited to be read."""
     with live(driver) as source:
         before_ns = time.monotonic_ns()
-        driver.deliver(picture(1), None)
+        driver.deliver(grey(1), None)
         assert driver.released.wait(5)
         arrived_ns = time.monotonic_ns()
         frame = source.read()
@@ -202,12 +202,12 @@ def test_a_frame_is_stamped_when_it_arrives_not_when_it_is_read(driver: Driver) 
 
 
 def test_a_silent_camera_is_lost_after_the_time_out(driver: Driver) -> None:
-    """A read that hangs in the driver does not hang us, and its reader is left behind."""
+    """A read that hangs in the driver does not block the caller, and its reader is left behind."""
     started = time.monotonic()
     with pytest.raises(CameraLost, match=r"camera '0': no frame for 0\.2 s"), live(
         driver, read_timeout_s=0.2
     ) as source:  # fmt: skip
-        driver.deliver(picture(1))
+        driver.deliver(grey(1))
         source.read()
         source.read()
 
@@ -215,10 +215,10 @@ def test_a_silent_camera_is_lost_after_the_time_out(driver: Driver) -> None:
     assert not driver.released.is_set()
 
 
-def test_a_failed_read_is_a_lost_camera_and_lets_go_of_it(driver: Driver) -> None:
+def test_a_failed_read_is_a_lost_camera_and_releases_it(driver: Driver) -> None:
     """The stream's last frame still counts; then the device is released, ready to be opened again."""
     with live(driver) as source:
-        driver.deliver(picture(7), None)
+        driver.deliver(grey(7), None)
         assert driver.released.wait(5)
 
         assert shown(source.read()) == 7
@@ -229,15 +229,15 @@ def test_a_failed_read_is_a_lost_camera_and_lets_go_of_it(driver: Driver) -> Non
 def test_leaving_releases_the_camera(driver: Driver) -> None:
     """After the with block another program can have the device."""
     with live(driver) as source:
-        driver.deliver(picture(1))
+        driver.deliver(grey(1))
         source.read()
-        driver.deliver(picture(2))
+        driver.deliver(grey(2))
 
     assert driver.released.wait(5)
 
 
 def test_a_camera_that_cannot_be_opened_is_lost(driver: Driver) -> None:
-    """It is worth another try, so it is no error in the settings."""
+    """Another attempt may succeed, so this is not a ConfigError."""
     driver.opened = False
 
     with pytest.raises(CameraLost, match="cannot be opened"), live(driver):
@@ -247,11 +247,11 @@ def test_a_camera_that_cannot_be_opened_is_lost(driver: Driver) -> None:
 
 
 def test_a_driver_that_hangs_while_opening_is_left_behind() -> None:
-    """Opening gives up after its time-out; after a few hung readers it is not tried any more."""
-    gate = threading.Event()
+    """Opening times out; with a few hung readers it is not tried again."""
+    unblock = threading.Event()
 
     def hang() -> Driver:
-        gate.wait()
+        unblock.wait()
         driver = Driver()
         driver.opened = False
         return driver
@@ -264,11 +264,11 @@ def test_a_driver_that_hangs_while_opening_is_left_behind() -> None:
         with pytest.raises(CameraLost, match=r"hangs in 4 calls; restart"), source:
             pass
     finally:
-        gate.set()
+        unblock.set()
 
 
 def test_an_absent_camera_is_lost(capfd: pytest.CaptureFixture[str]) -> None:
-    """A device that is not there is worth another try; OpenCV's complaints stay out of our log."""
+    """Another attempt may succeed; OpenCV's messages stay out of the log."""
     for uri in ("63", "/dev/video63"):
         with pytest.raises(CameraLost, match=f"camera '{uri}': cannot be opened"), open_source(
             SourceSettings(kind="camera", uri=uri)
@@ -290,15 +290,15 @@ def test_an_absent_camera_is_lost(capfd: pytest.CaptureFixture[str]) -> None:
         ("rtsp://u:S3cret@[fd00::5]:554/x#S3cret", "rtsp://[fd00::5]:554/x"),
     ],
 )
-def test_a_password_in_an_address_is_shown_to_nobody(uri: str, name: str) -> None:
-    """Neither the name nor a message holds what the address holds of secrets."""
+def test_a_password_in_an_address_is_never_shown(uri: str, name: str) -> None:
+    """The source's name, used in messages, leaves out user, password and query."""
     assert strip_credentials(uri) == name
     assert open_source(SourceSettings(kind="rtsp", uri=uri)).name == name
 
 
 @pytest.mark.parametrize("uri", ["http://u:S3cret@cam/x", "S3cret", "rtsp://", "rtsp://u:S3cret@h:99999/x"])
-def test_what_is_no_rtsp_address_is_said_without_repeating_it(uri: str) -> None:
-    """The sentence shows how an address looks; the wrong one may hold a password."""
+def test_a_wrong_rtsp_address_is_not_repeated(uri: str) -> None:
+    """The sentence shows an example; the wrong address may contain a password."""
     with pytest.raises(ConfigError, match="write rtsp://host:554/path") as caught:
         open_source(SourceSettings(kind="rtsp", uri=uri))
 
@@ -306,7 +306,7 @@ def test_what_is_no_rtsp_address_is_said_without_repeating_it(uri: str) -> None:
 
 
 class Server:
-    """A real RTSP server in a process of its own."""
+    """A real RTSP server in a child process."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -322,20 +322,20 @@ class Server:
         assert self.port.isdecimal()
 
     def end(self) -> None:
-        """Pull the plug."""
+        """Kill it."""
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
 
     def source(self, read_timeout_s: float = 2.0) -> LiveSource:
-        """Name this camera's address, with a password."""
+        """Return a source for its address, with a password in it."""
         uri = f"rtsp://user:S3cret@127.0.0.1:{self.port}/line1"
         return open_rtsp(uri, open_timeout_s=5.0, read_timeout_s=read_timeout_s)
 
 
 def has(*elements: str) -> bool:
-    """Whether this machine can run the server with these GStreamer elements."""
+    """Return whether this machine can run the server with these GStreamer elements."""
     script = (
         "import sys, gi; gi.require_version('GstRtspServer', '1.0')\n"
         "from gi.repository import Gst, GstRtspServer; Gst.init(None)\n"
@@ -359,7 +359,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 def true_age_ms(frame: Frame | None) -> int:
-    """Return how old the picture was when it was stamped: it carries the time it was made."""
+    """Return the age of the image when it was stamped; its pixels encode the time it was made."""
     assert frame is not None and frame.image is not None
     made_ms = sum(1 << bit for bit in range(24) if frame.image[6, 12 * bit + 6].mean() > 128)
     age_ms = (frame.captured_ns // 1_000_000 - made_ms) % 2**24
@@ -367,7 +367,7 @@ def true_age_ms(frame: Frame | None) -> int:
 
 
 def read_until_lost(source: LiveSource) -> str:
-    """Read on, and return what the loss says."""
+    """Read until the camera is lost; return the message."""
     with pytest.raises(CameraLost) as caught:
         for _ in range(200):
             source.read()
@@ -375,10 +375,10 @@ def read_until_lost(source: LiveSource) -> str:
 
 
 def test_rtsp_frames_are_fresh(server: Server) -> None:
-    """From the first frame on, and after a pause, a frame shows what is there now."""
+    """From the first frame on, and after a pause, frames are not delayed by a buffer."""
     with server.source() as source:
         ages_ms = [true_age_ms(source.read()) for _ in range(10)]
-        threading.Event().wait(0.5)  # A consumer that is busy: 12 frames come in the meantime.
+        threading.Event().wait(0.5)  # A busy consumer: 12 frames arrive in the meantime.
         source.read()
         ages_ms.append(true_age_ms(source.read()))
 
@@ -437,7 +437,7 @@ except CameraLost:
 
 
 def test_a_process_ends_cleanly_under_a_hung_camera(server: Server) -> None:
-    """A reader that comes back from OpenCV during the shutdown does not abort the process."""
+    """A reader that returns from OpenCV during shutdown does not abort the process."""
     uri = f"rtsp://127.0.0.1:{server.port}/line1"
     command = [sys.executable, "-c", HANG_AND_EXIT, uri, str(server.process.pid)]
 
@@ -450,7 +450,7 @@ def test_a_process_ends_cleanly_under_a_hung_camera(server: Server) -> None:
 
 
 def test_the_settings_choose_the_source() -> None:
-    """Without settings it is the simulator; an address that is missing is said in a sentence."""
+    """The default is the simulator; a missing address raises ConfigError."""
     assert isinstance(open_source(SourceSettings()), Simulator)
     for kind in ("folder", "video", "camera", "rtsp", "gige"):
         with pytest.raises(ConfigError, match=r"source\.uri is empty; "):

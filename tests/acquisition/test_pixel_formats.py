@@ -9,19 +9,19 @@ WIDTH, HEIGHT = 6, 5
 
 
 def levels(bits: int) -> NDArray[np.uint16]:
-    """Draw pixels of so many bits."""
+    """Return random pixels of so many bits."""
     return np.random.default_rng(bits).integers(0, 1 << bits, WIDTH * HEIGHT, np.uint16)
 
 
 def as_bits(values: NDArray[np.uint16], bits: int) -> bytes:
-    """Write pixels one after the other, the lowest bit first, as GenICam's "p" formats do."""
+    """Pack pixels one after the other, lowest bit first, as GenICam's "p" formats do."""
     stream = "".join(format(int(value), f"0{bits}b")[::-1] for value in values)
     stream += "0" * (-len(stream) % 8)
     return bytes(int(stream[place : place + 8][::-1], 2) for place in range(0, len(stream), 8))
 
 
 def as_pairs(values: NDArray[np.uint16], bits: int) -> bytes:
-    """Write pixels in pairs of three bytes: upper eight bits, both lower rests, upper eight bits."""
+    """Pack two pixels in three bytes: upper eight bits, both remainders, upper eight bits."""
     low = (1 << (bits - 8)) - 1
     return b"".join(
         bytes((one >> (bits - 8), one & low | (two & low) << 4, two >> (bits - 8)))
@@ -43,7 +43,7 @@ def as_pairs(values: NDArray[np.uint16], bits: int) -> bytes:
     ],
 )
 def test_grey_pixels_keep_their_upper_eight_bits(name: str, bits: int, data: bytes) -> None:
-    """However they are packed; all three channels are the same."""
+    """For every packing; all three channels are equal."""
     image = decode(data, name, WIDTH, HEIGHT)
 
     assert image is not None
@@ -53,7 +53,7 @@ def test_grey_pixels_keep_their_upper_eight_bits(name: str, bits: int, data: byt
 
 @pytest.mark.parametrize(("name", "red"), [("RG", (0, 0)), ("GR", (0, 1)), ("GB", (1, 0)), ("BG", (1, 1))])
 def test_a_red_thing_is_red_in_every_bayer_pattern(name: str, red: tuple[int, int]) -> None:
-    """The pattern says where the red pixels are; blue-green-red comes out."""
+    """Every Bayer pattern is decoded to BGR."""
     mosaic = np.zeros((16, 16), np.uint8)
     mosaic[red[0] :: 2, red[1] :: 2] = 200
 
@@ -66,17 +66,17 @@ def test_a_red_thing_is_red_in_every_bayer_pattern(name: str, red: tuple[int, in
 
 
 def test_colours_come_in_opencvs_order() -> None:
-    """RGB8 is turned round, BGR8 is not."""
-    picture = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    turned = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    """RGB8 is reordered to BGR, BGR8 is copied."""
+    expected = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    turned = cv2.cvtColor(expected, cv2.COLOR_BGR2RGB)
 
-    for data, name in ((turned, "RGB8"), (picture, "BGR8")):
+    for data, name in ((turned, "RGB8"), (expected, "BGR8")):
         image = decode(data.tobytes(), name, WIDTH, HEIGHT)
         assert image is not None
-        assert np.array_equal(image, picture)
+        assert np.array_equal(image, expected)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_too_few_bytes_are_no_picture(name: str) -> None:
-    """Half a picture is none, whatever the camera calls it."""
+    """An incomplete image is None, whatever the pixel format."""
     assert decode(b"\0" * (WIDTH * HEIGHT), name, WIDTH, HEIGHT + 1) is None

@@ -21,24 +21,24 @@ def test_the_same_seed_and_number_give_the_same_bytes() -> None:
 
 def test_other_seeds_and_numbers_give_other_pictures() -> None:
     """No two parts of a line look exactly alike."""
-    pictures = {render(seed, number).tobytes() for seed in (1, 2) for number in (1, 2, 3)}
+    images = {render(seed, number).tobytes() for seed in (1, 2) for number in (1, 2, 3)}
 
-    assert len(pictures) == 6
+    assert len(images) == 6
 
 
 @pytest.mark.parametrize("size", [96, 320, 500])
 def test_a_picture_has_the_size_that_was_asked_for(size: int) -> None:
-    """Pictures are square, colour, one byte a channel, and neither black nor burnt out."""
-    picture = render(1, 1, None, size)
+    """Images are square, colour, one byte per channel, neither black nor saturated."""
+    image = render(1, 1, None, size)
 
-    assert picture.shape == (size, size, 3)
-    assert picture.dtype == np.uint8
-    assert 40 < picture.mean() < 140
+    assert image.shape == (size, size, 3)
+    assert image.dtype == np.uint8
+    assert 40 < image.mean() < 140
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_defect_can_be_seen_and_stays_on_the_part(defect: str) -> None:
-    """Every defect changes a visible patch, and nothing else in the picture."""
+    """Every defect changes a visible patch, and nothing else in the image."""
     for number in range(12):
         change = np.abs(render(5, number, defect).astype(int) - render(5, number)).max(axis=2)
 
@@ -52,12 +52,12 @@ def test_a_defect_can_be_seen_and_stays_on_the_part(defect: str) -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), number=st.integers(1, 10**9), defect=st.sampled_from(DEFECTS))
 def test_any_seed_can_be_rendered(seed: int, number: int, defect: str) -> None:
-    """No place, size or direction that a seed can draw makes a painter fail."""
+    """Every position, size and direction that a seed can draw can be painted."""
     assert render(seed, number, defect, 96).shape == (96, 96, 3)
 
 
 def test_the_source_shows_what_its_truth_says() -> None:
-    """Frame n is the picture of part n with the defect that `truth(n)` names."""
+    """Frame n is the image of part n with the defect that `truth(n)` names."""
     with Simulator("seed=3&defects=0.5&size=96&count=12") as simulator:
         truths = [simulator.truth(seq) for seq in range(1, 13)]
         for seq, defect in enumerate(truths, 1):
@@ -71,7 +71,7 @@ def test_the_source_shows_what_its_truth_says() -> None:
 
 
 def test_the_share_of_defects_is_kept() -> None:
-    """`defects` is a share of the parts, and each kind of defect has its turn."""
+    """`defects` is the share of defective parts, and every kind occurs."""
     simulator = Simulator("seed=11&defects=0.2")
     truths = [simulator.truth(seq) for seq in range(1, 3001)]
 
@@ -94,7 +94,7 @@ def test_a_pool_is_shown_again_and_again() -> None:
 
 
 def test_opening_again_starts_again() -> None:
-    """A second run over the same simulator sees the same parts."""
+    """Reopening the simulator starts the same sequence again."""
     simulator = Simulator("seed=4&size=96&count=1")
     seen = []
     for _ in range(2):
@@ -137,25 +137,25 @@ def test_a_wrong_address_is_refused_with_a_hint(uri: str, words: str) -> None:
 
 
 def test_the_same_belt_comes_again_from_the_same_seed() -> None:
-    """Its pictures and its truth are the same, byte by byte; it ends when `count` parts have passed."""
+    """Images and ground truth are identical; the source ends when `count` parts have passed."""
     seen = []
     for _ in range(2):
         with Simulator("belt=40&seed=5&size=96&count=2&defects=0.5") as simulator:
             assert simulator.belt is not None
-            pictures, parts = [], set()
+            images, parts = [], set()
             while (frame := simulator.read()) is not None:
                 assert frame.image is not None
-                pictures.append(frame.image.tobytes())
+                images.append(frame.image.tobytes())
                 parts |= set(simulator.belt.in_view())
             assert simulator.belt.passed() == 2
-            seen.append((pictures, parts))
+            seen.append((images, parts))
 
     assert seen[0] == seen[1]
     assert {1, 2} <= seen[0][1]
 
 
 def test_a_part_lies_on_the_belt_where_the_truth_says() -> None:
-    """The middle of what is brighter than the belt is where `in_view` has the part, until it leaves."""
+    """The bright area's middle is at the position that `in_view` returns, until the part leaves."""
     with Simulator("belt=20&seed=2&size=320&touching=0&defects=0") as simulator:
         belt = simulator.belt
         assert belt is not None
