@@ -13,7 +13,7 @@ import pytest
 
 from tests.acquisition.test_opencv import Server, has
 from tests.daemon import Daemon, verdicts
-from tests.moody_camera import PROGRAM, Mood
+from tests.faulty_camera import PROGRAM, CameraFault
 from tests.mosquitto import Mosquitto, Subscriber
 
 TRIGGERED = {"trigger.mode": "mqtt", "limits.deadline_ms": 3000}
@@ -61,11 +61,11 @@ class Plc:
 
 
 @contextmanager
-def line(folder: Path, broker: Mosquitto, mood: Mood) -> Iterator[tuple[Plc, Daemon]]:
-    """Run a triggered line whose camera has moods."""
+def line(folder: Path, broker: Mosquitto, fault: CameraFault) -> Iterator[tuple[Plc, Daemon]]:
+    """Run a triggered line with a faulty camera."""
     with (
         Subscriber(broker.port) as ear,
-        Daemon(folder, broker.port, TRIGGERED, PROGRAM, mood.environment) as daemon,
+        Daemon(folder, broker.port, TRIGGERED, PROGRAM, fault.environment) as daemon,
     ):
         plc = Plc(ear)
         plc.wait_state("READY")
@@ -73,7 +73,7 @@ def line(folder: Path, broker: Mosquitto, mood: Mood) -> Iterator[tuple[Plc, Dae
 
 
 @pytest.mark.parametrize(
-    ("trouble", "reason", "sentence", "events"),
+    ("kind", "reason", "sentence", "events"),
     [
         ("frozen", 21, "same picture", ["pictures_unfit", "pictures_fit"]),
         ("black", 22, "% of the usual light", ["pictures_unfit", "pictures_fit"]),
@@ -81,21 +81,21 @@ def line(folder: Path, broker: Mosquitto, mood: Mood) -> Iterator[tuple[Plc, Dae
         ("hung", 40, "no frame for 1.5 s", ["camera_lost", "camera_back"]),
     ],
 )
-def test_a_part_gets_its_error_while_the_camera_is_in_trouble(
-    tmp_path: Path, mosquitto: Mosquitto, trouble: str, reason: int, sentence: str, events: list[str]
+def test_a_part_gets_its_error_while_the_camera_has_a_fault(
+    tmp_path: Path, mosquitto: Mosquitto, kind: str, reason: int, sentence: str, events: list[str]
 ) -> None:
-    """ERROR with its reason, FAULT with a sentence, and PASS again without a restart: nobody waits."""
-    mood = Mood(tmp_path)
-    with line(tmp_path, mosquitto, mood) as (plc, daemon):
+    """Verdicts are ERROR with their reason and the state FAULT; afterwards PASS, without a restart."""
+    fault = CameraFault(tmp_path)
+    with line(tmp_path, mosquitto, fault) as (plc, daemon):
         plc.inspect_until(("PASS", 0))
-        mood.be(trouble)
+        fault.set(kind)
         plc.inspect_until(("ERROR", reason))
         plc.inspect_until(("ERROR", reason))
         plc.wait_state("FAULT", sentence)
         assert daemon.get("/readyz")[0] == 503
         assert plc.inspect()["reason"] == reason
 
-        mood.be("good")
+        fault.clear()
         plc.inspect_until(("PASS", 0))
         plc.wait_state("READY")
         assert daemon.stop() == 0
@@ -106,28 +106,28 @@ def test_a_part_gets_its_error_while_the_camera_is_in_trouble(
 
 
 def test_a_stop_does_not_wait_for_a_hung_camera(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """The line drains and the daemon ends with 0, however long the driver sleeps."""
-    mood = Mood(tmp_path)
-    with line(tmp_path, mosquitto, mood) as (plc, daemon):
+    """The line drains and the daemon exits with 0, however long the driver hangs."""
+    fault = CameraFault(tmp_path)
+    with line(tmp_path, mosquitto, fault) as (plc, daemon):
         plc.inspect_until(("PASS", 0))
-        mood.be("hung")
+        fault.set("hung")
         plc.inspect_until(("ERROR", 40))
         assert daemon.stop() == 0
 
 
 def test_a_free_running_line_says_that_its_camera_hangs(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """Without triggers nothing asks, and FAULT comes all the same; the frames after it are judged."""
-    mood = Mood(tmp_path)
+    """The state is FAULT without any trigger; the frames after the fault are judged."""
+    fault = CameraFault(tmp_path)
     with (
         Subscriber(mosquitto.port) as ear,
-        Daemon(tmp_path, mosquitto.port, program=PROGRAM, environment=mood.environment) as daemon,
+        Daemon(tmp_path, mosquitto.port, program=PROGRAM, environment=fault.environment) as daemon,
     ):
         plc = Plc(ear)
         plc.wait_state("READY")
-        mood.be("hung")
+        fault.set("hung")
         plc.wait_state("FAULT", "no frame for 1.5 s")
         judged = len(ear.on("t/verdict"))
-        mood.be("good")
+        fault.clear()
         plc.wait_state("READY")
         ear.wait(lambda ear: "PASS" in [v["result"] for v in verdicts(ear.on("t/verdict")[judged:])])
         assert daemon.stop() == 0

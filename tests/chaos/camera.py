@@ -12,7 +12,7 @@ from typing import Any
 from tests.chaos.findings import Finding
 from tests.chaos.watch import CONTRACT_LIMITS, late_passes, wait
 from tests.daemon import Daemon, verdicts
-from tests.moody_camera import PROGRAM, Mood
+from tests.faulty_camera import PROGRAM, CameraFault
 from tests.mosquitto import Mosquitto, Subscriber
 
 REASONS = {"frozen": 21, "black": 22, "gone": 40, "hung": 40}
@@ -23,7 +23,7 @@ DEADLINE_S, FAULT_S_MAX = 0.2, 2.0
 
 def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Finding]:
     """Trigger four parts a second; for each fault, check the verdicts that the PLC gets, and their delay."""
-    mood = Mood(folder)
+    camera = CameraFault(folder)
     changes = CONTRACT_LIMITS | {"trigger.mode": "mqtt"}
     rids = itertools.count(1)
     sent_s: dict[int, float] = {}
@@ -41,15 +41,15 @@ def trial(options: Namespace, folder: Path, broker: Mosquitto) -> Iterator[Findi
 
     with (
         Subscriber(broker.port) as subscriber,
-        Daemon(folder, broker.port, changes, PROGRAM, mood.environment) as daemon,
+        Daemon(folder, broker.port, changes, PROGRAM, camera.environment) as daemon,
     ):
         wait(lambda: _state(subscriber)["state"] == "READY")
         for fault, reason in REASONS.items():
             inspect(subscriber, time.monotonic() + 2.0)
-            mood.be(fault)
+            camera.set(fault)
             began = time.monotonic()
             parts = inspect(subscriber, began + FAULT_S)
-            mood.be("good")
+            camera.clear()
             ended = time.monotonic()
             after = inspect(subscriber, ended + (12.5 if fault == "gone" else 2.0))
             wait(lambda: _state(subscriber)["state"] == "READY")
