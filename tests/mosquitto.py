@@ -118,7 +118,7 @@ class Subscriber:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def say(self, topic: str, payload: str, *, retain: bool = False) -> None:
+    def say(self, topic: str, payload: str | bytes, *, retain: bool = False) -> None:
         """Publish one message and wait until the broker has it."""
         self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(WAIT_S)
 
@@ -156,7 +156,7 @@ class Subscriber:
             self.heard.append(
                 ReceivedMessage(
                     message.topic,
-                    message.payload.decode(),
+                    message.payload.decode(errors="replace"),
                     message.retain,
                     getattr(message.properties, "MessageExpiryInterval", None),
                     getattr(message.properties, "CorrelationData", b""),

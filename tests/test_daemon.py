@@ -288,6 +288,41 @@ def test_the_plc_triggers_parts_and_each_gets_its_own_verdict(tmp_path: Path, mo
     assert [(reply["rid"], reply["ok"]) for reply in replies] == [(rid, 1) for rid in (1, 2, 3, 4, 5, 5)]
 
 
+def test_scanned_codes_go_through_unchanged(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """What a scanner and a PLC's string buffer send reaches verdict, journal, page and log."""
+    code = "\x1d0104012345\x1d10A\x1e\x04"
+    payloads = {
+        code: b'{"rid":1,"part":"' + code.encode() + b'"}\0\0',
+        "St\xfcck": b'{"rid":2,"part":"St\xfcck"}',
+        "4012345678901": b'{"rid":3,"part":4012345678901}',
+        "x" * 128: b'{"rid":4,"part":"' + b"x" * 128 + b'"}',
+    }
+    with (
+        Subscriber(mosquitto.port) as ear,
+        Daemon(tmp_path, mosquitto.port, {"trigger.mode": "mqtt", "source.uri": "defects=0"}) as daemon,
+    ):
+        ear.wait(is_ready)
+        for rid, payload in enumerate(payloads.values(), start=1):
+            ear.say("t/cmd/trigger", payload)
+            ear.wait(lambda ear, rid=rid: len(ear.on("t/verdict")) >= rid)  # type: ignore[misc]  # bound now
+        ear.say("t/cmd/trigger", b'{"rid":9,"prat":"A"}')
+        ear.say("t/cmd/trigger", b'{"rid":10,"part":"' + b"x" * 100_000)
+        ear.wait(lambda ear: len(ear.on("t/cmd/trigger/res")) >= 6)
+        page = daemon.get("/history")[1].decode()
+        assert daemon.stop() == 0
+
+    assert [row["part"] for row in daemon.rows()] == list(payloads)
+    published = ear.on("t/verdict")
+    assert [v["part"] for v in verdicts(published)][:3] == list(payloads)[:3]
+    assert verdicts(published)[3]["part"] == "x" * 128
+    assert max(len(payload.encode()) for payload in published) <= 500
+    assert "&lt;GS&gt;0104012345&lt;GS&gt;10A&lt;RS&gt;&lt;EOT&gt;" in page
+    assert repr(code) in daemon.log
+    refusals = verdicts(ear.on("t/cmd/trigger/res"))[4:]
+    assert [(reply["rid"], reply["code"]) for reply in refusals] == [(9, 4), (10, 4)]
+    assert "did you mean part?" in refusals[0]["reason"]
+
+
 def test_an_unknown_product_is_refused_and_a_known_one_is_taken_up(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:

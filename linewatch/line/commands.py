@@ -14,7 +14,8 @@ from linewatch.domain import ReplyCode, State
 from linewatch.errors import PrepareTimeout, RecipeError
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
-from linewatch.mqtt.messages import Command, Incoming, InvalidCommand, parse_command, reply_json
+from linewatch.mqtt.command_parsing import parse_command
+from linewatch.mqtt.messages import Command, Incoming, InvalidCommand, reply_json
 from linewatch.runtime.lane import Lane
 from linewatch.runtime.stages import Stage, consume
 

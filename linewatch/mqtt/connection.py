@@ -34,7 +34,7 @@ CONNECT_S = 3.0  # For each of: name lookup, TCP and TLS, CONNACK.
 DISCONNECT_S = 1.0
 INFLIGHT_MAX = 20
 WINDOW_S = 10.0  # For one window of history to be acknowledged.
-PACKET_BYTES_MAX = 64 * 1024  # More than any command.
+PACKET_BYTES_MAX = 2**20  # A broker drops larger ones, and nothing answers them.
 UNSUPPORTED_VERSION, TAKEN_OVER = 0x84, 0x8E
 
 

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from linewatch.domain import Reason, ReplyCode, Result, State, Verdict
 
 VERDICT_BYTES_MAX = 500
-COMMAND_BYTES_MAX = 4096
-PART_CHARACTERS_MAX = 64
-RID_MAX = 65_535
 NAME_CHARACTERS_MAX = 32  # Of a command; its reply goes to a topic of that name.
 TEXT_BYTES_MAX = 200  # Of a reason, and of each text in an event.
 COMMANDS = ("trigger", "product", "selftest", "pause", "resume", "reset", "rebirth")
@@ -305,64 +302,6 @@ def reply_json(rid: int, *, code: int, reason: str = "", ms: int = 0) -> str:
             "ms": ms,
         }
     )
-
-
-def parse_command(incoming: Incoming) -> Command | InvalidCommand:
-    """Parse one message below `B/cmd/`."""
-    rid = 0
-    try:
-        facts = _object(incoming.payload)
-        rid = _integer(facts, "rid", 1, RID_MAX)
-        return _command(incoming, rid, facts)
-    except _Malformed as error:
-        return InvalidCommand(incoming.name, rid, str(error))
-
-
-def _command(incoming: Incoming, rid: int, facts: dict[str, object]) -> Command:
-    name = incoming.name
-    if name not in COMMANDS:
-        raise _Malformed(f"unknown command {name[:32]!r}; known are {', '.join(COMMANDS)}")
-    if incoming.retained:
-        raise _Malformed("retained commands are refused; publish it without the retain flag")
-    if name == "trigger":
-        part, exp_ms = _text(facts, "part"), _integer(facts, "exp_ms", 0, 2**53, default=0)
-        return Command(name, rid, part=part, exp_ms=exp_ms)
-    if name == "product":
-        product, index = _text(facts, "product"), _integer(facts, "index", 0, 999, default=0)
-        if bool(product) == bool(index):
-            raise _Malformed("give either product or index")
-        return Command(name, rid, product=product, index=index)
-    return Command(name, rid)
-
-
-class _Malformed(ValueError):
-    """A command cannot be parsed; the text is the reason in the reply."""
-
-
-def _object(payload: bytes) -> dict[str, object]:
-    if len(payload) > COMMAND_BYTES_MAX:
-        raise _Malformed(f"the payload is longer than {COMMAND_BYTES_MAX} bytes")
-    try:
-        facts = json.loads(payload)
-    except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
-        raise _Malformed('the payload must be a JSON object, for example {"rid":17}')
-    return facts
-
-
-def _integer(facts: dict[str, object], key: str, low: int, high: int, default: int | None = None) -> int:
-    value = facts.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise _Malformed(f"{key} must be a whole number from {low} to {high}")
-    return value
-
-
-def _text(facts: dict[str, object], key: str) -> str:
-    value = facts.get(key, "")
-    if not isinstance(value, str) or len(value) > PART_CHARACTERS_MAX or not value.isprintable():
-        raise _Malformed(f"{key} must be a text of at most {PART_CHARACTERS_MAX} printable characters")
-    return value
 
 
 def _dumps(facts: Mapping[str, object]) -> str:

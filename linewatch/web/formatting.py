@@ -8,6 +8,11 @@ from linewatch.domain import Reason, Result, State, Verdict
 from linewatch.vision.image_io import SUFFIXES
 from linewatch.web.texts import Language
 
+_C0 = (
+    "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC"
+)
+CONTROLS = dict(enumerate([*_C0.split(), "FS", "GS", "RS", "US"])) | {0x7F: "DEL"}
+
 
 class Formatter:
     """Provides the filters of the templates. Times are UTC milliseconds since 1970, shown in local time."""
@@ -68,8 +73,8 @@ class Formatter:
         return self.decimal(100 * rate, places) + "\N{NARROW NO-BREAK SPACE}%"
 
     def part(self, verdict: Verdict) -> str:
-        """Return the part's id; without one, its sequence number."""
-        return verdict.part or f"#{verdict.seq}"
+        """Return the part's id, control characters as <GS>; without one, its sequence number."""
+        return visible(verdict.part) or f"#{verdict.seq}"
 
     def tail(self, name: str, characters_max: int) -> str:
         """Shorten a name from its start, because parts of a series differ at the end.
@@ -102,6 +107,11 @@ class Formatter:
 def is_scored(verdict: Verdict) -> bool:
     """Whether a score was computed: without one, 0 would look like a perfect part."""
     return verdict.threshold > 0 and verdict.raw != 0
+
+
+def visible(text: str) -> str:
+    """Return a text with its unprintable characters by name, as scanners show them: <GS>, <U+200B>."""
+    return "".join(c if c.isprintable() else f"<{CONTROLS.get(ord(c), f'U+{ord(c):04X}')}>" for c in text)
 
 
 def midnight_ms() -> int:

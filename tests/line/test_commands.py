@@ -385,7 +385,7 @@ def test_a_trigger_may_expire(exp_ms: int, code: int) -> None:
         ("product", {"rid": 1}),
         ("product", {"rid": 1, "product": "demo", "index": 1}),
         ("dance", {"rid": 1}),
-        ("trigger", {"rid": 1, "part": 7}),
+        ("trigger", {"rid": 1, "part": True}),
     ],
 )
 def test_what_cannot_be_understood_is_a_bad_argument(name: str, facts: dict[str, Any]) -> None:
@@ -429,7 +429,7 @@ def test_a_name_that_no_topic_should_carry_is_not_answered() -> None:
 def test_a_malformed_trigger_is_a_missed_one() -> None:
     """A part goes by without a verdict: it counts as received and as missed."""
     rig = Rig()
-    rig.say("trigger", rid=1, part=7)
+    rig.say("trigger", rid=1, part=True)
 
     assert ("trigger_missed", ReplyCode.BAD_ARGUMENT) in rig.events()
     values = [

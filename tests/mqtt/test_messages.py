@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 
 from linewatch.domain import Reason, Result, State, Verdict
 from linewatch.mqtt.messages import (
-    COMMANDS,
-    Command,
-    Incoming,
-    InvalidCommand,
     StateFacts,
     Topics,
     event_json,
-    parse_command,
     plc_line,
     reply_json,
     state_json,
@@ -200,69 +195,6 @@ def test_no_text_makes_a_message_too_long_for_a_broker() -> None:
 
     assert json.loads(event_json({"event": "x", "reason": long}))["reason"] == "ü" * 100
     assert json.loads(reply_json(1, code=4, reason=long))["reason"] == "ü" * 100
-
-
-def ask(name: str, payload: object, *, retained: bool = False) -> Command | InvalidCommand:
-    """Send one command."""
-    text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return parse_command(Incoming(f"linewatch/station1/cmd/{name}", text, retained))
-
-
-def test_commands_are_understood() -> None:
-    """Each command of the contract becomes a value."""
-    assert ask("trigger", {"rid": 1, "part": "A1", "exp_ms": 5}) == Command("trigger", 1, "A1", 5)
-    assert ask("trigger", {"rid": 65535}) == Command("trigger", 65535)
-    assert ask("product", {"rid": 2, "product": "bottle"}) == Command("product", 2, product="bottle")
-    assert ask("product", {"rid": 2, "index": 3}) == Command("product", 2, index=3)
-    for name in COMMANDS[2:]:
-        assert ask(name, {"rid": 9, "note": "more keys do no harm"}) == Command(name, 9)
-
-
-@pytest.mark.parametrize(
-    ("name", "payload", "rid", "why"),
-    [
-        ("pause", b"", 0, "JSON object"),
-        ("pause", b"\xff\xfe{", 0, "JSON object"),
-        ("pause", b"[1]", 0, "JSON object"),
-        ("pause", b"[" * 4000, 0, "JSON object"),
-        ("pause", b" " * 5000, 0, "longer than"),
-        ("pause", {}, 0, "rid"),
-        ("pause", {"rid": 0}, 0, "rid"),
-        ("pause", {"rid": 65536}, 0, "rid"),
-        ("pause", {"rid": True}, 0, "rid"),
-        ("pause", {"rid": "7"}, 0, "rid"),
-        ("fly", {"rid": 7}, 7, "unknown command 'fly'"),
-        ("trigger", {"rid": 7, "part": 5}, 7, "part"),
-        ("trigger", {"rid": 7, "part": "x" * 65}, 7, "part"),
-        ("trigger", {"rid": 7, "part": "a\nb"}, 7, "part"),
-        ("trigger", {"rid": 7, "part": "\ud800"}, 7, "part"),
-        ("trigger", {"rid": 7, "exp_ms": -1}, 7, "exp_ms"),
-        ("product", {"rid": 7}, 7, "either"),
-        ("product", {"rid": 7, "product": "a", "index": 2}, 7, "either"),
-        ("product", {"rid": 7, "index": 1000}, 7, "index"),
-    ],
-)
-def test_what_cannot_be_understood_is_refused(name: str, payload: object, rid: int, why: str) -> None:
-    """A bad request is a value with its reason, never an exception in the network thread."""
-    answer = ask(name, payload)
-
-    assert isinstance(answer, InvalidCommand)
-    assert (answer.rid, answer.code) == (rid, 4)
-    assert why in answer.reason
-
-
-def test_retained_commands_are_refused() -> None:
-    """A retained trigger would fire at every reconnect."""
-    answer = ask("trigger", {"rid": 7}, retained=True)
-
-    assert isinstance(answer, InvalidCommand)
-    assert "retain" in answer.reason
-
-
-@given(st.binary(max_size=200), st.sampled_from(COMMANDS))
-def test_no_payload_breaks_the_parser(payload: bytes, name: str) -> None:
-    """Any payload becomes a Command or an InvalidCommand."""
-    assert isinstance(ask(name, payload), Command | InvalidCommand)
 
 
 def test_commands_filter_excludes_replies() -> None:
