@@ -1,1 +1,1 @@
-"""Learning one product from good pictures; the only part that needs the [train] extra."""
+"""Train, evaluate and recalibrate models. Only training and evaluation need the extra [train]."""

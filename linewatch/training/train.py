@@ -134,11 +134,11 @@ def describe(bundle: Bundle, models: Path, recipes: Path) -> str:
         lines.append(f"{missing[0].upper()}{missing[1:]}")
     if active != version:
         lines.append(
-            f"It is not active, {active} is; try it beside the line: linewatch models try {product} {version}"
+            f"It is not active, {active} is; run it on trial: linewatch models try {product} {version}"
         )
     elif not is_adequate(bundle.training):
         lines.append(
-            "It is active all the same: let no line depend on it, train again, then: "
+            "It is active nevertheless: do not run a line with it, but train again, then: "
             f"linewatch models activate {product} VERSION"
         )
     return "\n".join(lines)

@@ -121,11 +121,11 @@ def test_the_summary_names_files_and_quality(home: Path, bundle: Bundle) -> None
     lines = describe(bad, home / "models", home / "recipes").splitlines()
     assert lines[3].startswith("This product is not learnt well enough: only 6%")
     assert lines[4].startswith("No made-up defect is found clearly enough")
-    assert lines[5].startswith("It is active all the same: ")
+    assert lines[5].startswith("It is active nevertheless: ")
 
     lines = describe(replace(bundle, version="0a1b2c3d"), home / "models", home / "recipes").splitlines()
     assert lines[-1] == (
-        f"It is not active, {bundle.version} is; try it beside the line: linewatch models try mini 0a1b2c3d"
+        f"It is not active, {bundle.version} is; run it on trial: linewatch models try mini 0a1b2c3d"
     )
 
 

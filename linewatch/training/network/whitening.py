@@ -25,8 +25,8 @@ class Whitening:
     """Means and covariances that turn a residual into an anomaly map; float32 throughout.
 
     A residual r at a position is whitened by the pooled covariance and centred,
-    y = r @ matrix - mean[position]. Its squared Mahalanobis distance under its cell's covariance S
-    is y' S^-1 y = base_precision[cell] * |y|^2 - |y @ directions[cell]|^2.
+    y = r @ matrix - mean[position]. Its squared Mahalanobis distance under its cell's covariance S,
+    y' S^-1 y, is base_precision[cell] * |y|^2 - |y @ directions[cell]|^2 in low-rank form.
     """
 
     matrix: NDArray[np.float32]  # (channels, channels)
