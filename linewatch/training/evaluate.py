@@ -259,7 +259,7 @@ def _report_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _percent(value: float | None, missing: str) -> str:
-    return missing if value is None else f"{value:.2f} %"
+    return missing if value is None else f"{value:.2f}%"
 
 
 def _gallery(samples: Sequence[ScoredImage]) -> list[GalleryImage]:
