@@ -18,7 +18,7 @@ from linewatch.settings import EvidenceSettings
 
 SHED_FIRST = (Result.ERROR, Result.PASS, Result.UNSURE, Result.FAIL)
 QUIET_S = 10.0  # Without a shed frame for this long, the queue counts as keeping up again.
-NICENESS = 10  # Of the writing thread: encoding takes the processor time that the line leaves.
+NICENESS = 10  # Of the writing thread, above the others': encoding takes the processor time that the line leaves.
 
 
 class ImageStore(Protocol):
@@ -139,7 +139,8 @@ class EvidenceWriter:
     def run(self, stage: Stage) -> None:
         """Write what is queued until `close`, then what is left."""
         with suppress(OSError):  # Some containers do not allow it.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
         while (item := self._take(stage)) is not None:
             with stage.working():
                 for name, image in item.frames:
