@@ -18,7 +18,9 @@ from linewatch.settings import EvidenceSettings
 
 SHED_FIRST = (Result.ERROR, Result.PASS, Result.UNSURE, Result.FAIL)
 QUIET_S = 10.0  # Without a shed frame for this long, the queue counts as keeping up again.
-NICENESS = 10  # Of the writing thread, above the others': encoding takes the processor time that the line leaves.
+NICENESS = (
+    10  # Of the writing thread, above the others': encoding takes the processor time that the line leaves.
+)
 
 
 class ImageStore(Protocol):
