@@ -182,7 +182,7 @@ def _paced(
     cuts = statistics.quantiles(latencies_ms, n=100)
     return {
         "parts/s": round(fps, 1),
-        "seen/s": round(len(verdicts) / _span_s(verdicts), 1),
+        "received/s": round(len(verdicts) / _span_s(verdicts), 1),
         "judged/s": round(sum(verdict.judged for verdict in verdicts) / _span_s(verdicts), 1),
         "late": float(sum(verdict.late for verdict in verdicts)),
         "p50 ms": round(cuts[49], 1),

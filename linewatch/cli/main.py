@@ -326,7 +326,7 @@ def main() -> None:
             raise
         sentence = str(error) if isinstance(error, LinewatchError) else _usage_sentence(error)
         typer.echo(f"linewatch: {sentence}", err=True)
-        sys.exit(_exit_status(error))
+        sys.exit(exit_status(error))
     except typer.Abort:
         sys.exit(EXIT_FAILED)
     sys.exit(status if isinstance(status, int) else 0)
@@ -346,7 +346,8 @@ def _usage_sentence(error: Exception) -> str:
     return f"{sentence[0].lower()}{sentence[1:]}; see: {command} --help"
 
 
-def _exit_status(error: Exception) -> int:
+def exit_status(error: Exception) -> int:
+    """Return the exit status for an error that a user can cause."""
     if isinstance(error, ConfigError):
         return EXIT_CONFIG
     return EXIT_USAGE if isinstance(error, UsageError | ArgumentError) else EXIT_FAILED

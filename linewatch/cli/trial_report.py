@@ -136,9 +136,11 @@ img{max-width:320px;vertical-align:top}figure{margin:1em 0}</style>
 <td>{{ report.counts.get((line, trial), 0) }}</td>{% endfor %}</tr>{% endfor %}</table>
 <p>Line: {{ "%.0f"|format(report.live_ms[0]) }} ms, 95 % within {{ "%.0f"|format(report.live_ms[1]) }} ms.
 Trial: {{ "%.0f"|format(report.trial_ms[0]) }} ms, 95 % within {{ "%.0f"|format(report.trial_ms[1]) }} ms.</p>
-{% for part, image, heatmap in shown %}<figure><figcaption>{{ part.boot }}-{{ part.seq }}: {{ part.result }}
-({{ "%.3f"|format(part.raw) }} of {{ "%.3f"|format(part.threshold) }}) on the line, {{ part.trial_result }}
-({{ "%.3f"|format(part.trial_raw) }} of {{ "%.3f"|format(part.trial_threshold) }}) on trial</figcaption>
+{% for part, image, heatmap in shown %}<figure><figcaption>
+Part {{ part.boot }}-{{ part.seq }}: {{ part.result }} on the line
+(score {{ "%.3f"|format(part.raw) }}, threshold {{ "%.3f"|format(part.threshold) }}),
+{{ part.trial_result }} on trial
+(score {{ "%.3f"|format(part.trial_raw) }}, threshold {{ "%.3f"|format(part.trial_threshold) }})</figcaption>
 {% if image %}<img src="{{ image }}" alt="frame">{% endif %}
 {% if heatmap %}<img src="{{ heatmap }}" alt="heatmap">{% endif %}</figure>{% endfor %}</html>
 """

@@ -17,7 +17,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_frames_are_saved_as_the_camera_saw_them(tmp_path: Path) -> None:
-    """Without loss, in order, as many as were asked for."""
+    """Lossless, in order, as many as requested."""
     done = save_frames(SourceSettings(uri="seed=3&defects=0"), tmp_path / "a/b", 2)
 
     assert (done, names(tmp_path / "a/b")) == (Captured(2, 2, 0, False), ["000001.png", "000002.png"])
@@ -26,7 +26,7 @@ def test_frames_are_saved_as_the_camera_saw_them(tmp_path: Path) -> None:
 
 
 def test_numbering_goes_on_after_what_is_there(tmp_path: Path) -> None:
-    """A second session adds pictures; whatever else lies in the folder is left alone."""
+    """A second session adds images; other files in the folder stay as they are."""
     for name in ("000041.png", "notes.txt", "good one.png"):
         (tmp_path / name).write_text("mine")
 
@@ -37,7 +37,7 @@ def test_numbering_goes_on_after_what_is_there(tmp_path: Path) -> None:
 
 
 def test_a_second_session_saves_only_what_the_first_has_not_seen(tmp_path: Path) -> None:
-    """The same pictures again are no variety; what another program put there counts, too."""
+    """Images that are in the folder already are skipped, also those of another program."""
     cv2.imwrite(str(tmp_path / "from the office.bmp"), render(1, 2))
     first = save_frames(SourceSettings(uri="count=2&defects=0"), tmp_path, 9)
     second = save_frames(SourceSettings(uri="count=3&defects=0"), tmp_path, 9)
@@ -48,8 +48,8 @@ def test_a_second_session_saves_only_what_the_first_has_not_seen(tmp_path: Path)
     assert (third.saved, third.total, third.skipped) == (0, 3, 3)
 
 
-def test_where_frames_come_from_is_told() -> None:
-    """Nobody takes the simulator's parts for those of the line; a camera's password is not shown."""
+def test_the_source_is_described() -> None:
+    """The simulator is named as such, and a camera's password is not shown."""
     assert describe_source(SourceSettings()).startswith("the simulator, which renders parts")
     assert describe_source(SourceSettings(kind="camera", uri="0")) == "camera 0"
     assert (
@@ -58,7 +58,7 @@ def test_where_frames_come_from_is_told() -> None:
 
 
 def test_exposures_without_a_picture_are_left_out(tmp_path: Path) -> None:
-    """An unreadable file of a folder is nothing to learn from; the others are saved."""
+    """An unreadable file is skipped, and the others are saved."""
     parts = tmp_path / "parts"
     parts.mkdir()
     (parts / "1.png").write_bytes(b"nothing")
@@ -69,7 +69,7 @@ def test_exposures_without_a_picture_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_source_without_any_picture_is_an_error(tmp_path: Path) -> None:
-    """Nobody trains on an empty folder by mistake."""
+    """An empty result is reported, so it is not used for training by mistake."""
     parts = tmp_path / "parts"
     parts.mkdir()
     (parts / "1.png").write_bytes(b"nothing")
@@ -81,16 +81,16 @@ def test_a_source_without_any_picture_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_half_picture(small_disk: SmallDisk) -> None:
-    """What was saved whole stays, and the sentence says what to do."""
+    """Complete images stay, and the error says what to do."""
     with pytest.raises(StorageFull, match="make room and start again"):
         save_frames(SourceSettings(uri="size=512"), small_disk.folder, 9)
 
     kept = [cv2.imread(str(small_disk.folder / name)) for name in names(small_disk.folder)]
-    assert kept and all(picture is not None and picture.shape == (512, 512, 3) for picture in kept)
+    assert kept and all(image is not None and image.shape == (512, 512, 3) for image in kept)
 
 
 def test_a_looping_folder_without_a_readable_picture_ends_with_a_sentence(tmp_path: Path) -> None:
-    """It would give nothing for ever."""
+    """Capturing ends instead of reading for ever."""
     parts = tmp_path / "parts"
     parts.mkdir()
     (parts / "1.png").write_bytes(b"nothing")
@@ -101,7 +101,7 @@ def test_a_looping_folder_without_a_readable_picture_ends_with_a_sentence(tmp_pa
 
 
 def test_a_picture_that_is_there_already_is_not_saved_again(tmp_path: Path) -> None:
-    """A part at rest teaches nothing new; a folder that only repeats itself ends."""
+    """Frames of a part at rest are skipped; a folder that only repeats its images ends."""
     parts = tmp_path / "parts"
     parts.mkdir()
     noise = np.random.default_rng(0).normal(0, 2, (320, 320, 3))
@@ -115,22 +115,22 @@ def test_a_picture_that_is_there_already_is_not_saved_again(tmp_path: Path) -> N
     assert names(tmp_path / "out") == ["000001.png", "000002.png"]
 
 
-def test_enough_variety_is_told_once_new_pictures_fill_no_gap() -> None:
-    """While the light wanders slowly the gaps close; parts that differ by chance do from the first on."""
+def test_variety_is_enough_once_new_images_fill_no_gap() -> None:
+    """Images of slowly drifting light still fill gaps; parts that differ at random soon do not."""
     grey = np.full((64, 64, 3), 60, np.uint8)
     wandering, parts = Variety(), Variety()
-    told = []
+    enough = []
     for number in range(60):
         wandering.add(grey + np.uint8(number * 64 // 60 if number % 2 else 64 - number * 64 // 60))
         parts.add(render(3, number, size=96))
-        told.append((wandering.enough, parts.enough))
+        enough.append((wandering.enough, parts.enough))
 
-    assert told[30] == (False, False)
-    assert told[-1][1]
+    assert enough[30] == (False, False)
+    assert enough[-1][1]
 
 
-def test_what_the_session_brought_is_told(tmp_path: Path) -> None:
-    """Enough of the simulator's parts are in after some fifty."""
+def test_the_session_reports_enough_variety(tmp_path: Path) -> None:
+    """Sixty of the simulator's parts are enough."""
     done = save_frames(SourceSettings(uri="seed=3&defects=0&size=96"), tmp_path / "out", 60)
 
     assert (done.saved, done.enough) == (60, True)

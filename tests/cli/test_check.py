@@ -39,7 +39,7 @@ CHECKED = [
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Return settings of a station that lacks nothing but a broker, which is switched off."""
+    """Return the settings of a complete station with MQTT switched off."""
     models = models_in(tmp_path)
     teach(models, index=3)
     (tmp_path / "parts").mkdir()
@@ -61,12 +61,12 @@ def found(settings: Settings, **changes: Any) -> dict[str, Finding]:
 
 
 def bad(settings: Settings, **changes: Any) -> dict[str, str]:
-    """Return what is not good, and why."""
+    """Return the failed checks and their sentences."""
     return {what: finding.text for what, finding in found(settings, **changes).items() if not finding.ok}
 
 
-def test_a_station_that_lacks_nothing_is_good(settings: Settings, tmp_path: Path) -> None:
-    """Each part is tried and says what was found; no journal is begun and no probe is left."""
+def test_a_complete_station_passes_every_check(settings: Settings, tmp_path: Path) -> None:
+    """Each check says what it found; no journal is created and no temporary file remains."""
     findings = found(settings)
 
     assert list(findings) == CHECKED
@@ -83,8 +83,8 @@ def test_a_station_that_lacks_nothing_is_good(settings: Settings, tmp_path: Path
     }
 
 
-def test_the_broker_is_really_asked(settings: Settings, mosquitto: Mosquitto) -> None:
-    """Version and address if it answers; a sentence if it does not."""
+def test_the_broker_is_connected_to(settings: Settings, mosquitto: Mosquitto) -> None:
+    """The finding names address and protocol version, or why it cannot connect."""
     assert found(settings, mqtt=MqttSettings(port=mosquitto.port))["broker"].text == (
         f"127.0.0.1:{mosquitto.port} speaks MQTT 5"
     )
@@ -96,15 +96,15 @@ def test_the_broker_is_really_asked(settings: Settings, mosquitto: Mosquitto) ->
 
 
 def test_a_product_without_a_recipe_is_found(settings: Settings) -> None:
-    """The one that is inspected after start is tried even if no recipe names it."""
-    troubles = bad(settings, station=StationSettings(product="screw"))
+    """The product inspected after start is checked even without a recipe."""
+    failures = bad(settings, station=StationSettings(product="screw"))
 
-    assert list(troubles) == ["product screw"]
-    assert "has no recipe" in troubles["product screw"]
+    assert list(failures) == ["product screw"]
+    assert "has no recipe" in failures["product screw"]
 
 
 def test_a_pinned_model_is_not_called_active(settings: Settings) -> None:
-    """The version is the one that the line will use, and where it stands is said."""
+    """The finding names the version that the line will use, and that the recipe pins it."""
     pinned = teach(settings.models, index=3).version
     teach(settings.models, level=90, golden=[])
     (settings.models.recipes / "demo.toml").write_text(f'index = 3\nmodel = "{pinned}"\n')
@@ -112,21 +112,21 @@ def test_a_pinned_model_is_not_called_active(settings: Settings) -> None:
     assert found(settings)["product demo"].text.startswith(f"model {pinned} (pinned in the recipe), ")
 
 
-def test_every_product_is_proven_and_one_bad_does_not_hide_the_others(settings: Settings) -> None:
-    """A tampered file and a sample that scores differently are found product by product."""
+def test_every_product_is_checked_and_one_failure_does_not_hide_the_others(settings: Settings) -> None:
+    """A tampered file and a golden sample with another score are found product by product."""
     teach(settings.models, "lid", index=4, golden=[(part(), Result.PASS, 1.7)])
     bundle = teach(settings.models, "screw", index=5, level=99, golden=[])
     bundle.graph.write_text("<net/>")
 
-    troubles = bad(settings)
+    failures = bad(settings)
 
-    assert list(troubles) == ["product lid", "product screw"]
-    assert "scores golden sample golden/0.png 0.0000 instead of 1.7000" in troubles["product lid"]
-    assert "scorer.xml' was changed after training" in troubles["product screw"]
+    assert list(failures) == ["product lid", "product screw"]
+    assert "scores golden sample golden/0.png 0.0000 instead of 1.7000" in failures["product lid"]
+    assert "scorer.xml' was changed after training" in failures["product screw"]
 
 
-def test_a_product_that_was_not_learnt_is_a_warning(settings: Settings) -> None:
-    """It judges all the same, so the station is good; that it lets defects pass is told."""
+def test_a_poorly_trained_product_is_a_warning(settings: Settings) -> None:
+    """The line can run with it, so the check passes, with a warning that defects may escape."""
     teach(settings.models, "lid", index=4, recall=0.06)
 
     product = found(settings)["product lid"]
@@ -138,7 +138,7 @@ def test_a_product_that_was_not_learnt_is_a_warning(settings: Settings) -> None:
 
 
 def test_two_products_with_one_number_are_found(settings: Settings) -> None:
-    """The PLC could not tell them apart."""
+    """The PLC could not distinguish them."""
     teach(settings.models, "lid", index=3)
 
     assert "both have index 3" in bad(settings)["recipes"]
@@ -156,10 +156,10 @@ def test_two_products_with_one_number_are_found(settings: Settings) -> None:
         (SourceSettings(kind="simulator", uri="sede=1"), "did you mean seed?"),
     ],
 )
-def test_a_source_that_gives_no_picture_is_found(
+def test_a_source_without_an_image_is_found(
     settings: Settings, source: SourceSettings, sentence: str
 ) -> None:
-    """Wrong address or absent device: one sentence, and everything else is still tried."""
+    """A wrong address or absent device is one sentence, and the other checks still run."""
     findings = found(settings, source=source)
 
     assert list(findings) == CHECKED
@@ -167,19 +167,19 @@ def test_a_source_that_gives_no_picture_is_found(
     assert sentence in findings["source"].text
 
 
-def test_an_unreadable_first_picture_is_found(settings: Settings, tmp_path: Path) -> None:
-    """The source can be opened and still shows nothing."""
+def test_an_unreadable_first_image_is_found(settings: Settings, tmp_path: Path) -> None:
+    """The source opens, but its first frame has no image."""
     (tmp_path / "parts/1.png").write_bytes(b"nothing")
 
     assert "gives no image" in bad(settings)["source"]
 
 
 def test_disks_are_written_to(settings: Settings, tmp_path: Path) -> None:
-    """A file where a folder should be, and too little room, are two different sentences."""
+    """A file in place of a folder and too little free space are reported differently."""
     (tmp_path / "file").write_text("")
-    troubles = bad(settings, journal=JournalSettings(path=tmp_path / "file/journal.db"))
-    assert list(troubles) == ["journal"]
-    assert "check permissions and room" in troubles["journal"]
+    failures = bad(settings, journal=JournalSettings(path=tmp_path / "file/journal.db"))
+    assert list(failures) == ["journal"]
+    assert "check permissions and room" in failures["journal"]
 
     short = EvidenceSettings(path=tmp_path / "var/evidence", free_bytes_min=2**62)
     assert "evidence.free_bytes_min asks for more" in bad(settings, evidence=short)["evidence"]
@@ -196,8 +196,8 @@ def test_an_unusable_token_is_found(settings: Settings, tmp_path: Path) -> None:
     assert page == Finding("page", True, "0.0.0.0:0, with a token for changes")
 
 
-def test_a_secret_that_everybody_can_read_is_a_warning(settings: Settings, mosquitto: Mosquitto) -> None:
-    """Token and password: it works, and should not stay so."""
+def test_a_world_readable_secret_is_a_warning(settings: Settings, mosquitto: Mosquitto) -> None:
+    """World-readable token and password files pass the check, with a warning."""
     secret = settings.journal.path.parent.parent / "secret"
     secret.write_text("s3cret")
     secret.chmod(0o644)
@@ -216,7 +216,7 @@ def test_a_secret_that_everybody_can_read_is_a_warning(settings: Settings, mosqu
 
 
 def test_a_port_that_another_program_has_is_found(settings: Settings, tmp_path: Path) -> None:
-    """The daemon would not start; but its own page, while it runs, is no trouble."""
+    """The daemon could not start; but the station's own page, already running, is fine."""
     app = create_app(FakeBackend(), lambda: (b"", ""), "", tmp_path)
 
     with WebServer(app, "127.0.0.1", settings.http.port):
@@ -231,12 +231,12 @@ def test_a_port_that_another_program_has_is_found(settings: Settings, tmp_path: 
 
 
 def test_an_unusable_certificate_is_found(settings: Settings, tmp_path: Path) -> None:
-    """A wrong path in the settings is found like a broker that is away."""
+    """A wrong path in the settings is reported like a broker that does not answer."""
     assert "mqtt.tls_ca" in bad(settings, mqtt=MqttSettings(tls_ca=tmp_path / "ca.pem"))["broker"]
 
 
 def test_a_trigger_that_cannot_come_is_found(settings: Settings) -> None:
-    """Check and run agree: what run refuses is not called good here."""
+    """What `linewatch run` refuses fails the check."""
     part_enters = TriggerSettings(mode="part", background=Path("no-such-folder"))
     by_mqtt = TriggerSettings(mode="mqtt")
 

@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_demonstration_leaves_a_real_station_alone(folder: Path) -> None:
-    """Only models, limits and the page's port come from the file; state goes to a folder of its own."""
+    """Only models, limits and the page's port come from the file; its data goes to a temporary folder."""
     settings = demo.demo_settings(folder)
 
     assert (settings.models.path, settings.limits.deadline_ms) == (Path("mine"), 321)
@@ -53,7 +53,7 @@ def test_the_demonstration_leaves_a_real_station_alone(folder: Path) -> None:
 
 
 def test_the_environment_applies_to_the_demonstration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As to every command: what a variable says wins, and a misspelt one is refused."""
+    """Variables override the demo's settings, and a misspelt one is refused."""
     said = {
         "LINEWATCH_STATION__NAME": "fair",
         "LINEWATCH_SOURCE__FPS": "9",
@@ -79,7 +79,7 @@ def test_the_environment_applies_to_the_demonstration(folder: Path, monkeypatch:
 
 
 def test_a_taken_port_does_not_stop_the_demonstration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page moves to any free port, and a broker that is there already serves as well as our own."""
+    """The page moves to any free port, and a broker that already runs there is used."""
     free = free_port()
     monkeypatch.setenv("LINEWATCH_HTTP__PORT", str(free))
     monkeypatch.setenv("LINEWATCH_MQTT__PORT", str(free))

@@ -1,4 +1,4 @@
-"""The demo's own broker: linewatch and every MQTT tool get along with it, and it never outlives us."""
+"""The demo's own broker: linewatch and other MQTT clients can use it, and it ends with its parent."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from tests.mosquitto import Subscriber
 
 
 def test_both_versions_share_their_topics() -> None:
-    """The station falls back to 3.1.1 on the printed port; retained messages and the will arrive."""
+    """The station uses 3.1.1 on the printed port; retained messages and the will are delivered."""
     with EmbeddedBroker() as embedded:
         old = Broker(MqttSettings(port=embedded.port), "old", will=Message("t/online", "0"))
         new = Broker(MqttSettings(port=embedded.port_v5), "new")
@@ -48,7 +48,7 @@ def test_it_is_reachable_on_this_machine_only() -> None:
 
 
 def test_a_taken_port_is_one_sentence() -> None:
-    """The demo says why it cannot start."""
+    """The error says why the broker cannot start."""
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(LinewatchError, match="the built-in MQTT broker does not start"),
@@ -78,7 +78,7 @@ def _answers(port: int) -> bool:
 
 @pytest.mark.parametrize("end", ["stdin closed", "kill -9"])
 def test_it_survives_ctrl_c_and_ends_with_its_parent(end: str) -> None:
-    """Ctrl+C goes to the whole terminal; the last verdicts still need the broker. Then it must go."""
+    """Ctrl+C reaches the child too, but the last verdicts need the broker; it ends with its parent."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT],
         stdin=subprocess.PIPE,

@@ -22,7 +22,7 @@ COMMANDS = {
 }  # fmt: skip
 
 PROGRESS = re.compile(r" *\d+ s +\d+%  ")
-"""How a line that shows progress begins; it is no sentence."""
+"""The beginning of a progress line, which is not an error."""
 
 ALL_HELP = """
 import contextlib, io, json, sys
@@ -51,7 +51,7 @@ print(json.dumps({"found": found, "modules": sorted(sys.modules)}))
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """The outcome of a command."""
 
     status: int
     out: str
@@ -59,30 +59,30 @@ class Done:
 
 
 class Terminal:
-    """Runs commands in this process, as `linewatch` does, in a folder of the test's own."""
+    """Runs commands in this process, in the test's folder."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
 
     def run(self, *arguments: str | Path) -> Done:
-        """Run one command; what it says on stderr is at most one sentence."""
+        """Run one command, whose stderr must be at most one sentence."""
         self._monkeypatch.setattr(sys, "argv", ["linewatch", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             cli.main()
-        said = self._capsys.readouterr()
+        captured = self._capsys.readouterr()
         assert isinstance(end.value.code, int)
-        assert "Traceback" not in said.out + said.err
-        told = [line for line in said.err.splitlines() if not PROGRESS.match(line)]
-        if not told:
-            return Done(end.value.code, said.out, "")
-        assert told[0].startswith("linewatch: ") and len(told) == 1, said.err
-        return Done(end.value.code, said.out, told[0].removeprefix("linewatch: "))
+        assert "Traceback" not in captured.out + captured.err
+        errors = [line for line in captured.err.splitlines() if not PROGRESS.match(line)]
+        if not errors:
+            return Done(end.value.code, captured.out, "")
+        assert errors[0].startswith("linewatch: ") and len(errors) == 1, captured.err
+        return Done(end.value.code, captured.out, errors[0].removeprefix("linewatch: "))
 
 
 @pytest.fixture
 def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
-    """Open a terminal in an empty folder."""
+    """Return a terminal in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return Terminal(monkeypatch, capsys)
 
@@ -95,20 +95,17 @@ def config(folder: Path, text: str = "") -> Path:
 
 
 def test_the_help_of_every_command_is_quick_to_load() -> None:
-    """It shows usage and options, exits 0, and imports neither TensorFlow nor the line's own parts.
-
-    What each command does fits into its line of the list.
-    """
+    """It exits with 0 and imports no heavy library; each command's summary fits on its line of the list."""
     done = subprocess.run([sys.executable, "-c", ALL_HELP], capture_output=True, text=True, check=True)
-    told = json.loads(done.stdout)
+    printed = json.loads(done.stdout)
 
-    assert told["found"].keys() >= COMMANDS
-    for path, (status, text) in told["found"].items():
+    assert printed["found"].keys() >= COMMANDS
+    for path, (status, text) in printed["found"].items():
         assert status == 0
         assert f"Usage: {' '.join(['linewatch', path]).strip()}" in text
         assert not re.search(r"\.\.\.$", text.partition("Commands:")[2], re.MULTILINE), text
     heavy = {"tensorflow", "keras", "openvino", "cv2", "numpy", "flask", "paho", "sklearn", "matplotlib"}
-    assert heavy & set(told["modules"]) == set()
+    assert heavy & set(printed["modules"]) == set()
 
 
 def test_the_module_is_the_program(tmp_path: Path) -> None:
@@ -143,7 +140,7 @@ def test_the_module_is_the_program(tmp_path: Path) -> None:
 def test_wrong_usage_ends_with_2_and_one_sentence(
     terminal: Terminal, arguments: list[str], sentence: str
 ) -> None:
-    """What is wrong, and where the help is."""
+    """The sentence says what is wrong, and which help to read."""
     done = terminal.run(*arguments)
 
     assert done.status == 2
@@ -153,15 +150,15 @@ def test_wrong_usage_ends_with_2_and_one_sentence(
 
 @pytest.mark.parametrize("arguments", [[], ["models"]])
 def test_without_a_command_the_help_is_shown(terminal: Terminal, arguments: list[str]) -> None:
-    """A newcomer sees what there is."""
+    """It lists the commands; the exit status is that of wrong usage."""
     done = terminal.run(*arguments)
 
     assert (done.status, done.sentence) == (2, "")
     assert "Usage: linewatch" in done.out
 
 
-def test_what_cannot_be_measured_is_wrong_usage_too(terminal: Terminal, tmp_path: Path) -> None:
-    """The benchmark needs a source that goes as fast as the daemon can."""
+def test_a_camera_cannot_be_benchmarked(terminal: Terminal, tmp_path: Path) -> None:
+    """The benchmark needs a source that is as fast as the daemon."""
     done = terminal.run("bench", "--config", config(tmp_path, '[source]\nkind = "camera"\nuri = "0"\n'))
 
     assert (done.status, done.sentence) == (
@@ -182,7 +179,7 @@ def test_what_cannot_be_measured_is_wrong_usage_too(terminal: Terminal, tmp_path
     ],
 )
 def test_unusable_settings_end_with_78(terminal: Terminal, tmp_path: Path, command: list[str]) -> None:
-    """Whichever command reads them: the supervisor must not try again."""
+    """For every command that reads them; systemd does not restart after 78."""
     config(tmp_path, "[mqtt]\nprot = 1883\n")
     done = terminal.run(*command)
 
@@ -206,7 +203,7 @@ def test_commands_without_a_settings_file_refuse_a_misspelt_variable_too(
 def test_settings_from_the_environment_reach_every_command(
     terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Models and recipes are where LINEWATCH_MODELS__PATH and __RECIPES say."""
+    """LINEWATCH_MODELS__PATH and __RECIPES select the folders of models and recipes."""
     models = models_in(tmp_path / "elsewhere")
     version = teach(models).version
     monkeypatch.setenv("LINEWATCH_MODELS__PATH", str(models.path))
@@ -237,28 +234,28 @@ def test_what_fails_ends_with_1_and_one_sentence(
     assert "; " in done.sentence
 
 
-def test_a_pinned_recipe_is_told_wherever_a_version_becomes_active(
+def test_a_pinned_recipe_is_reported_wherever_a_version_becomes_active(
     terminal: Terminal, tmp_path: Path
 ) -> None:
-    """The command did what it was told, and says why the line does not care."""
+    """The version is activated, and the output says that the line uses the pinned one."""
     models = models_in(tmp_path)
     old = teach(models, golden=[(part(), Result.PASS, 0.0)]).version
     new = teach(models).version
     place = config(tmp_path, '[models]\npath = "models"\nrecipes = "recipes"\n')
     pinning = f"recipe 'recipes/demo.toml' pins model {new}, which the line uses all the same; "
 
-    def told(*command: str) -> bool:
+    def reports_pin(*command: str) -> bool:
         done = terminal.run("models", *command, "--config", place)
         assert done.status == 0, done.sentence
         return pinning in done.out
 
-    assert not told("activate", "demo", old)
+    assert not reports_pin("activate", "demo", old)
     (models.recipes / "demo.toml").write_text(f'index = 1\nmodel = "{new}"\n')
-    assert told("activate", "demo", old)
-    assert told("verify", "demo")
-    assert not told("rollback", "demo")
-    assert not told("verify", "demo")
-    assert told("rollback", "demo", old)
+    assert reports_pin("activate", "demo", old)
+    assert reports_pin("verify", "demo")
+    assert not reports_pin("rollback", "demo")
+    assert not reports_pin("verify", "demo")
+    assert reports_pin("rollback", "demo", old)
 
 
 def test_a_golden_sample_makes_a_new_version_active(terminal: Terminal, tmp_path: Path) -> None:
@@ -276,7 +273,7 @@ def test_a_golden_sample_makes_a_new_version_active(terminal: Terminal, tmp_path
 
 
 def test_a_model_goes_from_one_machine_to_another_in_a_file(terminal: Terminal, tmp_path: Path) -> None:
-    """The active version or a named one; it is there then, and no more than that."""
+    """The active or the named version is exported; importing does not activate it."""
     old = teach(models_in(tmp_path), golden=[(part(), Result.PASS, 0.0)]).version
     new = teach(models_in(tmp_path)).version
     there = config(tmp_path, '[models]\npath = "elsewhere"\n[journal]\npath = "journal.db"\n')
@@ -299,8 +296,8 @@ def test_a_model_goes_from_one_machine_to_another_in_a_file(terminal: Terminal, 
     assert terminal.run("models", "export", "demo", new, old, "x.tar.gz").status == 2
 
 
-def test_inspect_names_what_is_no_picture_and_goes_on(terminal: Terminal, tmp_path: Path) -> None:
-    """One sentence on stderr, the others' verdicts on stdout, and 1 in the end."""
+def test_inspect_names_unreadable_files_and_goes_on(terminal: Terminal, tmp_path: Path) -> None:
+    """One sentence on stderr, the verdicts of the other files on stdout, exit status 1."""
     teach(models_in(tmp_path))
     (tmp_path / "broken.png").write_text("not a picture")
     cv2.imwrite(str(tmp_path / "good.png"), part())
@@ -315,7 +312,7 @@ def test_inspect_names_what_is_no_picture_and_goes_on(terminal: Terminal, tmp_pa
 
 
 def test_debug_shows_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error itself goes up, wherever `--debug` stands."""
+    """The error is raised, wherever `--debug` stands."""
     for arguments in (["--debug", "run", "--config", "x"], ["run", "--config", "x", "--debug"]):
         monkeypatch.setattr(sys, "argv", ["linewatch", *arguments])
         with pytest.raises(ConfigError, match="'x' does not exist"):
@@ -323,7 +320,7 @@ def test_debug_shows_where_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_check_ends_with_1_and_a_line_for_each_finding(terminal: Terminal, tmp_path: Path) -> None:
-    """Good and bad are told apart at a glance, and by a program."""
+    """Failed checks are marked in the text and in the JSON."""
     path = config(tmp_path, "[mqtt]\nenabled = false\n[evidence]\nfree_bytes_min = 0\n")
     done = terminal.run("check", "--config", path)
     assert done.status == 1
@@ -336,8 +333,8 @@ def test_check_ends_with_1_and_a_line_for_each_finding(terminal: Terminal, tmp_p
     assert (findings["broker"]["ok"], findings["product demo"]["ok"]) == (True, False)
 
 
-def test_check_ends_with_0_when_all_is_good(terminal: Terminal, tmp_path: Path) -> None:
-    """Then the shift may begin."""
+def test_check_ends_with_0_when_every_check_passes(terminal: Terminal, tmp_path: Path) -> None:
+    """The output has neither failures nor warnings."""
     teach(models_in(tmp_path))
     text = "[mqtt]\nenabled = false\n[evidence]\nfree_bytes_min = 0\n[models]\nrecipes = 'recipes'\n"
     text += "[http]\nport = 0\n"
@@ -349,7 +346,7 @@ def test_check_ends_with_0_when_all_is_good(terminal: Terminal, tmp_path: Path) 
 
 
 def test_check_warns_and_ends_with_0(terminal: Terminal, tmp_path: Path) -> None:
-    """The shift may begin; somebody has to know what it may miss."""
+    """A warning does not change the exit status."""
     teach(models_in(tmp_path), recall=0.06)
     text = "[mqtt]\nenabled = false\n[evidence]\nfree_bytes_min = 0\n[models]\nrecipes = 'recipes'\n"
 
@@ -360,7 +357,7 @@ def test_check_warns_and_ends_with_0(terminal: Terminal, tmp_path: Path) -> None
 
 
 def test_capture_saves_frames_and_never_overwrites(terminal: Terminal, tmp_path: Path) -> None:
-    """The second run adds what is new; the end of the source ends it early."""
+    """The second run adds new frames only, and ends early at the end of the source."""
     path = config(tmp_path)
     first = terminal.run("capture", "--config", path, "--out", "parts/good", "--count", "1")
     second = terminal.run("capture", "--config", path, "--out", "parts/good", "--count", "9")
@@ -374,7 +371,7 @@ def test_capture_saves_frames_and_never_overwrites(terminal: Terminal, tmp_path:
 
 
 def test_capture_without_a_camera_or_a_folder_is_one_sentence(terminal: Terminal, tmp_path: Path) -> None:
-    """An absent camera and a file where the folder should be."""
+    """An absent camera, and a file in place of the folder."""
     no_camera = config(tmp_path, '[source]\nkind = "camera"\nuri = "/dev/video99"\n')
     done = terminal.run("capture", "--config", no_camera, "--out", "parts", "--count", "1")
     assert (done.status, "/dev/video99" in done.sentence) == (1, True)
@@ -386,7 +383,7 @@ def test_capture_without_a_camera_or_a_folder_is_one_sentence(terminal: Terminal
 
 
 def test_figures_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
-    """The measurement was shown; only its file is missing. A folder that is not there yet is made."""
+    """The sentence names the option; a missing folder is created."""
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFull, match="File exists; name another file with --json"):
         write_json(tmp_path / "file/figures.json", {})
@@ -397,10 +394,10 @@ def test_figures_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None
     assert json.loads((tmp_path / "new/dir/figures.json").read_text()) == {"rate": 1}
 
 
-def test_evaluate_shows_its_figures_whatever_becomes_of_their_files(
+def test_evaluate_prints_its_figures_even_if_the_files_cannot_be_written(
     terminal: Terminal, tmp_path: Path
 ) -> None:
-    """Nothing labelled is wrong usage; a report that cannot be written is one sentence after the figures."""
+    """Without labelled images the usage is wrong; a failed write is one sentence after the figures."""
     teach(models_in(tmp_path))
     for kind, blob in (("good", 0), ("scratch", 50)):
         (tmp_path / "parts" / kind).mkdir(parents=True)
@@ -423,7 +420,7 @@ def test_evaluate_shows_its_figures_whatever_becomes_of_their_files(
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only trouble that a user can mend becomes a sentence."""
+    """Only errors that a user can fix become a sentence."""
     program = (
         "from linewatch import settings\n"
         "from linewatch.cli import main as cli\n"
@@ -445,6 +442,6 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_every_error_has_a_status() -> None:
-    """Only settings are hopeless; anything else may go better next time."""
-    assert cli._exit_status(ConfigError("x")) == 78
-    assert cli._exit_status(LinewatchError("x")) == 1
+    """Unusable settings are 78, because a restart would not help; other errors are 1."""
+    assert cli.exit_status(ConfigError("x")) == 78
+    assert cli.exit_status(LinewatchError("x")) == 1

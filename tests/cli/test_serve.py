@@ -1,4 +1,4 @@
-"""The page without a line: `linewatch serve`."""
+"""The pages without a line: `linewatch serve`."""
 
 import json
 import urllib.error
@@ -39,7 +39,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def ask(page: WebServer, path: str, body: object = None) -> tuple[int, str]:
-    """Get, or post JSON or an upload with the token; return the status and what came."""
+    """Send a request with the token (POST if there is a body); return the status and the response."""
     request = urllib.request.Request(page.address + path, headers={"Authorization": f"Bearer {TOKEN}"})
     if isinstance(body, tuple):
         request.data, content_type = body
@@ -54,7 +54,7 @@ def ask(page: WebServer, path: str, body: object = None) -> tuple[int, str]:
 
 
 def test_uploads_and_review_work_without_camera_and_broker(settings: Settings) -> None:
-    """Judge a picture, mark a part of yesterday, look at the products; there is no line to change over."""
+    """Uploads are judged, parts reviewed and products shown; a changeover is refused."""
 
     def visit(page: WebServer) -> None:
         status, home = ask(page, "")
@@ -80,7 +80,7 @@ def test_uploads_and_review_work_without_camera_and_broker(settings: Settings) -
 
 
 def test_a_part_without_a_kept_good_one_is_compared_with_a_golden_sample(settings: Settings) -> None:
-    """The model's own sample is better than nothing to compare with."""
+    """The part's page shows the model's golden sample if no good part was kept."""
     with Journal.open(settings.journal.path) as journal:
         boot = journal.boot
         version = next(path.name for path in (settings.models.path / "demo").iterdir() if path.is_dir())
@@ -97,7 +97,7 @@ def test_a_part_without_a_kept_good_one_is_compared_with_a_golden_sample(setting
 
 
 def test_a_picture_that_does_not_fit_the_roi_is_a_conflict(settings: Settings) -> None:
-    """409 and one sentence: the recipe or the picture is to be changed, not the moment."""
+    """The response is 409 with one sentence: the recipe or the image has to change."""
     (settings.models.recipes / "demo.toml").write_text("index = 1\nroi = [0, 0, 640, 480]\n")
 
     def visit(page: WebServer) -> None:
@@ -108,7 +108,7 @@ def test_a_picture_that_does_not_fit_the_roi_is_a_conflict(settings: Settings) -
 
 
 def test_beside_a_running_daemon_it_refuses(settings: Settings) -> None:
-    """Two writers would spoil the journal; the daemon has its own page."""
+    """Two processes must not write to one journal; the daemon has its own page."""
     with (
         Journal.open(settings.journal.path),
         pytest.raises(ConfigError, match="in use by another linewatch"),
