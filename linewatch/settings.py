@@ -9,7 +9,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from linewatch.errors import ConfigError
@@ -79,6 +88,31 @@ class SourceSettings(Section):
     loop: bool = False
     open_timeout_s: Seconds = 5.0
     read_timeout_s: Seconds = 1.5  # So that the PLC reads FAULT within 2 s.
+    width: Annotated[int, Field(ge=0, le=65_535)] = 0  # Of a camera's frames in pixels;
+    height: Annotated[int, Field(ge=0, le=65_535)] = 0  # 0 is as the camera has it.
+    pixel_format: str = ""  # The fourcc of a USB camera, such as MJPG or YUYV.
+    exposure_us: Annotated[float, Field(gt=0)] | None = None  # Of a USB camera.
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_none(cls, values: Any) -> Any:
+        return _without_empty(values, "exposure_us")
+
+    @field_validator("pixel_format")
+    @classmethod
+    def _fourcc(cls, value: str) -> str:
+        if value and not (len(value) == 4 and value.isascii() and value.isprintable()):
+            raise ValueError(
+                f"{value!r} is not the four characters of a fourcc; write one that linewatch cameras lists, "
+                "such as MJPG or YUYV (a GigE Vision camera has gige.pixel_format)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _both_sides(self) -> "SourceSettings":
+        if bool(self.width) != bool(self.height):
+            raise ValueError("width and height belong together; set both, or both to 0")
+        return self
 
 
 class GigeSettings(Section):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from linewatch.acquisition.part_trigger import empty_belt
 from linewatch.acquisition.sources import AwaitingTrigger, open_source
+from linewatch.acquisition.sources.usb_camera import UsbCamera
 from linewatch.acquisition.triggers import is_triggered
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.models.bundle import ACTIVE
@@ -100,16 +101,19 @@ def _product(settings: Settings, product: str) -> tuple[str, ...]:
     return found, *training_warnings(bundle)
 
 
-def _source(settings: Settings) -> str:
+def _source(settings: Settings) -> tuple[str, ...]:
     with open_source(settings.source, settings.gige) as source:
         try:
             frame = source.read()
         except AwaitingTrigger:
-            return f"{source.name} answers and waits for its trigger"
+            return (f"{source.name} answers and waits for its trigger",)
         if frame is None or frame.image is None:
             raise LinewatchError(f"source {source.name!r} gives no image; check source.uri")
         height, width = frame.image.shape[:2]
-        return f"{source.name} gives {width}x{height} pixels"
+        found = f"{source.name} gives {width}x{height} pixels"
+        if isinstance(source, UsbCamera):
+            return f"{found}, {source.delivers}", *map(str, source.refusals)
+        return (found,)
 
 
 def _broker(settings: Settings) -> tuple[str, ...]:

@@ -129,13 +129,15 @@ def bench(
 
 @app.command()
 def cameras() -> None:
-    """List the cameras that answer, with the settings for each."""
+    """List the cameras that answer. With the settings for each, and the formats that USB cameras offer."""
     from linewatch.acquisition.sources.discovery import find_cameras
 
     load_settings(None)  # Unused, but a misspelt LINEWATCH_* variable is an error here as everywhere.
     found, notes = find_cameras()
     for camera in found:
         typer.echo(f'kind = "{camera.kind}"  uri = "{camera.uri}"  # {camera.text}')
+        for line in camera.offers:
+            typer.echo(f"    {line}")
     for note in notes:
         typer.echo(note, err=True)
     if not found:

@@ -85,9 +85,11 @@ def camera(plug: Plug) -> Camera:
     return plug(0.0)
 
 
-def opened(read_timeout_s: float = 10.0, **settings: object) -> GigeCamera:
+def opened(
+    read_timeout_s: float = 10.0, size: tuple[int, int] | None = None, **settings: object
+) -> GigeCamera:
     """Return the camera as a source; its time-out is long, for a busy machine."""
-    return GigeCamera(NAME, GigeSettings.model_validate(settings), read_timeout_s=read_timeout_s)
+    return GigeCamera(NAME, GigeSettings.model_validate(settings), read_timeout_s=read_timeout_s, size=size)
 
 
 def whole(source: GigeCamera) -> Frame:
@@ -139,6 +141,21 @@ def test_a_pixel_format_can_be_chosen(camera: Camera, name: str) -> None:
     assert frame.image is not None
     assert frame.image.shape == (512, 512, 3)
     assert frame.image.dtype == np.uint8
+
+
+def test_a_frame_size_can_be_chosen(camera: Camera) -> None:
+    """Frames have the requested size, and a size that the sensor does not have is refused in one sentence."""
+    with opened(size=(320, 240)) as source:
+        frame = whole(source)
+    assert frame.image is not None and frame.image.shape == (240, 320, 3)
+
+    with (
+        pytest.raises(CameraRefused, match=r"Width = 40000; allowed is 1 to \d+: change source.width"),
+        opened(size=(40_000, 240)),
+    ):
+        pass
+    with opened() as source:
+        assert source.read() is not None
 
 
 def test_settings_reach_the_camera(camera: Camera) -> None:

@@ -6,8 +6,9 @@ from typing import Protocol, Self
 
 from linewatch.acquisition.sources.folder import FolderSource
 from linewatch.acquisition.sources.gige import AwaitingTrigger, GigeCamera
-from linewatch.acquisition.sources.opencv import VideoFile, open_camera, open_rtsp
+from linewatch.acquisition.sources.opencv import VideoFile, open_rtsp
 from linewatch.acquisition.sources.simulator.source import Simulator
+from linewatch.acquisition.sources.usb_camera import UsbCamera
 from linewatch.domain import Frame
 from linewatch.errors import ConfigError
 from linewatch.settings import GigeSettings, SourceSettings
@@ -17,7 +18,7 @@ __all__ = ["AwaitingTrigger", "Source", "open_source"]
 _HOW_TO_SET = {
     "folder": "name a folder with images",
     "video": "name a video file",
-    "camera": "write its index, such as 0, or its path, such as /dev/video0",
+    "camera": "write its index, such as 0, or its path, as linewatch cameras lists it",
     "rtsp": "write rtsp://host:554/path",
     "gige": "write the camera's id or address; linewatch cameras lists those that answer",
 }
@@ -65,8 +66,13 @@ def open_source(settings: SourceSettings, gige: GigeSettings | None = None) -> S
         case "video":
             return VideoFile(Path(settings.uri), loop=settings.loop)
         case "camera":
-            return open_camera(settings.uri, **timeouts)
+            return UsbCamera(settings)
         case "rtsp":
             return open_rtsp(settings.uri, **timeouts)
         case "gige":
-            return GigeCamera(settings.uri, gige or GigeSettings(), read_timeout_s=settings.read_timeout_s)
+            return GigeCamera(
+                settings.uri,
+                gige or GigeSettings(),
+                read_timeout_s=settings.read_timeout_s,
+                size=(settings.width, settings.height) if settings.width else None,
+            )

@@ -16,6 +16,7 @@ from linewatch.domain import Frame, Reason
 from linewatch.errors import CameraLost
 from linewatch.settings import GigeSettings
 
+PROTOCOLS = ("GigEVision", "USB3Vision")  # Aravis serves both with the same calls.
 BUFFERS = 8
 POLL_S = 0.25  # A triggered camera that is lost is noticed within this.
 
@@ -31,7 +32,7 @@ class CameraRefused(CameraLost):
 
     def __init__(self, device: str, feature: str, wanted: object, allowed: str, key: str) -> None:
         super(CameraLost, self).__init__(
-            f"camera {device!r} does not take {feature} = {wanted}; allowed is {allowed}: change gige.{key}"
+            f"camera {device!r} does not take {feature} = {wanted}; allowed is {allowed}: change {key}"
         )
 
 
@@ -59,7 +60,7 @@ def find_devices() -> list[GigeDevice]:
             library.get_device_address(number) or "",
         )
         for number in range(library.get_n_devices())
-        if library.get_device_protocol(number) == "GigEVision"
+        if library.get_device_protocol(number) in PROTOCOLS
     ]
 
 
@@ -71,10 +72,19 @@ class GigeCamera:
     with missing packets has no image and the fault BAD_PICTURE.
     """
 
-    def __init__(self, uri: str, settings: GigeSettings, *, read_timeout_s: float) -> None:
+    def __init__(
+        self,
+        uri: str,
+        settings: GigeSettings,
+        *,
+        read_timeout_s: float,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """`size` is the width and height of the frames, cut from the sensor's top left; None: as they are."""
         self.name = uri
         self.live = True
         self._settings = settings
+        self._frame_size = size
         self._read_timeout_s = read_timeout_s
         self._lost = threading.Event()
         self._responsive = True  # If not, each control message would wait seconds for its acknowledgement.
@@ -161,34 +171,52 @@ class GigeCamera:
         formats = camera.dup_available_pixel_formats_as_strings()
         if wanted.pixel_format:
             apply = camera.set_pixel_format_from_string
-            self._choose("PixelFormat", wanted.pixel_format, "pixel_format", formats, apply)
+            self._choose("PixelFormat", wanted.pixel_format, "gige.pixel_format", formats, apply)
         self._format = camera.get_pixel_format_as_string()
         if self._format not in FORMATS:
             known = _listed([name for name in formats if name in FORMATS])
-            raise CameraRefused(self.name, "PixelFormat", self._format, known, "pixel_format")
+            raise CameraRefused(self.name, "PixelFormat", self._format, known, "gige.pixel_format")
+        if self._frame_size is not None:
+            self._set_size(*self._frame_size)
         timed = camera.is_exposure_time_available()
         if wanted.exposure_us is not None:
             if camera.is_exposure_auto_available():
                 camera.set_exposure_time_auto(library.Auto.OFF)
             bounds, apply = camera.get_exposure_time_bounds, camera.set_exposure_time
-            self._set("ExposureTime", wanted.exposure_us, "exposure_us", timed, bounds, apply)
+            self._set("ExposureTime", wanted.exposure_us, "gige.exposure_us", timed, bounds, apply)
         if wanted.gain is not None:
             if camera.is_gain_auto_available():
                 camera.set_gain_auto(library.Auto.OFF)
             bounds, apply = camera.get_gain_bounds, camera.set_gain
-            self._set("Gain", wanted.gain, "gain", camera.is_gain_available(), bounds, apply)
+            self._set("Gain", wanted.gain, "gige.gain", camera.is_gain_available(), bounds, apply)
         camera.set_acquisition_mode(library.AcquisitionMode.CONTINUOUS)
         camera.clear_triggers()
         if wanted.trigger_source:  # Not "Software": linewatch sends no software trigger.
             inputs = [name for name in camera.dup_available_trigger_sources() if name != "Software"]
-            self._choose("TriggerSource", wanted.trigger_source, "trigger_source", inputs, camera.set_trigger)
+            self._choose(
+                "TriggerSource", wanted.trigger_source, "gige.trigger_source", inputs, camera.set_trigger
+            )
+        network = camera.is_gv_device()  # Not a USB3 Vision camera, which has no packets.
         if wanted.packet_size is None:
-            camera.gv_auto_packet_size()
+            if network:
+                camera.gv_auto_packet_size()
         else:
             feature, apply = "GevSCPSPacketSize", camera.gv_set_packet_size
             bounds = partial(camera.get_integer_bounds, feature)
-            self._set(feature, wanted.packet_size, "packet_size", True, bounds, apply)
+            self._set(feature, wanted.packet_size, "gige.packet_size", network, bounds, apply)
         self._exposure_ns = round(1000 * camera.get_exposure_time()) if timed else 0
+
+    def _set_size(self, width: int, height: int) -> None:
+        camera = self._camera
+        for feature, side, key in (("OffsetX", 0, "width"), ("OffsetY", 0, "height")):
+            if camera.is_feature_available(feature):  # An offset limits the side it belongs to.
+                with self._refused(feature, str(side), "nothing else", f"source.{key}"):
+                    camera.set_integer(feature, side)
+        for feature, side, key in (("Width", width, "width"), ("Height", height, "height")):
+            bounds, apply = partial(camera.get_integer_bounds, feature), partial(camera.set_integer, feature)
+            self._set(
+                feature, side, f"source.{key}", True, bounds, apply, camera.get_integer_increment(feature)
+            )
 
     def _set(
         self,
@@ -198,12 +226,13 @@ class GigeCamera:
         available: bool,
         bounds: Callable[[], Any],
         apply: Callable[[Any], None],
+        step: int = 1,
     ) -> None:
         if not available:
             raise CameraRefused(self.name, feature, f"{wanted:g}", "nothing, it has no such feature", key)
         limits = bounds()
-        allowed = f"{limits.min:g} to {limits.max:g}"
-        if not limits.min <= wanted <= limits.max:
+        allowed = f"{limits.min:g} to {limits.max:g}" + (f" in steps of {step}" if step > 1 else "")
+        if not limits.min <= wanted <= limits.max or ((wanted - limits.min) % step and step > 1):
             raise CameraRefused(self.name, feature, f"{wanted:g}", allowed, key)
         with self._refused(feature, f"{wanted:g}", allowed, key):
             apply(wanted)

@@ -229,16 +229,6 @@ class _Reader(threading.Thread):
                 self._changed.notify_all()
 
 
-def open_camera(uri: str, *, open_timeout_s: float, read_timeout_s: float) -> LiveSource:
-    """Return a camera on this machine: `uri` is an index such as 0, or a path such as /dev/video0."""
-    device: int | str = int(uri) if uri.isdecimal() else uri
-
-    def open_capture() -> VideoCapture:
-        return cv2.VideoCapture(device, cv2.CAP_V4L2)
-
-    return LiveSource(uri, open_capture, open_timeout_s=open_timeout_s, read_timeout_s=read_timeout_s)
-
-
 def open_rtsp(uri: str, *, open_timeout_s: float, read_timeout_s: float) -> LiveSource:
     """Return a network camera; its name leaves out user and password.
 
