@@ -28,6 +28,10 @@ NOT_LEARNT = (
     "no part is detected until the empty belt has been learnt; let it run empty for a second, "
     "or name images of it in trigger.background"
 )
+OTHER_SHAPE = (
+    "no part is detected: the frames have another shape than the images in trigger.background; "
+    "take new ones with this camera"
+)
 BLURRED = 0.8  # Below this share of the other frame's sharpness a frame counts as blurred.
 
 
@@ -56,6 +60,8 @@ class PartTriggered:
         self._impaired = impaired
         self._empty = [shrink(image, axis) for image in empty]
         self._background = BeltBackground(self._empty)
+        self._shape = self._empty[0].shape if self._empty else None  # Of the last small image.
+        self._unfit_background = False  # The images `empty` have another shape than the frames.
         self._tracker = PartTracker(COLUMNS)
         self._before: _TrackedFrame | None = None
         self._rest_frames = 0
@@ -95,6 +101,10 @@ class PartTriggered:
 
     def _process(self, frame: Frame, small: Image) -> Iterator[Frame]:
         """Track the parts in a frame; yield the best frame of each part that has reached the middle."""
+        if self._shape != small.shape:
+            self._change_shape(small)
+        if self._unfit_background:
+            return
         if not self._background.learnt:
             self._learn(small)
             return
@@ -116,6 +126,14 @@ class PartTriggered:
         if self._until_sample < 0:  # Random: parts may come at even distances.
             self._until_sample = self._rng.uniform(0.5, 1.5) * COLUMNS
             self._background.learn(small)
+
+    def _change_shape(self, small: Image) -> None:
+        """Learn the belt again for frames of another shape, unless images of it were given."""
+        self._shape, self._background = small.shape, BeltBackground(self._empty)
+        self._tracker, self._before = PartTracker(COLUMNS), None
+        self._unfit_background = bool(self._empty) and self._empty[0].shape != small.shape
+        if self._empty:
+            self._impaired(OTHER_SHAPE if self._unfit_background else "")
 
     def _learn(self, small: Image) -> None:
         self._impaired(NOT_LEARNT)

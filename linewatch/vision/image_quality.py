@@ -38,12 +38,17 @@ class ImageQuality:
     sharpness: float
     brightness_ratio: float  # To the median of the training images; 1.0 if that is unknown.
     sharpness_ratio: float
+    resized: str = ""  # Such as "640x480 pixels instead of 1920x1080" after a change of the frame size.
 
     @property
     def fault(self) -> str:
         """The reason as a sentence with its remedy, for people; "" if the image may be judged."""
         if self.reason is Reason.NONE:
             return ""
+        if self.resized:
+            return (
+                f"the camera gives {self.resized}; set source.width and source.height, or restart linewatch"
+            )
         if self.reason is Reason.FROZEN:
             return "the camera gives the same picture again and again; restart the camera"
         return (
@@ -78,11 +83,12 @@ def bounds_from(statistics: Statistics | None) -> Bounds:
 
 
 @dataclass(slots=True)
-class _FreezeHistory:
-    """The newest image and how many identical ones in a row end with it."""
+class _History:
+    """The newest image, how many identical ones in a row end with it, and the size of the first."""
 
     image: Image | None = None
     repeats: int = 1
+    size: tuple[int, int] | None = None  # Width and height.
 
 
 class QualityGate:
@@ -93,8 +99,8 @@ class QualityGate:
     ) -> None:
         """Set the limits from the training statistics.
 
-        Only a `live` source can freeze; a recording may repeat images. The `frozen_after`-th identical
-        image in a row, at least the second, is the first to be refused.
+        Only a `live` source can freeze or change its frame size; a recording may repeat images and mix sizes.
+        The `frozen_after`-th identical image in a row, at least the second, is the first to be refused.
         """
         assert frozen_after >= 2
         self.bounds = bounds_from(statistics)
@@ -102,13 +108,16 @@ class QualityGate:
         self._usual_sharpness = _median(statistics.sharpness) if statistics else 0.0
         self._live = live
         self._frozen_after = frozen_after
-        self._history = _FreezeHistory()
+        self._history = _History()
 
     def examine(self, image: Image) -> ImageQuality:
         """Measure one image, (height, width, 3) uint8, and decide whether it may be judged."""
         light, detail = brightness(image), sharpness(image)
+        resized = self._size_change(image) if self._live else ""
         if self._live and self._is_frozen(image):
             reason = Reason.FROZEN
+        elif resized:
+            reason = Reason.BAD_PICTURE
         elif self.bounds.permit(light, detail):
             reason = Reason.NONE
         else:
@@ -119,11 +128,18 @@ class QualityGate:
             detail,
             _ratio(light, self._usual_brightness),
             _ratio(detail, self._usual_sharpness),
+            resized if reason is Reason.BAD_PICTURE else "",
         )
 
     def follow(self, before: "QualityGate") -> None:
-        """Continue the freeze detection of the gate before: a changeover does not thaw a frozen camera."""
+        """Continue with the history of the gate before: a changeover does not thaw a frozen camera."""
         self._history = before._history
+
+    def _size_change(self, image: Image) -> str:
+        """Compare with the first image: a model, an roi and a mask hold for one frame size."""
+        size = image.shape[1], image.shape[0]
+        first = self._history.size = self._history.size or size
+        return "" if size == first else f"{size[0]}x{size[1]} pixels instead of {first[0]}x{first[1]}"
 
     def _is_frozen(self, image: Image) -> bool:
         history = self._history

@@ -191,6 +191,31 @@ def test_unusable_images_of_the_belt_are_one_sentence(tmp_path: Path) -> None:
         empty_belt(TriggerSettings(mode="part", background=tmp_path))
 
 
+def test_images_of_the_belt_in_another_shape_are_an_impairment() -> None:
+    """Nothing is exposed and the station says why; the shape that fits is used as soon as it comes."""
+    wide = [np.ascontiguousarray(image[:50]) for image in passing(10)]
+
+    rig = Rig(*wide, empty=(belt(),))
+    assert rig.exposed() == []
+    assert "another shape" in rig.station.snapshot().impairments["trigger"]
+
+    rig = Rig(*wide, *passing(10), empty=(belt(),))
+    assert len(rig.exposed()) == 1
+    assert "trigger" not in rig.station.snapshot().impairments
+
+
+def test_a_belt_is_learnt_again_when_the_frames_change_their_shape() -> None:
+    """A camera that changes its resolution does not end the daemon."""
+    wide = [np.ascontiguousarray(image[:50]) for image in [*EMPTY, *passing(10)]]
+    for before in (EMPTY[:5], [*EMPTY, *passing(10)[:20]]):
+        rig = Rig(*before, *wide)
+
+        exposed = rig.exposed()
+
+        assert len(exposed) == 1
+        assert exposed[0] > len(before) + FRAMES
+
+
 @pytest.mark.parametrize("shape", [(1080, 1920, 3), (3648, 5472, 3), (96, 96, 3), (40, 2000, 3)])
 def test_an_image_of_any_size_becomes_a_small_one(shape: tuple[int, int, int]) -> None:
     """The trigger's work does not grow with the camera's resolution."""

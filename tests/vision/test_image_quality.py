@@ -93,6 +93,25 @@ def test_the_second_identical_picture_of_a_camera_is_frozen() -> None:
     assert seen == [Reason.NONE, Reason.FROZEN, Reason.FROZEN, Reason.NONE, Reason.NONE]
 
 
+def test_another_frame_size_is_refused_until_the_first_one_is_back() -> None:
+    """A camera that changes its resolution gives no verdicts, also not after a changeover."""
+    gate, after = QualityGate(live=True), QualityGate(live=True)
+    whole, small = render(1, 1, size=320), render(1, 2, size=200)
+
+    assert gate.examine(whole).fault == ""
+    after.follow(gate)
+    refused = after.examine(small)
+
+    assert refused.reason is Reason.BAD_PICTURE
+    assert refused.fault == (
+        "the camera gives 200x200 pixels instead of 320x320; "
+        "set source.width and source.height, or restart linewatch"
+    )
+    assert after.examine(render(1, 3, size=320)).reason is Reason.NONE
+    recording = QualityGate()
+    assert [recording.examine(image).reason for image in (whole, small)] == [Reason.NONE] * 2
+
+
 def test_how_often_is_frozen_can_be_chosen() -> None:
     """The n-th identical picture in a row is the first one refused."""
     gate = QualityGate(live=True, frozen_after=3)
