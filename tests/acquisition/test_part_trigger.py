@@ -195,11 +195,11 @@ def test_images_of_the_belt_in_another_shape_are_an_impairment() -> None:
     """Nothing is exposed and the station says why; the shape that fits is used as soon as it comes."""
     wide = [np.ascontiguousarray(image[:50]) for image in passing(10)]
 
-    rig = Rig(*wide, empty=(belt(),))
+    rig = TriggeredCapture(*wide, empty=(belt(),))
     assert rig.exposed() == []
     assert "another shape" in rig.station.snapshot().impairments["trigger"]
 
-    rig = Rig(*wide, *passing(10), empty=(belt(),))
+    rig = TriggeredCapture(*wide, *passing(10), empty=(belt(),))
     assert len(rig.exposed()) == 1
     assert "trigger" not in rig.station.snapshot().impairments
 
@@ -208,7 +208,7 @@ def test_a_belt_is_learnt_again_when_the_frames_change_their_shape() -> None:
     """A camera that changes its resolution does not end the daemon."""
     wide = [np.ascontiguousarray(image[:50]) for image in [*EMPTY, *passing(10)]]
     for before in (EMPTY[:5], [*EMPTY, *passing(10)[:20]]):
-        rig = Rig(*before, *wide)
+        rig = TriggeredCapture(*before, *wide)
 
         exposed = rig.exposed()
 
