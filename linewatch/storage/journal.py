@@ -4,6 +4,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Self
 
 from linewatch.domain import Batch, Comparison, Verdict
 from linewatch.errors import StorageFull
+from linewatch.storage.journal_index import JournalIndexer, prune
 from linewatch.storage.journal_reader import JournalReader
 from linewatch.storage.journal_schema import (
     COMPARE,
@@ -31,6 +33,7 @@ from linewatch.storage.journal_schema import (
     row_of,
     set_aside,
     to_sql,
+    transaction,
     translate_errors,
     utc_ms,
     utf8,
@@ -41,8 +44,10 @@ log = logging.getLogger(__name__)
 
 PENDING_MAX = 5_000  # Verdicts kept in memory while the disk fails; beyond it the oldest are dropped.
 COMPARISONS_MAX = 100_000  # Of models on trial; beyond it the oldest are removed.
-PRUNE_ROWS = 200  # Removed in one step, so that `append` hardly waits for it.
+MAINTAIN_S = 0.1  # Spent by one `maintain`.
+PAUSE_S = 0.001  # For a waiting `append` to take the lock between two transactions.
 WAL_BYTES_MAX = 2_000_000  # Above this, `maintain` runs a checkpoint.
+CHECKPOINTS_MAX = 3  # In one `maintain`.
 
 
 class Journal:
@@ -63,12 +68,16 @@ class Journal:
         self.clock_ms = clock_ms
         self._warn = warn
         self._writing = threading.RLock()
+        self._append_waits = False  # For maintenance to let go of the lock.
         self._unreleased = False  # Whether a verdict is appended and not yet released.
         self._connections: list[sqlite3.Connection] = []
         self._db: sqlite3.Connection  # For what must survive a power cut.
         self._relaxed_db: sqlite3.Connection  # For what a power cut may undo: delivery marks, removals.
         self._checkpoint_db: sqlite3.Connection  # For checkpoints, which run beside the other two.
         self._position = self._released = self._last = 0
+        self._indexing = True  # Until `maintain` finds nothing more to index.
+        self._index_reader = JournalReader(self)
+        self._indexer = JournalIndexer(self._index_reader.read)
         self._identity: tuple[int, int] | None = None  # Device and inode of the open file.
         self._detached = False  # Whether the open file is no longer the journal.
         try:
@@ -114,13 +123,16 @@ class Journal:
                     self._write_pending()
             except StorageFull as trouble:
                 self._warn(f"{len(self.pending)} verdicts are lost: {trouble}")
+            self._index_reader.close()
             for connection in self._connections:
                 connection.close()
             os.close(self._lock_fd)
 
     def append(self, verdict: Verdict) -> None:
         """Commit one verdict, safe against a power cut. Raises StorageFull; the verdict is pending then."""
+        self._append_waits = True
         with self._writing:
+            self._append_waits = False
             self._unreleased = True
             self._add_pending(verdict)
             with self._translate_errors():
@@ -182,40 +194,49 @@ class Journal:
     def add_comparisons(self, comparisons: Sequence[Comparison]) -> None:
         """Save results of a model on trial. Raises StorageFull; a power cut may lose the last ones."""
         rows = [tuple(to_sql(getattr(found, name)) for name in COMPARED) for found in comparisons]
-        with self._writing, self._translate_errors():
-            self._relaxed_db.execute("BEGIN IMMEDIATE")
-            try:
-                self._relaxed_db.executemany(COMPARE, rows)
-                self._relaxed_db.execute(
-                    "DELETE FROM comparisons WHERE id <= (SELECT max(id) FROM comparisons) - ?",
-                    (COMPARISONS_MAX,),
-                )
-                self._relaxed_db.execute("COMMIT")
-            finally:
-                if self._relaxed_db.in_transaction:
-                    self._relaxed_db.execute("ROLLBACK")
+        with self._writing, self._translate_errors(), transaction(self._relaxed_db):
+            self._relaxed_db.executemany(COMPARE, rows)
+            self._relaxed_db.execute(
+                "DELETE FROM comparisons WHERE id <= (SELECT max(id) FROM comparisons) - ?",
+                (COMPARISONS_MAX,),
+            )
 
     def audit(self, who: str, action: str, facts: Mapping[str, object]) -> None:
         """Append an audit entry, which is never removed. Raises StorageFull."""
         with self._writing, self._translate_errors():
             audit(self._db, self.clock_ms(), who, action, facts)
 
-    def maintain(self, before_ms: int) -> int:
-        """Do a small step of maintenance; call it about once a second. Raises StorageFull.
+    def maintain(self, before_ms: int, *, budget_s: float = MAINTAIN_S) -> int:
+        """Do maintenance for about `budget_s`; one thread calls it about once a second. Raises StorageFull.
 
-        Writes pending verdicts, removes up to 200 delivered verdicts that were journaled before
-        `before_ms` (UTC) and keeps the WAL short. Returns how many were removed.
+        Writes pending verdicts, removes delivered verdicts that were journaled before `before_ms` (UTC),
+        extends the search index and keeps the WAL short, in many small transactions. Returns how many
+        verdicts were removed.
         """
+        until = time.monotonic() + budget_s
         with self._writing, self._translate_errors():
             if identity(self.path) != self._identity:
                 raise Damaged("it was removed or replaced")
             self._write_pending()
-            removed = self._prune(before_ms)
-        wal = companion(self.path, "-wal")
-        if wal.exists() and wal.stat().st_size > WAL_BYTES_MAX:
-            with self._translate_errors():  # Passive: it neither waits nor blocks.
-                self._checkpoint_db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        removed = 0
+        with self._translate_errors():
+            while (step := self._prune(before_ms)) is not None:
+                removed += step
+                if time.monotonic() > until:
+                    break
+                self._let_append_in()
+            while True:
+                self._indexing = self._extend_index()
+                if not self._indexing or time.monotonic() > until:
+                    break
+                self._let_append_in()
+            self._checkpoint()
         return removed
+
+    @property
+    def indexing(self) -> bool:
+        """Whether rows of before are not in the search index yet: searches that go back far are slow."""
+        return self._indexing
 
     def reader(self) -> JournalReader:
         """Return a reader with its own connection."""
@@ -236,30 +257,43 @@ class Journal:
         if not self.pending:
             return
         now_ms = self.clock_ms()
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             self._db.executemany(UPSERT, [row_of(verdict, now_ms) for verdict in self.pending])
-            self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
         self._last = self._number("SELECT max(id) FROM verdicts")
         self.pending.clear()
         if not self._unreleased:
             self._released = self._last
 
-    def _prune(self, before_ms: int) -> int:
-        """Remove old delivered rows; never the newest, so that ids keep growing."""
-        limit = min(self._position, self._last - 1)
-        oldest = self._relaxed_db.execute(
-            "SELECT id, journaled_ms FROM verdicts ORDER BY id LIMIT 1"
-        ).fetchone()
-        if oldest is None or oldest[0] > limit or oldest[1] >= before_ms:
-            return 0
-        return self._relaxed_db.execute(
-            "DELETE FROM verdicts WHERE id BETWEEN ? AND ? AND journaled_ms < ?",
-            (oldest[0], min(limit, oldest[0] + PRUNE_ROWS - 1), before_ms),
-        ).rowcount
+    def _prune(self, before_ms: int) -> int | None:
+        """Remove some old delivered rows; return how many, None when nothing is left to remove."""
+        with self._writing:  # The newest row stays, so that ids keep growing.
+            return prune(self._relaxed_db, min(self._position, self._last - 1), before_ms)
+
+    def _extend_index(self) -> bool:
+        """Index a few more rows; return False when all are."""
+        generation = self.generation
+        write = self._indexer.next_step(self._released, generation)
+        if write is None:
+            return False
+        with self._writing:
+            if generation == self.generation:
+                write(self._relaxed_db)
+        return True
+
+    def _let_append_in(self) -> None:
+        if self._append_waits:  # A lock that is let go of and taken again is not handed over by itself.
+            time.sleep(PAUSE_S)
+
+    def _checkpoint(self) -> None:
+        """Copy the WAL into the file, and have it start again from its beginning when no reader needs it."""
+        wal = companion(self.path, "-wal")
+        for _ in range(CHECKPOINTS_MAX):  # A commit meanwhile keeps it from starting again.
+            if not wal.exists() or wal.stat().st_size <= WAL_BYTES_MAX:
+                return
+            # Passive: it neither waits nor blocks.
+            _, frames, copied = self._checkpoint_db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if frames == copied:
+                return
 
     def _open_connections(self) -> None:
         opened: list[sqlite3.Connection] = []

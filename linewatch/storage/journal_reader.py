@@ -1,6 +1,7 @@
 """Read the journal concurrently with its writer: for history delivery, the page and the metrics."""
 
 import json
+import math
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from linewatch.domain import Batch, Comparison, Reason, Result, Verdict
+from linewatch.domain import Batch, Comparison, Result, Verdict
 from linewatch.errors import StorageFull
 from linewatch.storage.journal_schema import (
     COLUMNS,
@@ -22,8 +23,8 @@ from linewatch.storage.journal_schema import (
     utc_ms,
     verdict_of,
 )
+from linewatch.storage.journal_search import Conditions, Found, Search, count
 
-LOOK_BACK_ROWS = 500_000  # How many rows a search visits.
 HOUR_MS = 3_600_000
 HOURS_MAX = 24 * 31  # Cached counts of past hours.
 
@@ -131,60 +132,47 @@ class JournalReader:
         before: tuple[int, int] | None = None,
         results: frozenset[Result] = frozenset(),
         product: str = "",
-        reason: Reason | None = None,
-        since_ms: int | None = None,
-        until_ms: int | None = None,
-        reviewed: bool | None = None,
-        pictured: bool = False,
     ) -> list[Verdict]:
-        """Return verdicts that meet all conditions, newest first; an empty set means every result.
+        """Return the newest verdicts, however far back they are; an empty set means every result.
 
-        `before` is the (boot, seq) that the last page ended with, `since_ms` (included) and `until_ms`
-        bound the time of journaling, `pictured` asks for a kept frame. Searches the newest 500,000 rows
-        of those.
+        `before` is the (boot, seq) that the last page ended with.
+        """
+        return self.search(limit, Conditions(results=results, product=product), before=before).verdicts
+
+    def search(
+        self,
+        limit: int,
+        wanted: Conditions,
+        *,
+        before: tuple[int, int] | None = None,
+        budget_s: float = math.inf,
+    ) -> Found:
+        """Return verdicts that meet all conditions, newest first, and where to go on after `budget_s`.
+
+        `before` is the (boot, seq) that the last page ended with, or that the last search came to.
         """
         last = self._rows(
             "SELECT id FROM verdicts WHERE (boot, seq) < (?, ?) ORDER BY boot DESC, seq DESC LIMIT 1",
             before or (2**62, 0),
         )
-        upper = last[0][0] if last else 0
-        if until_ms is not None:
-            upper = min(upper, self._first_since(until_ms) - 1)
-        lower = upper - LOOK_BACK_ROWS if since_ms is None else self._first_since(since_ms) - 1
-        conditions = ["id <= ?", "id > ?"]
-        values: list[object] = [upper, lower]
-        if results:
-            conditions.append(f"result IN ({', '.join('?' * len(results))})")
-            values += sorted(result.value for result in results)
-            if Result.PASS not in results:  # So that SQLite may use the small index of these.
-                conditions.append("result <> 'PASS'")
-        for column, wanted in (("product", product or None), ("reason", reason)):
-            if wanted is not None:
-                conditions.append(f"{column} = ?")
-                values.append(wanted)
-        if reviewed is not None:
-            found = "EXISTS (SELECT 1 FROM reviews r WHERE (r.boot, r.seq) = (verdicts.boot, verdicts.seq))"
-            conditions.append(found if reviewed else f"NOT {found}")
-        if pictured:
-            conditions.append("image <> ''")
-        query = f"SELECT {COLUMNS} FROM verdicts WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"
-        return [verdict_of(row) for row in self._rows(query, (*values, limit))]
+        end = last[0][0] + 1 if last else 0
+        if wanted.until_ms is not None:
+            end = min(end, self._first_since(wanted.until_ms))
+        low = self._oldest() if wanted.since_ms is None else self._first_since(wanted.since_ms)
+        return Search(self._rows, wanted, (min(low, end), end)).run(limit, budget_s)
 
     def hours(self, since_ms: int) -> list[tuple[int, dict[Result, int]]]:
         """Return the start (UTC ms) and the counts by result of every hour since, oldest first.
 
-        Hours that are over are counted once and remembered.
+        Hours that are over are counted once and cached.
         """
         now_ms = self._journal.clock_ms()
         found = []
         for start_ms in range(since_ms, now_ms, HOUR_MS):
             counts = self._hours.get(start_ms)
             if counts is None:
-                rows = self._rows(
-                    "SELECT result, count(*) FROM verdicts WHERE id >= ? AND id < ? GROUP BY result",
-                    (self._first_since(start_ms), self._first_since(start_ms + HOUR_MS)),
-                )
-                counts = {Result(result): count for result, count in rows}
+                first, end = self._first_since(start_ms), self._first_since(start_ms + HOUR_MS)
+                counts = count(self._rows, first, end)
                 if start_ms + 2 * HOUR_MS < now_ms:
                     self._hours[start_ms] = counts
                     while len(self._hours) > HOURS_MAX:
@@ -228,10 +216,14 @@ class JournalReader:
         rows = self._rows("SELECT at_ms, who, action, facts FROM audit ORDER BY id DESC LIMIT ?", (limit,))
         return [AuditEntry(at_ms, who, action, json.loads(facts)) for at_ms, who, action, facts in rows]
 
+    def _oldest(self) -> int:
+        rows = self._rows("SELECT id FROM verdicts ORDER BY id LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
     def _first_since(self, utc_ms: int) -> int:
         """Return the id of the first row journaled at or after a time: ids grow with it, so bisect."""
-        bounds = self._rows("SELECT coalesce(min(id), 1), coalesce(max(id), 0) + 1 FROM verdicts")
-        low, high = bounds[0]
+        newest = self._rows("SELECT id FROM verdicts ORDER BY id DESC LIMIT 1")
+        low, high = self._oldest(), newest[0][0] + 1 if newest else 0
         while low < high:
             middle = (low + high) // 2
             row = self._rows(
@@ -244,16 +236,18 @@ class JournalReader:
         return int(low)
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        path = self._journal.path
-        with self._lock:
-            try:
-                with translate_errors(path):
-                    if self._db is None or self._generation != self._journal.generation:
-                        if self._db is not None:
-                            self._db.close()
-                        self._generation = self._journal.generation
-                        self._db = connect(path, "NORMAL")
-                        self._db.execute("PRAGMA query_only = ON")
-                    return self._db.execute(query, values).fetchall()
-            except Damaged as damage:
-                raise StorageFull(path, f"it is damaged ({damage})") from damage
+        try:
+            return self.read(query, values)
+        except Damaged as damage:
+            raise StorageFull(self._journal.path, f"it is damaged ({damage})") from damage
+
+    def read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of one query, read in a transaction of its own. Raises Damaged, StorageFull."""
+        with self._lock, translate_errors(self._journal.path):
+            if self._db is None or self._generation != self._journal.generation:
+                if self._db is not None:
+                    self._db.close()
+                self._generation = self._journal.generation
+                self._db = connect(self._journal.path, "NORMAL")
+                self._db.execute("PRAGMA query_only = ON")
+            return self._db.execute(query, values).fetchall()

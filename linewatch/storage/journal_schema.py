@@ -15,11 +15,11 @@ from typing import Any
 from linewatch.domain import Comparison, Reason, Result, Verdict
 from linewatch.errors import ConfigError, StorageFull
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_S = 0.1  # Another program may hold the file for this long.
 CHECKED_BYTES_MAX = 64_000_000  # A larger file would take seconds to check at start.
 _MAGIC = b"SQLite format 3\0"
-WAL_PAGES_MAX = 8_000  # Above this a commit runs the checkpoint itself; maintenance normally does it before.
+WAL_BYTES_KEPT = 32_000_000  # To this the WAL file is cut when it starts again from its beginning.
 
 FIELDS = tuple(field.name for field in fields(Verdict))
 COLUMNS = ", ".join(f'"{name}"' for name in FIELDS)  # Quoted: "trigger" is a word of SQL.
@@ -29,11 +29,21 @@ UPSERT = f"{INSERT} ON CONFLICT (boot, seq) DO UPDATE SET journaled_ms = exclude
 )
 COMPARED = tuple(field.name for field in fields(Comparison))
 COMPARE = f"INSERT INTO comparisons ({', '.join(COMPARED)}) VALUES (?{', ?' * (len(COMPARED) - 1)})"
-_COMPARISONS = f"""
+_LATER = f"""
 CREATE TABLE IF NOT EXISTS comparisons (id INTEGER PRIMARY KEY, {", ".join(COMPARED)});
 CREATE INDEX IF NOT EXISTS comparisons_by_model ON comparisons (product, trial_model, id);
+CREATE TABLE IF NOT EXISTS tallies (block INTEGER, product TEXT, result TEXT, reason INTEGER,
+    rows INTEGER NOT NULL, images INTEGER NOT NULL,
+    PRIMARY KEY (block, product, result, reason)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tallies_by_product ON tallies (product, block);
+CREATE INDEX IF NOT EXISTS tallies_by_result ON tallies (result, block);
+CREATE INDEX IF NOT EXISTS tallies_by_reason ON tallies (reason, block);
+CREATE TABLE IF NOT EXISTS segments (segment INTEGER PRIMARY KEY, first_part TEXT NOT NULL,
+    last_part TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS parts (segment INTEGER, part TEXT, id INTEGER,
+    PRIMARY KEY (segment, part, id)) WITHOUT ROWID;
 PRAGMA user_version = {SCHEMA_VERSION};
-"""
+"""  # Of versions 2 (models on trial) and 3 (the search index); made at once, in a file of any size.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE verdicts (id INTEGER PRIMARY KEY, journaled_ms INTEGER NOT NULL, {COLUMNS}, UNIQUE (boot, seq));
@@ -51,7 +61,7 @@ CREATE TRIGGER audit_never_changes BEFORE UPDATE ON audit
     BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
 CREATE TRIGGER audit_never_shrinks BEFORE DELETE ON audit
     BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
-{_COMPARISONS}
+{_LATER}
 COMMIT;
 """
 
@@ -98,11 +108,25 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {synchronous}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_MAX}")
+        db.execute("PRAGMA wal_autocheckpoint = 0")  # A commit never waits for one; maintenance runs them.
+        db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+        db.execute("PRAGMA secure_delete = OFF")  # Debian's default writes every removed row once more.
     except BaseException:
         db.close()
         raise
     return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit after the block; roll back if it raises."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
 
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -120,8 +144,8 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise Damaged(verdict)
-    if version == 1:  # Before models could be tried beside the line.
-        db.executescript(f"BEGIN IMMEDIATE; {_COMPARISONS} COMMIT;")
+    if 0 < version < SCHEMA_VERSION:
+        db.executescript(f"BEGIN IMMEDIATE; {_LATER} COMMIT;")
 
 
 def row_of(verdict: Verdict, journaled_ms: int) -> tuple[object, ...]:

@@ -44,6 +44,7 @@ class Query:
     before: tuple[int, int] | None = None  # (boot, seq): only older ones.
     results: frozenset[Result] = frozenset()  # Empty: every result.
     product: str = ""  # Empty: every product.
+    part: str = ""  # What the part's name begins with.
     reason: Reason | None = None
     since_ms: int | None = None  # Journaled at or after this, UTC milliseconds since 1970.
     until_ms: int | None = None  # Journaled before this.

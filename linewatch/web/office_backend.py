@@ -15,6 +15,7 @@ from linewatch.mqtt.messages import StateFacts, state_payload
 from linewatch.settings import ModelsSettings
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_reader import JournalReader
+from linewatch.storage.journal_search import Conditions
 from linewatch.web.backend import (
     Actual,
     Hour,
@@ -28,6 +29,7 @@ from linewatch.web.backend import (
 )
 
 PRODUCTS_FRESH_S = 5.0  # The list is cached this long: hashing every model's files takes a while.
+SEARCH_S = 0.25  # A page waits no longer for a search.
 NO_LINE = "no line runs here; pictures can be inspected and parts reviewed"
 
 
@@ -67,17 +69,8 @@ class OfficeBackend:
 
     def verdicts(self, query: Query) -> Sequence[Row]:
         """Return journaled verdicts, newest first."""
-        found = self._reader.verdicts(
-            query.limit,
-            before=query.before,
-            results=query.results,
-            product=query.product,
-            reason=query.reason,
-            since_ms=query.since_ms,
-            until_ms=query.until_ms,
-            reviewed=query.reviewed,
-        )
-        return [self._row(verdict) for verdict in found]
+        found = self._reader.search(query.limit, _conditions(query), before=query.before)
+        return [self._row(verdict) for verdict in found.verdicts]
 
     def verdict(self, boot: int, seq: int) -> Row | None:
         """Return one journaled verdict."""
@@ -86,17 +79,11 @@ class OfficeBackend:
 
     def good_image(self, verdict: Verdict) -> str:
         """Return the evidence path of the last good part before this one, else of the newest; "" if none."""
-        before = (verdict.boot, verdict.seq)
-        for limit_before in (before, None):
-            found = self._reader.verdicts(
-                1,
-                before=limit_before,
-                results=frozenset({Result.PASS}),
-                product=verdict.product,
-                pictured=True,
-            )
-            if found:
-                return found[0].image
+        good = Conditions(results=frozenset({Result.PASS}), product=verdict.product, has_image=True)
+        for before in ((verdict.boot, verdict.seq), None):
+            found = self._reader.search(1, good, before=before, budget_s=SEARCH_S)
+            if found.verdicts:
+                return found.verdicts[0].image
         return ""
 
     def hours(self, since_ms: int) -> Sequence[Hour]:
@@ -184,6 +171,18 @@ class OfficeBackend:
         except RecipeError:
             return ModelInfo(version, 0, 0.0, 0.0)
         return _model_info(bundle)
+
+
+def _conditions(query: Query) -> Conditions:
+    return Conditions(
+        results=query.results,
+        product=query.product,
+        reason=query.reason,
+        part=query.part,
+        since_ms=query.since_ms,
+        until_ms=query.until_ms,
+        reviewed=query.reviewed,
+    )
 
 
 def _model_info(bundle: Bundle) -> ModelInfo:

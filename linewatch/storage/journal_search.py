@@ -1,0 +1,262 @@
+"""Search the journal from the newest row back, in short reads, with the index as far as it reaches."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from linewatch.domain import Reason, Result, Verdict
+from linewatch.storage.journal_index import BLOCK_ROWS, SEGMENT_ROWS, Rows, indexed
+from linewatch.storage.journal_schema import COLUMNS, verdict_of
+
+BLOCKS_AT_ONCE = 64
+SEGMENTS_AT_ONCE = 64
+PARTS_AT_ONCE = 1000
+REVIEWS_AT_ONCE = 200
+
+Range = tuple[int, int]
+"""Ids from the first up to, and without, the second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """Which verdicts to find: all conditions hold at once."""
+
+    results: frozenset[Result] = frozenset()  # Empty: every result.
+    product: str = ""  # "": every product.
+    reason: Reason | None = None
+    part: str = ""  # What the part's name begins with.
+    since_ms: int | None = None  # Journaled at or after this, UTC milliseconds since 1970.
+    until_ms: int | None = None  # Journaled before this.
+    reviewed: bool | None = None  # True: only those with a review; False: only those without.
+    has_image: bool = False  # Only those with a kept frame.
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Verdicts, newest first, and how far the search has come."""
+
+    verdicts: list[Verdict]
+    searched_to: tuple[int, int] | None = None  # (boot, seq) to go on before; None: nothing older is left.
+    searched_to_ms: int | None = None  # When that verdict was journaled.
+
+
+class Search:
+    """One search through the rows of `bounds`. `read` runs each query as a read transaction of its own."""
+
+    def __init__(self, read: Rows, wanted: Conditions, bounds: Range) -> None:
+        self._read = read
+        self._wanted = wanted
+        self._low, self._end = bounds
+        self._tallied = _ids(indexed(read, "block", "tallies"), BLOCK_ROWS)
+        self._segmented = _ids(indexed(read, "segment", "segments"), SEGMENT_ROWS)
+        self._where, self._values = _row_conditions(wanted)
+
+    def run(self, limit: int, budget_s: float) -> Found:
+        """Return at most `limit` verdicts; stop early when `budget_s` is over."""
+        until = time.monotonic() + budget_s
+        found: list[Verdict] = []
+        low = self._end
+        for searched_to, verdicts in self._steps(limit):
+            low = searched_to
+            found += verdicts
+            if len(found) >= limit or (low < self._end and time.monotonic() > until):
+                break
+        else:
+            low = self._low
+        if len(found) >= limit:
+            found = found[:limit]
+            low = self._id_of(found[-1])
+        return self._at(found, low)
+
+    def _at(self, found: list[Verdict], low: int) -> Found:
+        older = self._read("SELECT 1 FROM verdicts WHERE id >= ? AND id < ? LIMIT 1", (self._low, low))
+        if not older:
+            return Found(found)
+        boot, seq, at_ms = self._read(
+            "SELECT boot, seq, journaled_ms FROM verdicts WHERE id >= ? ORDER BY id LIMIT 1", (low,)
+        )[0]
+        return Found(found, (boot, seq), at_ms)
+
+    def _id_of(self, verdict: Verdict) -> int:
+        rows = self._read("SELECT id FROM verdicts WHERE (boot, seq) = (?, ?)", (verdict.boot, verdict.seq))
+        return int(rows[0][0]) if rows else self._low  # Retention was quicker.
+
+    def _steps(self, limit: int) -> Iterator[tuple[int, list[Verdict]]]:
+        """Yield down to which id all is searched, and the verdicts found since the last step."""
+        if self._wanted.reviewed:
+            yield from self._reviewed(limit)
+        elif self._wanted.part:
+            yield from self._with_part(limit)
+        else:
+            yield from self._scan((self._low, self._end), limit)
+
+    def _scan(self, bounds: Range, limit: int) -> Iterator[tuple[int, list[Verdict]]]:
+        for low, end in self._blocks(bounds):
+            yield low, self._verdicts("id >= ? AND id < ?", (low, end), limit)
+        yield bounds[0], []
+
+    def _blocks(self, bounds: Range) -> Iterator[Range]:
+        """Yield ranges of at most a block, newest first, leaving out those that have nothing wanted."""
+        above, inside, below = _split(bounds, self._tallied)
+        yield from _chunks(above)
+        if not (
+            self._wanted.product or self._wanted.results or self._wanted.reason or self._wanted.has_image
+        ):
+            yield from _chunks(inside)
+        else:
+            end = -(-inside[1] // BLOCK_ROWS)
+            while inside[0] < inside[1] and (blocks := self._tallied_blocks(inside[0] // BLOCK_ROWS, end)):
+                for block in blocks:
+                    yield max(inside[0], block * BLOCK_ROWS), min(inside[1], (block + 1) * BLOCK_ROWS)
+                end = blocks[-1]
+        yield from _chunks(below)
+
+    def _tallied_blocks(self, low: int, end: int) -> list[int]:
+        """Return the newest blocks from `low` up to `end` that have rows that are wanted."""
+        wanted = self._wanted
+        found: set[int] = set()
+        for result in sorted(result.value for result in wanted.results) or [""]:
+            conditions = ["block >= ?", "block < ?"]
+            values: list[object] = [low, end]
+            for column, value in (("product", wanted.product), ("result", result), ("reason", wanted.reason)):
+                if value:
+                    conditions.append(f"{column} = ?")
+                    values.append(value)
+            if wanted.has_image:
+                conditions.append("images > 0")
+            index = "product" if wanted.product else "reason" if wanted.reason else "result" if result else ""
+            query = (
+                f"SELECT DISTINCT block FROM tallies {f'INDEXED BY tallies_by_{index}' if index else ''} "
+                f"WHERE {' AND '.join(conditions)} ORDER BY block DESC LIMIT {BLOCKS_AT_ONCE}"
+            )
+            found.update(block for (block,) in self._read(query, tuple(values)))
+        return sorted(found, reverse=True)[:BLOCKS_AT_ONCE]
+
+    def _with_part(self, limit: int) -> Iterator[tuple[int, list[Verdict]]]:
+        above, inside, below = _split((self._low, self._end), self._segmented)
+        yield from self._scan(above, limit)
+        end = -(-inside[1] // SEGMENT_ROWS)
+        first = inside[0] // SEGMENT_ROWS
+        prefix, beyond = self._wanted.part, _beyond(self._wanted.part)
+        while end > first and inside[0] < inside[1]:
+            # Most segments are left out by their first and last part where parts have serial numbers.
+            segments = [
+                segment
+                for (segment,) in self._read(
+                    "SELECT segment FROM segments WHERE segment >= ? AND segment < ? "
+                    f"AND first_part < ? AND last_part >= ? ORDER BY segment DESC LIMIT {SEGMENTS_AT_ONCE}",
+                    (first, end, beyond, prefix),
+                )
+            ]
+            if not segments:
+                break
+            hits = self._read(
+                "SELECT segment, id FROM parts WHERE segment IN "
+                f"({', '.join(map(str, segments))}) AND part >= ? AND part < ? LIMIT {PARTS_AT_ONCE}",
+                (prefix, beyond),
+            )
+            if len(hits) < PARTS_AT_ONCE:
+                end = segments[-1]
+                low = max(inside[0], end * SEGMENT_ROWS)
+                yield low, self._verdicts_of([row for _, row in hits if inside[0] <= row < inside[1]], limit)
+            else:  # Many parts begin like this, so the newest are near.
+                end = segments[0]
+                bounds = (max(inside[0], end * SEGMENT_ROWS), min(inside[1], (end + 1) * SEGMENT_ROWS))
+                yield from self._scan(bounds, limit)
+        yield inside[0], []
+        yield from self._scan(below, limit)
+
+    def _reviewed(self, limit: int) -> Iterator[tuple[int, list[Verdict]]]:
+        query = "SELECT boot, seq FROM verdicts WHERE id >= ? AND id < ? ORDER BY id"
+        newest = self._read(f"{query} DESC LIMIT 1", (self._low, self._end))
+        oldest = self._read(f"{query} LIMIT 1", (self._low, self._end))
+        if not newest:
+            return
+        last = (newest[0][0], newest[0][1] + 1)
+        while reviewed := self._read(
+            "SELECT DISTINCT boot, seq FROM reviews WHERE (boot, seq) < (?, ?) AND (boot, seq) >= (?, ?) "
+            f"ORDER BY boot DESC, seq DESC LIMIT {REVIEWS_AT_ONCE}",
+            (*last, *oldest[0]),
+        ):
+            last = reviewed[-1]
+            places = ", ".join(f"({boot}, {seq})" for boot, seq in reviewed)
+            known = self._read(  # A row-value IN would read the whole table.
+                f"SELECT id FROM (VALUES {places}) CROSS JOIN verdicts ON (boot, seq) = (column1, column2)",
+                (),
+            )
+            rows = [row for (row,) in known if self._low <= row < self._end]
+            if rows:
+                yield min(rows), self._verdicts_of(rows, limit)
+
+    def _verdicts_of(self, rows: list[int], limit: int) -> list[Verdict]:
+        return self._verdicts(f"id IN ({', '.join(map(str, rows))})", (), limit) if rows else []
+
+    def _verdicts(self, where: str, values: tuple[object, ...], limit: int) -> list[Verdict]:
+        query = f"SELECT {COLUMNS} FROM verdicts WHERE {where} {self._where} ORDER BY id DESC LIMIT ?"
+        return [verdict_of(row) for row in self._read(query, (*values, *self._values, limit))]
+
+
+def count(read: Rows, first: int, end: int) -> dict[Result, int]:
+    """Return how many rows of each result there are from `first` up to `end`."""
+    above, inside, below = _split((first, end), _ids(indexed(read, "block", "tallies"), BLOCK_ROWS))
+    blocks = -(-inside[0] // BLOCK_ROWS), inside[1] // BLOCK_ROWS  # Those that are whole.
+    ranges = [above, below]
+    counts: dict[Result, int] = {}
+    if blocks[0] < blocks[1]:
+        ranges += [(inside[0], blocks[0] * BLOCK_ROWS), (blocks[1] * BLOCK_ROWS, inside[1])]
+        query = "SELECT result, sum(rows) FROM tallies WHERE block >= ? AND block < ? AND rows > 0 GROUP BY 1"
+        counts = {Result(result): rows for result, rows in read(query, blocks)}
+    else:
+        ranges.append(inside)
+    for bounds in ranges:
+        for chunk in _chunks(bounds):
+            query = "SELECT result, count(*) FROM verdicts WHERE id >= ? AND id < ? GROUP BY result"
+            for result, rows in read(query, chunk):
+                counts[Result(result)] = counts.get(Result(result), 0) + rows
+    return counts
+
+
+def _row_conditions(wanted: Conditions) -> tuple[str, list[object]]:
+    conditions: list[str] = []
+    values: list[object] = []
+    if wanted.results:
+        conditions.append(f"result IN ({', '.join('?' * len(wanted.results))})")
+        values += sorted(result.value for result in wanted.results)
+    for column, value in (("product", wanted.product or None), ("reason", wanted.reason)):
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    if wanted.part:
+        conditions.append("part >= ? AND part < ?")
+        values += [wanted.part, _beyond(wanted.part)]
+    if wanted.reviewed is not None:
+        found = "EXISTS (SELECT 1 FROM reviews r WHERE (r.boot, r.seq) = (verdicts.boot, verdicts.seq))"
+        conditions.append(found if wanted.reviewed else f"NOT {found}")
+    if wanted.has_image:
+        conditions.append("image <> ''")
+    return "".join(f"AND {condition} " for condition in conditions), values
+
+
+def _beyond(prefix: str) -> str:
+    """Return what sorts after every text that begins with `prefix`."""
+    return prefix + chr(0x10FFFF)
+
+
+def _ids(units: Range, size: int) -> Range:
+    return units[0] * size, units[1] * size
+
+
+def _split(bounds: Range, middle: Range) -> tuple[Range, Range, Range]:
+    """Return the part of `bounds` above `middle`, inside it and below it; each may be empty."""
+    low, end = bounds
+    first, last = (max(low, min(end, edge)) for edge in middle)
+    return (last, end), (first, last), (low, first)
+
+
+def _chunks(bounds: Range) -> Iterator[Range]:
+    """Yield the blocks of a range, newest first."""
+    low, end = bounds
+    while end > low:
+        start = max(low, (end - 1) // BLOCK_ROWS * BLOCK_ROWS)
+        yield start, end
+        end = start
