@@ -74,7 +74,7 @@ def measure_frames(settings: Settings, config: Path, megapixels: Sequence[float]
         task = progress.add_task("", total=len(megapixels) * (1 + len(LOADS) * len(SCENARIOS)))
         for size in megapixels:
             side = round((size * 1e6) ** 0.5)
-            sized = _resize_model(settings, folder / f"{size:g}", side)
+            sized = resize_model(settings, folder / f"{size:g}", side)
             progress.update(task, description=f"{size:g} megapixels at full speed")
             engine_fps, daemon_fps = _full_speed(sized, config, folder / f"{size:g}", port, side)
             progress.advance(task)
@@ -105,7 +105,7 @@ def _cell(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _resize_model(settings: Settings, folder: Path, side: int) -> Settings:
+def resize_model(settings: Settings, folder: Path, side: int) -> Settings:
     """Return settings whose model expects frames of `side` x `side` pixels, as if trained on them."""
     _, bundle = prepare(settings.station.product, settings.models)
     models, recipes = folder / "models", folder / "recipes"

@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--verdicts", type=int, default=5000, help="verdicts during the outage")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0, help="duration of the overload")
+    parser.add_argument("--megapixels", type=float, default=0.0, help="frame size of the overload; 0: small")
     parser.add_argument("--changes", type=int, default=50, help="number of product changes")
     parser.add_argument("--minutes", type=float, default=20.0, help="duration of the soak")
     parser.add_argument("--seed", type=int, default=0, help="seed of the times of the kills")

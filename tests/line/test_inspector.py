@@ -78,7 +78,13 @@ def prepared(
 class Bench:
     """An inspector of a READY station, and a clock that the test moves."""
 
-    def __init__(self, *scores: float, recipe: Recipe = RECIPE, live: bool = False) -> None:
+    def __init__(
+        self,
+        *scores: float,
+        recipe: Recipe = RECIPE,
+        live: bool = False,
+        answer_within_ms: int | None = None,
+    ) -> None:
         self.metrics = Metrics("test")
         self.now_ns = 10**10
         self.ready_s = 0.0  # When it became READY.
@@ -86,7 +92,11 @@ class Bench:
         self.station.camera_back(0)
         self.station.intend(State.READY)
         self.inspector = Inspector(
-            self.station, self.metrics, frame_age_ms_max=500, clock_ns=lambda: self.now_ns
+            self.station,
+            self.metrics,
+            frame_age_ms_max=500,
+            answer_within_ns=answer_within_ms * 1_000_000 if answer_within_ms else None,
+            clock_ns=lambda: self.now_ns,
         )
         self.engine = FakeEngine(scores)
         self.inspector.use(prepared(self.engine, recipe, live=live))
@@ -390,3 +400,47 @@ def test_the_picture_itself_is_never_changed() -> None:
     bench.inspect(exposed)
 
     assert np.array_equal(exposed.image, picture())  # type: ignore[arg-type]  # it has one
+
+
+def test_a_part_that_cannot_be_judged_in_time_costs_the_engine_nothing() -> None:
+    """The engine takes 100 ms a part: what is 120 ms old could not be answered within 190 ms."""
+    bench = Bench(answer_within_ms=190)
+
+    def take_100_ms() -> None:
+        bench.now_ns += 100 * 1_000_000
+
+    bench.engine.during_run = take_100_ms
+    for _ in range(50):
+        assert bench.verdict(bench.frame()) == (Result.PASS, Reason.NONE)
+    runs = bench.engine.runs
+
+    assert bench.verdict(bench.frame(age_ms=120)) == (Result.ERROR, Reason.QUEUE_FULL)
+    assert bench.engine.runs == runs
+    assert bench.verdict(bench.frame(age_ms=60)) == (Result.PASS, Reason.NONE)
+
+
+def test_an_engine_that_was_slow_once_is_tried_again() -> None:
+    """Each part that is not begun lowers the expectation, so a stall does not refuse parts for ever."""
+    bench = Bench(answer_within_ms=190)
+
+    def stall() -> None:
+        bench.now_ns += 5_000 * 1_000_000
+
+    bench.engine.during_run = stall
+    bench.inspect(bench.frame())
+    bench.engine.during_run = lambda: None
+
+    results = [bench.verdict(bench.frame())[0] for _ in range(40)]
+    assert results[0] is Result.ERROR
+    assert results[-1] is Result.PASS
+
+
+def test_a_part_that_is_given_up_is_late() -> None:
+    """Its verdict names the product on the line, and why."""
+    bench = Bench()
+    bench.station.use("bottle", 3, "7f3a91c2")
+    given_up = bench.inspector.give_up(bench.frame(age_ms=190))
+
+    assert (given_up.result, given_up.reason, given_up.age_ms) == (Result.ERROR, Reason.LATE, 190)
+    assert (given_up.product, given_up.product_index, given_up.scored) == ("bottle", 3, None)
+    assert bench.dropped("late") == 1

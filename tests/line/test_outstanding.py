@@ -2,8 +2,10 @@
 
 import pytest
 
-from linewatch.domain import Frame
-from linewatch.line.outstanding import Outstanding
+from linewatch.domain import Frame, Inspection, Reason, Result
+from linewatch.line.outstanding import Outstanding, record_in_time
+from linewatch.runtime.lane import Lane
+from linewatch.runtime.stages import Stage
 
 MS = 1_000_000
 
@@ -65,3 +67,68 @@ def test_the_wait_ends_when_the_oldest_is_due() -> None:
     owed.add(exposure(1, 0))
     assert owed.wait_s(0, 0.25) == pytest.approx(0.19)
     assert owed.wait_s(500 * MS, 0.25) == 0.0
+
+
+def inspection(frame: Frame, result: Result, reason: Reason = Reason.NONE) -> Inspection:
+    """Return one inspected part."""
+    return Inspection(frame, "demo", 1, "7f3a91c2", 1.0, result, reason, 0)
+
+
+def give_up(frame: Frame) -> Inspection:
+    """Return the ERROR of a part whose time is over."""
+    return inspection(frame, Result.ERROR, Reason.LATE)
+
+
+class Line:
+    """The record stage over a lane, with a clock that moves with each look at it."""
+
+    def __init__(self) -> None:
+        self.inlet = Lane[Inspection]("inspections", 10)
+        self.owed = Outstanding(190 * MS)
+        self.now_ms = 0
+        self.recorded: list[tuple[int, Result]] = []
+        self.script: list[Inspection | None] = []  # What arrives with each look at the clock.
+
+    def run(self) -> list[tuple[int, Result]]:
+        """Record until the script ends; return part and result in order."""
+        record_in_time(
+            Stage("record", lambda _: None),
+            self.inlet,
+            self.owed,
+            self._record,
+            give_up,
+            clock_ns=self._clock_ns,
+        )
+        return self.recorded
+
+    def _record(self, one: Inspection) -> None:
+        self.recorded.append((one.frame.seq, one.result))
+
+    def _clock_ns(self) -> int:
+        self.now_ms += 100
+        if not self.script:
+            self.inlet.close()
+        elif (arrives := self.script.pop(0)) is not None:
+            self.inlet.put(arrives)
+        return self.now_ms * MS
+
+
+def test_a_part_without_a_result_is_an_error_when_its_time_is_over() -> None:
+    """The engine hangs on part 1: it is answered for, its late PASS is dropped, and part 2 passes."""
+    line = Line()
+    parts = [exposure(1, 0), exposure(2, 400)]
+    for part in parts:
+        line.owed.add(part)
+    line.script = [None, None, None, *(inspection(part, Result.PASS) for part in parts)]
+
+    assert line.run() == [(1, Result.ERROR), (2, Result.PASS)]
+
+
+def test_a_result_that_is_there_is_recorded_even_if_its_time_is_over() -> None:
+    """Whether it may still pass is decided when it is recorded."""
+    line = Line()
+    part = exposure(1, -1000)
+    line.owed.add(part)
+    line.script = [inspection(part, Result.FAIL)]
+
+    assert line.run() == [(1, Result.FAIL)]
