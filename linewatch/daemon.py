@@ -29,6 +29,7 @@ from linewatch.acquisition.triggers import (
 )
 from linewatch.domain import Frame, Inspection, Reason, State
 from linewatch.errors import RecipeError
+from linewatch.identifiers import NAME
 from linewatch.line.capture import Capture
 from linewatch.line.changeover import Changeover
 from linewatch.line.commands import Commands
@@ -95,8 +96,8 @@ def run(  # noqa: PLR0915 - a list
             )
         )
         metrics = Metrics(settings.station.name)
-        for product in names(settings.models.recipes):  # A rise from nothing would be no increase.
-            metrics.know_product(product)
+        for product in filter(NAME.fullmatch, names(settings.models.recipes)):
+            metrics.know_product(product)  # A rise from nothing would be no increase.
         complaints = JournalWarnings()
         journal = parts.enter_context(Journal.open(settings.journal.path, warn=complaints.add))
         station = Station(settings.station.name, journal.boot, settings.station.product, metrics)

@@ -3,6 +3,7 @@
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from linewatch.errors import ConfigError
 from linewatch.identifiers import NAME
+from linewatch.text_files import NotUtf8Error, read_utf8
 
 DEFAULT_FILE = Path("config/linewatch.toml")
 ENV_PREFIX = "LINEWATCH_"
@@ -52,8 +54,8 @@ def _without_empty(values: Any, *names: str) -> Any:
 
 def _read_secret(key: str, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_utf8(path).strip()
+    except (OSError, NotUtf8Error) as error:
         raise ConfigError(f"{key} {str(path)!r} cannot be read: {error}") from error
 
 
@@ -331,12 +333,12 @@ def load(path: Path | None, instead: Mapping[str, Any] = MappingProxyType({})) -
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_utf8(path))
     except FileNotFoundError as error:
         raise ConfigError(
             f"settings file {str(path)!r} does not exist; name another with --config"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, NotUtf8Error) as error:
         raise ConfigError(f"settings file {str(path)!r} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"settings file {str(path)!r} is not valid TOML: {error}") from error
@@ -354,11 +356,37 @@ def keys() -> Iterator[str]:
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     """Raise ConfigError for an unknown LINEWATCH_* variable, which pydantic-settings ignores."""
     known = {ENV_PREFIX + key.upper().replace(".", "__") for key in keys()}
-    for name in sorted(environment):
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
+    for name, value in sorted(environment.items()):
+        if not name.upper().startswith(ENV_PREFIX) or _describes_service(name.upper(), value):
+            continue
+        if name.upper() not in known:
             raise ConfigError(
                 f"environment variable {name} is not a setting{_did_you_mean(name.upper(), known)}"
             )
+        if value.endswith("\r"):
+            raise ConfigError(
+                f"environment variable {name} ends with a carriage return; "
+                "save the file that sets it with Unix line ends"
+            )
+
+
+def _describes_service(name: str, value: str) -> bool:
+    """Whether a cluster or a container link set a variable for a service called linewatch or linewatch-..."""
+    return any(pattern.fullmatch(f"{name}={value}") for pattern in _SERVICE_VARIABLES)
+
+
+# Kubernetes and Docker: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_SERVICE_VARIABLES = tuple(
+    re.compile(rf"{ENV_PREFIX}(\w+_)?{pattern}", re.DOTALL)
+    for pattern in (
+        r"SERVICE_HOST=[0-9a-fA-F.:]*",
+        r"SERVICE_PORT(_\w+)?=\d*",
+        r"PORT=(tcp|udp|sctp)://.*",
+        r"PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?=.*",
+        r"NAME=/[^/]+/[^/]+",
+        r"ENV_\w+=.*",
+    )
+)
 
 
 def _sentence(error: ValidationError, path: Path | None) -> str:

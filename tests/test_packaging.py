@@ -139,15 +139,19 @@ def test_the_image_needs_no_root_and_no_training() -> None:
 
 
 def test_the_image_is_healthy_while_the_daemon_is(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """The health check succeeds beside a running daemon and fails without one."""
-    _, program, *arguments = json.loads(re.findall(r"^    CMD (\[.*\])$", IMAGE, re.MULTILINE)[0])
-    command = [sys.executable, program, *arguments]
+    """The health check follows http.port of the settings file; it fails without a daemon."""
+    program, *arguments = json.loads(re.findall(r"^    CMD (\[.*\])$", IMAGE, re.MULTILINE)[0])
+    assert (program, arguments[-1]) == ("linewatch", "/etc/linewatch/linewatch.toml")
 
-    def healthy(port: str) -> bool:
-        environment = os.environ | {"LINEWATCH_HTTP__PORT": port}
-        return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+    def healthy(port: str, **environment: str) -> bool:
+        file = tmp_path / "asked.toml"
+        file.write_text(f'[http]\nhost = "0.0.0.0"\nport = {port}\ntoken_file = "token"\n')
+        command = [sys.executable, "-m", "linewatch", *arguments[:-1], file]
+        return subprocess.run(command, env=os.environ | environment, check=False).returncode == 0
 
     with Daemon(tmp_path, mosquitto.port) as daemon:
         port = daemon.address.rpartition(":")[2]
         assert healthy(port)
+        assert healthy("1", LINEWATCH_HTTP__PORT=port)
+        assert healthy(port, http_proxy="http://127.0.0.1:9")
     assert not healthy(port)

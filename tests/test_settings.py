@@ -135,6 +135,95 @@ def test_a_folder_and_foreign_bytes_are_no_settings_file(tmp_path: Path) -> None
     assert "cannot be read" in refusal(tmp_path / "line.toml")
 
 
+BOM = b"\xef\xbb\xbf"
+
+
+def test_files_of_other_systems_are_read(tmp_path: Path) -> None:
+    """A byte-order mark and CRLF line ends, in settings and in secret files, change nothing."""
+    text = b'[station]\r\nname = "press-7"\r\n[mqtt]\r\npassword_file = "%b"\r\n'
+    secret = tmp_path / "secret"
+    secret.write_bytes(BOM + b"hunter2\r\n")
+    (tmp_path / "line.toml").write_bytes(BOM + text % bytes(secret))
+
+    settings = load(tmp_path / "line.toml")
+
+    assert (settings.station.name, settings.mqtt.secret()) == ("press-7", "hunter2")
+    assert HttpSettings(token_file=secret).token() == "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ("[station]\nname = 'a'\n".encode("utf-16"), "it is UTF-16; save it as UTF-8"),
+        ("[station]\nname = 'a'\n".encode("utf-16-le"), "it is UTF-16; save it as UTF-8"),
+        ("# Prüfstand\n[station]\n".encode("latin-1"), "line 1 has the byte 0xFC, which is not UTF-8"),
+        (b"[station]\n\nname = 'Stra\xdfe'\n", "line 3 has the byte 0xDF"),
+    ],
+)
+def test_another_encoding_is_named(tmp_path: Path, data: bytes, why: str) -> None:
+    """One sentence names the file, the place and what to do, for settings and secrets alike."""
+    (tmp_path / "line.toml").write_bytes(data)
+
+    said = refusal(tmp_path / "line.toml")
+
+    assert "line.toml' cannot be read: " in said
+    assert why in said and "save it as UTF-8" in said
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        MqttSettings(password_file=tmp_path / "line.toml").secret()
+
+
+CLUSTER = {
+    "LINEWATCH_PORT": "tcp://10.0.0.1:8080",
+    "LINEWATCH_SERVICE_HOST": "10.0.0.1",
+    "LINEWATCH_SERVICE_PORT": "8080",
+    "LINEWATCH_SERVICE_PORT_HTTP": "8080",
+    "LINEWATCH_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+    "LINEWATCH_PORT_8080_TCP_PROTO": "tcp",
+    "LINEWATCH_PORT_8080_TCP_PORT": "8080",
+    "LINEWATCH_PORT_8080_TCP_ADDR": "10.0.0.1",
+    "LINEWATCH_STATION1_SERVICE_HOST": "fd00::1",
+    "LINEWATCH_STATION1_PORT": "tcp://[fd00::1]:8080",
+    "LINEWATCH_MQTT_SERVICE_PORT": "1883",
+    "LINEWATCH_MQTT_PORT": "tcp://10.0.0.2:1883",
+    "LINEWATCH_NAME": "/web/linewatch",
+    "LINEWATCH_ENV_PYTHON_VERSION": "3.11",
+}
+
+
+def test_what_a_cluster_says_of_services_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes and container links set variables for services called linewatch or linewatch-..."""
+    for name, value in CLUSTER.items():
+        monkeypatch.setenv(name, value)
+
+    assert load(None) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LINEWATCH_PORT", "8080"),
+        ("LINEWATCH_HTTP_PORT", "8080"),
+        ("LINEWATCH_NAME", "station1"),
+        ("LINEWATCH_SERVICE_HOST", "broker.plant"),
+        ("LINEWATCH_SERVICE_POTR", "1"),
+    ],
+)
+def test_a_misspelt_variable_that_resembles_a_cluster_s_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """The value decides: a cluster's port is an address."""
+    monkeypatch.setenv(variable, value)
+
+    assert f"environment variable {variable} is not a setting" in refusal(None)
+
+
+def test_a_variable_from_a_windows_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A carriage return from an env file would become part of a host name."""
+    monkeypatch.setenv("LINEWATCH_MQTT__HOST", "broker\r")
+
+    assert "LINEWATCH_MQTT__HOST ends with a carriage return" in refusal(None)
+
+
 @pytest.mark.parametrize(
     ("variable", "advice"),
     [

@@ -87,6 +87,14 @@ def check(
 
 
 @app.command()
+def health(config: RequiredConfig) -> None:
+    """Ask the running daemon whether all its stages make progress. For containers; exit status 0 or 1."""
+    from linewatch.cli.health import check_health
+
+    typer.echo(f"{check_health(load_settings(config).http)} is healthy")
+
+
+@app.command()
 def demo(duration: Duration = None) -> None:
     """Run a simulated line with broker, metrics and page. Nothing else needs to be installed."""
     from linewatch.cli.demo import run_demo

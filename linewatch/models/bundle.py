@@ -256,7 +256,7 @@ def active_version(models: Path, product: str) -> str:
     """Return the active version. Raises RecipeError if there is none."""
     pointer = models / product / ACTIVE
     try:
-        version = pointer.read_text(encoding="utf-8", errors="replace").strip()
+        version = pointer.read_text(encoding="utf-8-sig", errors="replace").strip()
     except OSError as error:
         raise RecipeError(
             f"product {product!r} has no active model in {str(models)!r}; "
@@ -303,7 +303,7 @@ def set_trial(models: Path, product: str, version: str) -> None:
 def _pointed_at(pointer: Path) -> str:
     """Return the version in a pointer file, "" if there is none or the file is unreadable."""
     try:
-        version = pointer.read_text(encoding="utf-8", errors="replace").strip()
+        version = pointer.read_text(encoding="utf-8-sig", errors="replace").strip()
     except OSError:
         return ""
     return version if VERSION.fullmatch(version) else ""

@@ -3,16 +3,19 @@
 import difflib
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from linewatch.domain import Box
-from linewatch.errors import RecipeError
-from linewatch.identifiers import VERSION
+from linewatch.errors import LinewatchError, RecipeError
+from linewatch.identifiers import NAME, VERSION
 from linewatch.models.bundle import ACTIVE, Bundle, read_bundle
 from linewatch.runtime.atomic_files import write_text
+from linewatch.text_files import NotUtf8Error, read_utf8
 from linewatch.vision.recipe import Recipe
 
 INDEX_MAX = 999
@@ -54,8 +57,8 @@ def load_recipe(recipes: Path, product: str, models: Path, version: str = "") ->
 
 
 def names(recipes: Path) -> list[str]:
-    """Return every product that has a recipe file, readable or not, sorted."""
-    return sorted(path.stem for path in recipes.glob("*.toml"))
+    """Return every product that has a recipe file, readable or not, sorted. Hidden files are none."""
+    return sorted(path.stem for path in recipes.glob("*.toml") if not path.name.startswith("."))
 
 
 def products(recipes: Path) -> dict[str, int]:
@@ -125,13 +128,29 @@ def follow_model(recipes: Path, product: str) -> list[str]:
     These are the lines that pin a version or a threshold. Raises RecipeError and StorageFull.
     """
     path = write_recipe(recipes, product)
-    lines = path.read_text(encoding="utf-8").splitlines()
+    _read_toml(path, product)
+    lines = read_utf8(path).splitlines()
     pins = [line for line in lines if re.match(r"\s*((unsure_)?threshold\s*=|model\s*=(?!\s*.active))", line)]
     if pins:
         lines = [f"# {line}  # Until calibrated." if line in pins else line for line in lines]
         write_text(path, "\n".join(lines) + "\n")
         _read_toml(path, product)
     return pins
+
+
+@contextmanager
+def unchanged_on_error(recipes: Path, product: str) -> Iterator[None]:
+    """Restore a recipe if the block raises a LinewatchError. Raises RecipeError and StorageFull."""
+    path = recipes / f"{product}.toml"
+    before = path.read_bytes() if path.exists() else None
+    try:
+        yield
+    except LinewatchError:
+        if before is None:
+            path.unlink(missing_ok=True)
+        elif path.read_bytes() != before:
+            write_text(path, before.decode())
+        raise
 
 
 _TEMPLATE = """\
@@ -176,14 +195,19 @@ class _RecipeFile(BaseModel):
 
 
 def _read_toml(path: Path, product: str) -> _RecipeFile:
+    if not NAME.fullmatch(product):
+        raise RecipeError(
+            f"recipe {str(path)!r}: {product!r} is no product name; rename the file, with up to 32 letters, "
+            "digits, dots, dashes and underscores, a letter or digit first"
+        )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_utf8(path))
     except FileNotFoundError as error:
         raise RecipeError(
             f"product {product!r} has no recipe {str(path)!r}; "
             f"write one or train it: linewatch train {product} --images DIR"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, NotUtf8Error) as error:
         raise RecipeError(f"recipe {str(path)!r} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {str(path)!r} is not valid TOML: {error}") from error

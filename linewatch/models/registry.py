@@ -5,6 +5,7 @@ model is recorded in the journal's audit log with the user's name and, where giv
 """
 
 import getpass
+import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -289,4 +290,12 @@ def _verify_or_audit(settings: Settings, product: str, version: str, why: str) -
 
 def _audit(settings: Settings, action: str, product: str, before: str, after: str, why: str) -> None:
     facts = {"product": product, "from": before, "to": after, "why": why}
-    append_audit(settings.journal.path, getpass.getuser(), action, facts)
+    append_audit(settings.journal.path, _user_name(), action, facts)
+
+
+def _user_name() -> str:
+    """Return who runs this process, by number if the system has no name for it, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # KeyError up to Python 3.12.
+        return f"uid {os.getuid()}"

@@ -11,7 +11,7 @@ from linewatch.errors import NotRegistered, UsageError
 from linewatch.models.bundle import Bundle, Calibration, write_variant
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import build_scorer
-from linewatch.models.recipe_file import follow_model, load_recipe
+from linewatch.models.recipe_file import follow_model, load_recipe, unchanged_on_error
 from linewatch.models.registry import activate
 from linewatch.models.self_test import self_test
 from linewatch.settings import Settings
@@ -140,10 +140,11 @@ def activate_proposal(settings: Settings, proposal: ThresholdProposal) -> tuple[
     # Before the recipe changes: a threshold that passes a challenge sample is refused.
     scorer = build_scorer(version, OpenVinoEngine(version.graph, threads=store.threads))
     self_test(scorer, proposal.after, version)
-    pins = follow_model(store.recipes, bundle.product)
-    rate, reviewed = proposal.calibration.false_reject, len(proposal.reviews.good)
-    reason = f"calibrate to {rate:g} with {reviewed} marked good"
-    activate(settings, bundle.product, version.version, reason)
+    with unchanged_on_error(store.recipes, bundle.product):
+        pins = follow_model(store.recipes, bundle.product)
+        rate, reviewed = proposal.calibration.false_reject, len(proposal.reviews.good)
+        reason = f"calibrate to {rate:g} with {reviewed} marked good"
+        activate(settings, bundle.product, version.version, reason)
     return version, pins
 
 

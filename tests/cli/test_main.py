@@ -15,7 +15,8 @@ from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from tests.bundles import models_in, part, teach
 
 COMMANDS = {
-    "run", "check", "train", "calibrate", "marked", "evaluate", "inspect", "capture", "bench", "demo",
+    "run", "check", "health", "train", "calibrate", "marked", "evaluate", "inspect", "capture", "bench",
+    "demo",
     "models list", "models show", "models verify", "models activate", "models rollback",
     "models golden", "models try", "models compare", "models promote", "models discard",
     "models export", "models import",

@@ -128,3 +128,35 @@ def test_a_recipe_that_follows_its_model_again_keeps_what_it_pinned_as_comments(
     recipe, bundle = load_recipe(models.recipes, "demo", models.path)
     assert (recipe.threshold, recipe.model) == (2.0, bundle.version)
     assert follow_model(models.recipes, "demo") == []
+
+
+def test_a_recipe_of_another_system_is_read_and_a_foreign_one_named(models: ModelsSettings) -> None:
+    """A byte-order mark changes nothing; Latin-1 and UTF-16 are one sentence."""
+    path = models.recipes / "demo.toml"
+    path.write_bytes(b"\xef\xbb\xbfindex = 7\r\nthreshold = 3.0\r\n")
+    assert products(models.recipes) == {"demo": 7}
+    assert follow_model(models.recipes, "demo") == ["threshold = 3.0"]
+    assert products(models.recipes) == {"demo": 7}
+
+    for data in (b"index = 7  # f\xfcr Teil 5\r\n", "index = 7\n".encode("utf-16")):
+        path.write_bytes(data)
+        with pytest.raises(RecipeError, match=r"demo.toml' cannot be read: .*; save it as UTF-8|save it as"):
+            products(models.recipes)
+
+
+def test_what_a_file_manager_leaves_is_no_recipe(models: ModelsSettings) -> None:
+    """Hidden files are no products; a file that no product can be called by is named."""
+    (models.recipes / "._demo.toml").write_bytes(b"\0\5\x16\7")
+    assert list(products(models.recipes)) == ["demo"]
+
+    (models.recipes / "demo (copy).toml").write_text("index = 9\n")
+    with pytest.raises(RecipeError, match=r"'demo \(copy\)' is no product name; rename the file"):
+        products(models.recipes)
+
+
+def test_an_active_version_saved_by_an_editor_is_read(models: ModelsSettings) -> None:
+    """A byte-order mark in the pointer file changes nothing."""
+    pointer = models.path / "demo" / "active"
+    pointer.write_bytes(b"\xef\xbb\xbf" + pointer.read_bytes().strip() + b"\r\n")
+
+    assert load_recipe(models.recipes, "demo", models.path)[1].version in pointer.read_text()

@@ -256,3 +256,14 @@ def test_a_sample_that_the_model_judges_wrongly_is_refused(shop: Workshop, tmp_p
         add_golden_sample(shop.settings, "demo", tmp_path / "part.png", defect=False)
 
     assert shop.active == old
+
+
+def test_a_user_without_a_name_is_audited_by_number(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as any user id; nothing may fail after half of a change was made."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54_321)
+
+    activate(shop.settings, "demo", teach(shop.models).version)
+
+    assert shop.audit()[-1].who == "uid 54321"

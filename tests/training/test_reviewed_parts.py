@@ -8,7 +8,7 @@ import pytest
 
 from linewatch.cli.inspect_files import inspect_files
 from linewatch.domain import Reason, Result
-from linewatch.errors import LinewatchError, SelfTestFailed
+from linewatch.errors import LinewatchError, SelfTestFailed, StorageFull
 from linewatch.models.bundle import active_version
 from linewatch.models.registry import rollback
 from linewatch.settings import JournalSettings, Settings
@@ -172,6 +172,21 @@ def test_a_pinned_threshold_becomes_a_comment(product: ReviewedProduct) -> None:
     _, pins = activate_proposal(product.settings, product.propose())
 
     assert pins == ["threshold = 1.9"]
+
+
+def test_a_calibration_that_cannot_be_audited_changes_no_recipe(product: ReviewedProduct) -> None:
+    """Without an audit entry nothing is activated, and the recipe's pins stay."""
+    recipe = product.models.recipes / "demo.toml"
+    recipe.write_bytes(b"index = 1\r\nthreshold = 1.9\r\n")
+    proposal = product.propose()
+    journal = product.settings.journal.model_copy(update={"path": product.models.path})
+    broken = product.settings.model_copy(update={"journal": journal})
+
+    with pytest.raises(StorageFull):
+        activate_proposal(broken, proposal)
+
+    assert active_version(product.models.path, "demo") == product.bundle.version
+    assert recipe.read_text() == "index = 1\nthreshold = 1.9\n"
 
 
 def test_without_a_journal_there_are_no_reviews(product: ReviewedProduct, tmp_path: Path) -> None:
