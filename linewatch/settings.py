@@ -1,9 +1,7 @@
 """Settings from a TOML file, overridden by LINEWATCH_* environment variables; immutable once read."""
 
-import difflib
 import ipaddress
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,12 +20,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from linewatch.environment import ENV_PREFIX, did_you_mean, refuse_unknown_variables
 from linewatch.errors import ConfigError
 from linewatch.identifiers import NAME
 from linewatch.text_files import NotUtf8Error, read_utf8
 
 DEFAULT_FILE = Path("config/linewatch.toml")
-ENV_PREFIX = "LINEWATCH_"
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 # Bounded: timers and dates overflow on very large numbers, hours after the start.
@@ -324,7 +322,7 @@ def load(path: Path | None, instead: Mapping[str, Any] = MappingProxyType({})) -
     if path is None:
         path = DEFAULT_FILE if DEFAULT_FILE.exists() else None
     tables = {} if path is None else _read_toml(path)
-    _refuse_unknown_variables(os.environ)
+    refuse_unknown_variables(os.environ, keys())
     try:
         return Settings(**(tables | dict(instead)))
     except ValidationError as error:
@@ -353,42 +351,6 @@ def keys() -> Iterator[str]:
             yield f"{section}.{key}"
 
 
-def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    """Raise ConfigError for an unknown LINEWATCH_* variable, which pydantic-settings ignores."""
-    known = {ENV_PREFIX + key.upper().replace(".", "__") for key in keys()}
-    for name, value in sorted(environment.items()):
-        if not name.upper().startswith(ENV_PREFIX) or _describes_service(name.upper(), value):
-            continue
-        if name.upper() not in known:
-            raise ConfigError(
-                f"environment variable {name} is not a setting{_did_you_mean(name.upper(), known)}"
-            )
-        if value.endswith("\r"):
-            raise ConfigError(
-                f"environment variable {name} ends with a carriage return; "
-                "save the file that sets it with Unix line ends"
-            )
-
-
-def _describes_service(name: str, value: str) -> bool:
-    """Whether a cluster or a container link set a variable for a service called linewatch or linewatch-..."""
-    return any(pattern.fullmatch(f"{name}={value}") for pattern in _SERVICE_VARIABLES)
-
-
-# Kubernetes and Docker: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-_SERVICE_VARIABLES = tuple(
-    re.compile(rf"{ENV_PREFIX}(\w+_)?{pattern}", re.DOTALL)
-    for pattern in (
-        r"SERVICE_HOST=[0-9a-fA-F.:]*",
-        r"SERVICE_PORT(_\w+)?=\d*",
-        r"PORT=(tcp|udp|sctp)://.*",
-        r"PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?=.*",
-        r"NAME=/[^/]+/[^/]+",
-        r"ENV_\w+=.*",
-    )
-)
-
-
 def _sentence(error: ValidationError, path: Path | None) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "settings"
@@ -401,13 +363,8 @@ def _sentence(error: ValidationError, path: Path | None) -> str:
     if first["type"] == "extra_forbidden":
         section = where.rpartition(".")[0]
         known = {k for k in keys() if k.startswith(section)} if section else set(Settings.model_fields)
-        return f"{origin} is not a setting{_did_you_mean(where, known)}"
+        return f"{origin} is not a setting{did_you_mean(where, known)}"
     what = first["msg"].removeprefix("Value error, ")
     what = what.replace("String should match pattern", "must match")
     rest = error.error_count() - 1
     return f"{origin}: {what[0].lower()}{what[1:]}" + (f" (and {rest} more)" if rest else "")
-
-
-def _did_you_mean(wrong: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
