@@ -120,7 +120,7 @@ def test_the_summary_names_files_and_quality(home: Path, bundle: Bundle) -> None
     bad = replace(bundle, training={"made_up_recall": {"stain": 0.06}}, golden=good)
     lines = describe(bad, home / "models", home / "recipes").splitlines()
     assert lines[3].startswith("This product is not learnt well enough: only 6%")
-    assert lines[4].startswith("No made-up defect is found clearly enough")
+    assert lines[4].startswith("No synthetic defect is found clearly enough")
     assert lines[5].startswith("It is active nevertheless: ")
 
     lines = describe(replace(bundle, version="0a1b2c3d"), home / "models", home / "recipes").splitlines()
