@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection, HTTPException
@@ -13,6 +14,7 @@ from linewatch.acquisition.part_trigger import empty_belt
 from linewatch.acquisition.sources import AwaitingTrigger, open_source
 from linewatch.acquisition.sources.usb_camera import UsbCamera
 from linewatch.acquisition.triggers import is_triggered
+from linewatch.domain import Image
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.models.bundle import ACTIVE
 from linewatch.models.loader import prepare
@@ -20,6 +22,15 @@ from linewatch.models.recipe_file import names, pinned_version, products
 from linewatch.models.training_quality import training_warnings
 from linewatch.mqtt.connection import Broker
 from linewatch.settings import Settings
+from linewatch.storage.evidence import DAY_S
+from linewatch.storage.forecast import (
+    REJECT_SHARE,
+    ROW_BYTES,
+    expected_per_day,
+    recorded_per_day,
+    room_bytes,
+)
+from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.web.server import listen
 
 PAGE_TIMEOUT_S = 2.0
@@ -54,10 +65,11 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "recipes", lambda: _recipes(settings)
     for product in _products(settings):
         yield f"product {product}", lambda product=product: _product(settings, product)  # type: ignore[misc]  # bound now
-    yield "source", lambda: _source(settings)
+    frames: list[Image] = []  # What the source gives, for the forecast of evidence.
+    yield "source", lambda: _source(settings, frames)
     yield "broker", lambda: _broker(settings)
-    for name, path in (("journal", settings.journal.path.parent), ("evidence", settings.evidence.path)):
-        yield name, lambda path=path: _disk(path, settings.evidence.free_bytes_min)  # type: ignore[misc]
+    yield "journal", lambda: _journal(settings)
+    yield "evidence", lambda: _evidence(settings, frames)
     yield "page", lambda: _page(settings)
 
 
@@ -101,7 +113,7 @@ def _product(settings: Settings, product: str) -> tuple[str, ...]:
     return found, *training_warnings(bundle)
 
 
-def _source(settings: Settings) -> tuple[str, ...]:
+def _source(settings: Settings, frames: list[Image]) -> tuple[str, ...]:
     with open_source(settings.source, settings.gige) as source:
         try:
             frame = source.read()
@@ -109,6 +121,7 @@ def _source(settings: Settings) -> tuple[str, ...]:
             return (f"{source.name} answers and waits for its trigger",)
         if frame is None or frame.image is None:
             raise LinewatchError(f"source {source.name!r} gives no image; check source.uri")
+        frames.append(frame.image)
         height, width = frame.image.shape[:2]
         found = f"{source.name} gives {width}x{height} pixels"
         if isinstance(source, UsbCamera):
@@ -126,7 +139,69 @@ def _broker(settings: Settings) -> tuple[str, ...]:
     return found, *_world_readable(secrets)
 
 
-def _disk(folder: Path, free_bytes_min: int) -> str:
+def _journal(settings: Settings) -> tuple[str, ...]:
+    path, days = settings.journal.path, settings.journal.retention_days
+    free_bytes = _disk(path.parent, settings.evidence.free_bytes_min)
+    found = f"{path.parent} can be written, {free_bytes / 1e9:.1f} GB free"
+    per_day = 0.0
+    if path.exists():
+        with JournalReader(JournalFile(path)) as reader:
+            per_day = reader.growth().bytes_per_day
+    if not per_day:
+        per_day = (_parts_per_s(settings) or 0.0) * DAY_S * ROW_BYTES
+    if not per_day:
+        return (found,)
+    total = per_day * days
+    kept = path.stat().st_size if path.exists() else 0
+    found += (
+        f"; grows by about {_size(per_day)} a day, "
+        f"to {_size(total)} in {days:g} days (journal.retention_days)"
+    )
+    if total > kept + free_bytes:
+        return found, (
+            f"the disk holds about {_days((kept + free_bytes) / per_day)} of verdicts; "
+            "reduce journal.retention_days or use a larger disk"
+        )
+    return (found,)
+
+
+def _evidence(settings: Settings, frames: list[Image]) -> tuple[str, ...]:
+    evidence = settings.evidence
+    free_bytes = _disk(evidence.path, evidence.free_bytes_min)
+    found = f"{evidence.path} can be written, {free_bytes / 1e9:.1f} GB free"
+    per_day, basis = recorded_per_day(evidence.path, time.time()), "the present rate"
+    parts_per_s = _parts_per_s(settings)
+    if not per_day and frames and parts_per_s:
+        per_day = expected_per_day(frames[0], parts_per_s, evidence)
+        basis = f"{parts_per_s:g} parts a second and {REJECT_SHARE:.0%} rejects (nothing recorded yet)"
+    if not per_day:
+        return (f"{found}; nothing recorded yet to tell for how many days",)
+    days = room_bytes(evidence) / per_day
+    found += f"; holds about {_days(days)} at {basis}"
+    if days < evidence.retention_days:
+        return found, (
+            f"evidence is removed after about {_days(days)}, before evidence.retention_days = "
+            f"{evidence.retention_days:g}; keep fewer PASS images (evidence.pass_every) or use a larger disk"
+        )
+    return (found,)
+
+
+def _parts_per_s(settings: Settings) -> float | None:
+    """Return the rate that the settings state, None where triggers set it or there is no limit."""
+    return settings.source.fps if settings.trigger.mode == "free" and settings.source.fps else None
+
+
+def _days(days: float) -> str:
+    return f"{days:.1f} days" if days < 10 else f"{days:.0f} days"
+
+
+def _size(size: float) -> str:
+    unit, factor = ("GB", 1e9) if size >= 1e9 else ("MB", 1e6)
+    return f"{size / factor:.1f} {unit}"
+
+
+def _disk(folder: Path, free_bytes_min: int) -> int:
+    """Write into a folder and return the free room in bytes. Raises StorageFull."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder) as probe:
@@ -141,7 +216,7 @@ def _disk(folder: Path, free_bytes_min: int) -> str:
         raise StorageFull(
             folder, f"only {free_bytes / 1e9:.1f} GB free; evidence.free_bytes_min asks for more"
         )
-    return f"{folder} can be written, {free_bytes / 1e9:.1f} GB free"
+    return free_bytes
 
 
 def _page(settings: Settings) -> tuple[str, ...]:

@@ -266,13 +266,20 @@ class Evidence:
             raise StorageFull(path, f"{problem}; free some room or check the disk", no_room=full) from error
 
 
+def encode_frame(image: Image, jpeg_quality: int) -> bytes:
+    """Return a frame as JPEG without chroma subsampling."""
+    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, jpeg_quality, *sampling))
+    assert done
+    return data.tobytes()
+
+
 def _encoded(name: str, image: Image, jpeg_quality: int) -> bytes:
     """Return lossless PNG or high-quality JPEG for a frame, small JPEG for a heatmap."""
     if name.endswith(".png"):
         done, data = cv2.imencode(".png", image, PNG)
     elif ".frame" in name:
-        sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-        done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, jpeg_quality, *sampling))
+        return encode_frame(image, jpeg_quality)
     else:
         done, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, HEATMAP_QUALITY))
     assert done, name

@@ -27,6 +27,7 @@ from linewatch.storage.journal_search import Conditions, Found, Search, count
 
 HOUR_MS = 3_600_000
 HOURS_MAX = 24 * 31  # Cached counts of past hours.
+GROWTH_SPAN_MS_MIN = HOUR_MS // 6  # A rate is not extrapolated from less.
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,19 @@ class AuditEntry:
     who: str
     action: str
     facts: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalGrowth:
+    """How fast the journal grows at the rate of the last 24 hours."""
+
+    rows_per_day: float
+    bytes_per_row: float  # Indices included.
+
+    @property
+    def bytes_per_day(self) -> float:
+        """Return the growth while nothing is removed by retention."""
+        return self.rows_per_day * self.bytes_per_row
 
 
 class JournalSource(Protocol):
@@ -219,6 +233,26 @@ class JournalReader:
     def _oldest(self) -> int:
         rows = self._rows("SELECT id FROM verdicts ORDER BY id LIMIT 1")
         return int(rows[0][0]) if rows else 0
+
+    def growth(self) -> JournalGrowth:
+        """Return how fast the journal grows, judged by the verdicts of the last 24 hours; 0 without any."""
+        if not self._rows("SELECT 1 FROM sqlite_schema WHERE name = 'verdicts'"):
+            return JournalGrowth(0.0, 0.0)  # A new file.
+        day_ms = 24 * HOUR_MS
+        now_ms = self._journal.clock_ms()
+        oldest = self._rows("SELECT id, journaled_ms FROM verdicts ORDER BY id LIMIT 1")
+        newest = self._rows("SELECT id FROM verdicts ORDER BY id DESC LIMIT 1")
+        if not oldest or not newest:
+            return JournalGrowth(0.0, 0.0)
+        first = self._first_since(now_ms - day_ms)
+        span_ms = min(day_ms, max(GROWTH_SPAN_MS_MIN, now_ms - oldest[0][1]))  # It may be younger than a day.
+        pages, unused, page_bytes = (
+            self._rows(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        rows = newest[0][0] - oldest[0][0] + 1
+        return JournalGrowth(
+            (newest[0][0] - first + 1) * day_ms / span_ms, (pages - unused) * page_bytes / rows
+        )
 
     def _first_since(self, utc_ms: int) -> int:
         """Return the id of the first row journaled at or after a time: ids grow with it, so bisect."""

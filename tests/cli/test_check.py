@@ -1,3 +1,5 @@
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from linewatch.settings import (
     StationSettings,
     TriggerSettings,
 )
+from linewatch.storage.journal import Journal
 from linewatch.web import WebServer, create_app
 from tests.bundles import models_in, part, teach
-from tests.fakes import FakeBackend
+from tests.fakes import FakeBackend, verdict
 from tests.mosquitto import Mosquitto, free_port
 
 CHECKED = [
@@ -183,6 +186,56 @@ def test_disks_are_written_to(settings: Settings, tmp_path: Path) -> None:
 
     short = EvidenceSettings(path=tmp_path / "var/evidence", free_bytes_min=2**62)
     assert "evidence.free_bytes_min asks for more" in bad(settings, evidence=short)["evidence"]
+
+
+def test_the_days_that_the_disk_holds_are_estimated_from_the_source(settings: Settings) -> None:
+    """Before the first run: from the size of a frame, the rate and the sampling; unknown without a rate."""
+    source = settings.source.model_copy(update={"fps": 10.0})
+
+    evidence = found(settings, source=source)["evidence"]
+    journal = found(settings, source=source)["journal"]
+
+    assert re.search(
+        r"; holds about \d+ days at 10 parts a second and 2% rejects \(nothing recorded yet\)$", evidence.text
+    )
+    assert journal.text.endswith(
+        "; grows by about 138.2 MB a day, to 12.4 GB in 90 days (journal.retention_days)"
+    )
+    for unknown in (
+        {"source": source.model_copy(update={"fps": 0.0})},
+        {"trigger": TriggerSettings(mode="mqtt"), "mqtt": MqttSettings(enabled=False)},
+    ):
+        findings = found(settings, **unknown)
+        assert findings["evidence"].text.endswith("nothing recorded yet to tell for how many days")
+        assert findings["journal"].text.endswith("GB free")
+
+
+def test_the_days_that_the_disk_holds_follow_from_what_was_recorded(settings: Settings) -> None:
+    """From yesterday's folder and the last day's verdicts; fewer days than the retention are a warning."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    folder = settings.evidence.path / str(yesterday) / "fail"
+    folder.mkdir(parents=True)
+    (folder / "1-1.frame.jpg").write_bytes(bytes(200_000))
+    with Journal.open(settings.journal.path) as journal:
+        for seq in range(1, 101):
+            journal.append(verdict(seq, boot=journal.boot))
+
+    evidence = settings.evidence.model_copy(update={"bytes_max": 5_000_000})
+    findings = found(settings, evidence=evidence)
+
+    assert findings["evidence"].text.endswith("; holds about 25 days at the present rate")
+    assert findings["evidence"].warnings == (
+        "evidence is removed after about 25 days, before evidence.retention_days = 30; "
+        "keep fewer PASS images (evidence.pass_every) or use a larger disk",
+    )
+    assert re.search(r"; grows by about \d+\.\d MB a day, to ", findings["journal"].text)
+    assert findings["journal"].warnings == ()
+    forever = settings.journal.model_copy(update={"retention_days": 36_500.0})
+    huge = settings.source.model_copy(update={"fps": 1000.0})
+    settings.journal.path.unlink()
+    assert "days of verdicts; reduce journal.retention_days" in str(
+        found(settings, journal=forever, source=huge)["journal"].warnings
+    )
 
 
 def test_an_unusable_token_is_found(settings: Settings, tmp_path: Path) -> None:

@@ -507,6 +507,27 @@ def test_threads_share_the_journal(journal: Journal, reader: JournalReader) -> N
     assert delivered == list(range(1, 301))
 
 
+def test_growth_is_that_of_the_last_day(tmp_path: Path) -> None:
+    """Rows per day and bytes per row; a journal younger than a day is extrapolated."""
+    now_ms = 1_790_000_000_000
+    with Journal.open(tmp_path / "journal.db", clock_ms=lambda: now_ms) as journal:
+        reader = journal.reader()
+        assert reader.growth().bytes_per_day == 0
+        for seq in range(1, 11):
+            record(journal, seq)
+        now_ms += 6 * 3_600_000
+        assert reader.growth().rows_per_day == 40
+        now_ms += 30 * 3_600_000
+        for seq in range(11, 16):
+            record(journal, seq)
+
+        growth = reader.growth()
+
+    assert growth.rows_per_day == 5
+    assert 100 < growth.bytes_per_row < 10_000
+    assert growth.bytes_per_day == 5 * growth.bytes_per_row
+
+
 KILLED = textwrap.dedent("""
     import sys
     from pathlib import Path

@@ -1,0 +1,58 @@
+"""Estimate for how many days the disk holds evidence and journal, before and between runs of the daemon."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from linewatch.domain import Image
+from linewatch.settings import EvidenceSettings
+from linewatch.storage.evidence import DAY_S, RATE_SPAN_S_MIN, encode_frame
+
+REJECT_SHARE = 0.02  # Of the parts, all of which are kept; assumed where nothing is recorded yet.
+ROW_BYTES = 160  # Of one verdict in the journal, indices included; assumed where nothing is recorded yet.
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of all files below a folder, 0 if it does not exist."""
+    return sum(_file_sizes(folder))
+
+
+def recorded_per_day(evidence: Path, utc_s: float) -> float:
+    """Return the bytes of evidence per day, from the folders of yesterday and today; 0.0 without any.
+
+    The higher one of yesterday's size and today's, extrapolated to a whole day.
+    """
+    now = datetime.fromtimestamp(utc_s, UTC)
+    today_s = max(RATE_SPAN_S_MIN, (now - now.replace(hour=0, minute=0, second=0)).total_seconds())
+    yesterday = folder_bytes(evidence / str(now.date() - timedelta(days=1)))
+    return max(yesterday, folder_bytes(evidence / str(now.date())) * DAY_S / today_s)
+
+
+def expected_per_day(frame: Image, parts_per_s: float, settings: EvidenceSettings) -> float:
+    """Return the bytes of evidence per day for frames like this one, with 2 % of the parts rejected."""
+    kept = REJECT_SHARE + (1 / settings.pass_every if settings.pass_every else 0.0)
+    return len(encode_frame(frame, settings.jpeg_quality)) * parts_per_s * DAY_S * min(kept, 1.0)
+
+
+def room_bytes(settings: EvidenceSettings) -> int:
+    """Return how much evidence may take in all, what is there included. Raises OSError."""
+    disk = os.statvfs(settings.path)
+    kept = folder_bytes(settings.path)
+    disk_allows = max(0, kept + disk.f_bavail * disk.f_frsize - settings.free_bytes_min)
+    return min(settings.bytes_max, disk_allows) if settings.bytes_max else disk_allows
+
+
+def _file_sizes(folder: Path) -> Iterator[int]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # Retention removed it, or it was never there.
+        return
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _file_sizes(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                yield entry.stat().st_size
+        except FileNotFoundError:
+            continue
