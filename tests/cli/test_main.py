@@ -411,7 +411,7 @@ def test_evaluate_prints_its_figures_even_if_the_files_cannot_be_written(
 
     written = evaluate("parts", "--json", "new/a/x.json", "--html", "new/b/x.html")
     assert (written.status, json.loads(written.out)) == (0, json.loads(Path("new/a/x.json").read_text()))
-    assert "image auroc" in Path("new/b/x.html").read_text()
+    assert "Image AUROC" in Path("new/b/x.html").read_text()
     refused = evaluate("parts", "--html", "parts")
     assert (refused.status, json.loads(refused.out)["recall"]) == (1, 1.0)
     assert refused.sentence == "storage 'parts': Is a directory; name another file with --html"
