@@ -1,4 +1,4 @@
-"""Tiny models for tests: real graphs in real bundles, made in a moment, whose scores anyone can tell."""
+"""Tiny models for tests: real OpenVINO graphs in real bundles, with predictable scores."""
 
 import shutil
 from collections.abc import Sequence
@@ -30,22 +30,22 @@ from linewatch.vision.registration import Registration
 SIDE_PX = 64
 CELL_PX = 8
 LEVEL = 100
-"""The grey of a good part. A cell scores a tenth of how far its mean differs from it."""
+"""Grey value of a good part. A cell scores a tenth of the difference between its mean and LEVEL."""
 
 
 GREY = Likeness(mean=(LEVEL / 10,), spread=(1.0,), limit=1.0)
-"""Of parts whose mean grey is at most 10 off."""
+"""The likeness of parts whose mean grey differs from LEVEL by at most 10."""
 
 
 def part(blob: int = 0) -> Image:
-    """Return a picture of a part; a `blob` covers one cell and scores a tenth of its strength."""
+    """Return an image of a part; a `blob` covers one cell and scores a tenth of its strength."""
     image = np.full((SIDE_PX, SIDE_PX, 3), LEVEL, np.uint8)
     image[16:24, 32:40] += np.uint8(blob)
     return image
 
 
 def png(image: Image) -> bytes:
-    """Return a picture as the bytes of a PNG file."""
+    """Encode an image as PNG."""
     return cv2.imencode(".png", image)[1].tobytes()
 
 
@@ -66,9 +66,9 @@ def teach(
     """Write and activate a version of `product`, with a recipe; threshold 2.0, unsure from 1.5.
 
     `level` is the grey of its good parts. `golden` are its samples with their recorded scores,
-    `scores` those that its calibration rests on, `recall` the share of synthetic defects that training found.
+    `scores` the calibration scores, `recall` the measured recall on synthetic defects.
     The `embedding` is a tenth of the mean grey; with a `likeness` such as `GREY` parts of other products
-    are told.
+    are recognised.
     """
     samples = golden if golden is not None else [(part(), Result.PASS, 0.0), (part(30), Result.FAIL, 3.0)]
     with TemporaryDirectory() as scratch:

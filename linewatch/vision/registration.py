@@ -11,7 +11,7 @@ from linewatch.errors import NotRegistered
 from linewatch.vision.image_io import shrink_whole
 
 _COARSE_PX = 1024  # Golden samples are no larger, so their pose stays as it was when they were recorded.
-_WORK_PX = 256  # The pose is measured on a picture this long: quick, and blind to fine texture.
+_WORK_PX = 256  # Longer side of the image on which the pose is measured: fast, and without fine texture.
 
 
 @dataclass(frozen=True, slots=True)

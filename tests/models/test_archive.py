@@ -1,4 +1,4 @@
-"""A model version carried in a file: it arrives as it was, or not at all."""
+"""Export and import of a model version: complete and verified, or refused."""
 
 import io
 import json
@@ -22,8 +22,8 @@ from tests.bundles import models_in, teach
 Members = dict[str, bytes]
 
 
-class Carried:
-    """A packed version, and the machine that takes it in."""
+class Transfer:
+    """An exported version and the machine that imports it."""
 
     def __init__(self, folder: Path) -> None:
         self.bundle = teach(models_in(folder / "there"))
@@ -36,18 +36,18 @@ class Carried:
 
     @property
     def members(self) -> Members:
-        """What the archive holds."""
+        """The archive's files."""
         with tarfile.open(self.file) as packed:
             return {member.name: _content(packed, member) for member in packed}
 
     def repack(self, members: Members) -> None:
-        """Write other things into the archive."""
+        """Replace the archive's files."""
         with tarfile.open(self.file, "w:gz") as packed:
             for name, content in members.items():
                 add(packed, name, content)
 
     def refused(self, says: str) -> None:
-        """Take it in: that is refused with one sentence, in the audit, and nothing is left."""
+        """Check that the import fails with one sentence, is audited, and leaves nothing behind."""
         with pytest.raises(RecipeError, match=says) as caught:
             import_version(self.here, self.file)
         assert "\n" not in str(caught.value) and ".import-" not in str(caught.value)
@@ -55,15 +55,15 @@ class Carried:
         assert self.audit()[-1] == ("model_refused", "model.tar.gz", str(caught.value))
 
     def audit(self) -> list[tuple[str, object, object]]:
-        """Return what was done, to what and why, oldest first."""
+        """Return action, version and reason of the audit entries, oldest first."""
         with JournalReader(JournalFile(self.here.journal.path)) as reader:
             return [(entry.action, entry.facts["to"], entry.facts["why"]) for entry in reader.audit(9)[::-1]]
 
 
 @pytest.fixture
-def carried(tmp_path: Path) -> Carried:
-    """Pack a version."""
-    return Carried(tmp_path)
+def transfer(tmp_path: Path) -> Transfer:
+    """Export a version."""
+    return Transfer(tmp_path)
 
 
 def _content(packed: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -73,7 +73,7 @@ def _content(packed: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def add(packed: tarfile.TarFile, name: str, content: bytes = b"", **facts: Any) -> None:
-    """Put one member into an archive."""
+    """Add one member to an archive."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     for key, value in facts.items():
@@ -81,38 +81,38 @@ def add(packed: tarfile.TarFile, name: str, content: bytes = b"", **facts: Any) 
     packed.addfile(member, io.BytesIO(content))
 
 
-def test_a_version_arrives_as_it_was_and_waits_to_be_activated(carried: Carried) -> None:
-    """Every file, proven; who brought it is in the audit, and the line takes no notice yet."""
-    arrived = import_version(carried.here, carried.file)
+def test_an_imported_version_is_identical_and_not_active(transfer: Transfer) -> None:
+    """Every file is verified, the import is audited, and the active version stays."""
+    arrived = import_version(transfer.here, transfer.file)
 
-    place = carried.here.models.path
-    assert arrived.files == carried.bundle.files
+    place = transfer.here.models.path
+    assert arrived.files == transfer.bundle.files
     assert read_bundle(place, "demo", arrived.version) == arrived
     assert [path.name for path in place.iterdir()] == ["demo"]
-    assert carried.audit() == [("model_imported", arrived.version, "from model.tar.gz")]
+    assert transfer.audit() == [("model_imported", arrived.version, "from model.tar.gz")]
     with pytest.raises(RecipeError, match="no active model"):
         active_version(place, "demo")
-    activate(carried.here, "demo", arrived.version, "")
+    activate(transfer.here, "demo", arrived.version, "")
     assert active_version(place, "demo") == arrived.version
 
 
-def test_a_version_that_is_there_is_left_alone(carried: Carried) -> None:
-    """Whatever state it is in."""
-    arrived = import_version(carried.here, carried.file)
+def test_an_existing_version_is_not_overwritten(transfer: Transfer) -> None:
+    """Not even a damaged one."""
+    arrived = import_version(transfer.here, transfer.file)
     (arrived.folder / WEIGHTS).write_bytes(b"mine")
 
     with pytest.raises(UsageError, match=rf"model demo/{arrived.version} is in '.*models' already"):
-        import_version(carried.here, carried.file)
+        import_version(transfer.here, transfer.file)
 
     assert (arrived.folder / WEIGHTS).read_bytes() == b"mine"
 
 
-def test_an_archive_packed_by_hand_will_do(carried: Carried) -> None:
-    """`tar -czf` of the folder writes folders, too, and may begin every name with a dot."""
-    with tarfile.open(carried.file, "w:gz") as packed:
-        packed.add(carried.bundle.folder, f"./{carried.root}")
+def test_an_archive_made_with_tar_is_imported(transfer: Transfer) -> None:
+    """It has entries for folders, and names that begin with `./`."""
+    with tarfile.open(transfer.file, "w:gz") as packed:
+        packed.add(transfer.bundle.folder, f"./{transfer.root}")
 
-    assert import_version(carried.here, carried.file).files == carried.bundle.files
+    assert import_version(transfer.here, transfer.file).files == transfer.bundle.files
 
 
 @pytest.mark.parametrize(
@@ -132,18 +132,18 @@ def test_an_archive_packed_by_hand_will_do(carried: Carried) -> None:
         ("{root}/pipe", {"type": tarfile.FIFOTYPE}),
     ],
 )
-def test_nothing_leads_out_of_the_version(
-    carried: Carried, tmp_path: Path, name: str, facts: dict[str, Any]
+def test_members_outside_the_version_are_refused(
+    transfer: Transfer, tmp_path: Path, name: str, facts: dict[str, Any]
 ) -> None:
-    """Paths, links and devices: only plain files of one model are taken."""
-    members = carried.members
+    """Only regular files of one version are extracted, no other paths, links or devices."""
+    members = transfer.members
     before = sorted(tmp_path.rglob("*"))
-    with tarfile.open(carried.file, "w:gz") as packed:
+    with tarfile.open(transfer.file, "w:gz") as packed:
         for each, content in members.items():
             add(packed, each, content)
-        add(packed, name.format(root=carried.root, manifest=MANIFEST), **facts)
+        add(packed, name.format(root=transfer.root, manifest=MANIFEST), **facts)
 
-    carried.refused("holds .* which is not a file of one model version; export it again")
+    transfer.refused("holds .* which is not a file of one model version; export it again")
     new = set(tmp_path.rglob("*")) - set(before)
     assert all(path.is_relative_to(tmp_path / "here") or path.name.startswith("journal") for path in new)
 
@@ -155,36 +155,36 @@ def spoil_weights(members: Members) -> None:
 
 
 def come_from_the_future(members: Members) -> None:
-    """Have a manifest that a later linewatch wrote."""
+    """Give the manifest the format of a later linewatch."""
     name = next(name for name in members if name.endswith(MANIFEST))
     members[name] = members[name].replace(b'"format": 1', b'"format": 2')
 
 
 def smuggle(members: Members) -> None:
-    """Bring a file that no hash protects."""
+    """Add a file that the manifest does not hash."""
     members[next(iter(members)).rpartition("/")[0] + "/golden/more.png"] = b"x"
 
 
-def leave_one_out(members: Members) -> None:
-    """Forget a golden sample."""
+def remove_a_sample(members: Members) -> None:
+    """Remove a golden sample."""
     del members[next(name for name in members if "golden/0" in name)]
 
 
-def forget_the_manifest(members: Members) -> None:
-    """Bring files that nothing explains."""
+def remove_the_manifest(members: Members) -> None:
+    """Remove the manifest."""
     del members[next(name for name in members if name.endswith(MANIFEST))]
 
 
-def hash_rightly_and_be_none(members: Members) -> None:
-    """Have a manifest that somebody wrote to fit."""
+def forge_the_manifest(members: Members) -> None:
+    """Replace the manifest by an incomplete one with a correct digest."""
     members.clear()
     document = {"format": 1, "product": "demo", "files": {}}
     version = version_of(document)
     members[f"demo/{version}/{MANIFEST}"] = json.dumps(document | {"version": version}).encode()
 
 
-def hold_nothing(members: Members) -> None:
-    """Be empty."""
+def remove_everything(members: Members) -> None:
+    """Remove all files."""
     members.clear()
 
 
@@ -194,46 +194,42 @@ def hold_nothing(members: Members) -> None:
         (spoil_weights, "archive '.*': 'demo/.*/scorer.bin' was changed after training; "),
         (come_from_the_future, "has format 2, this linewatch reads 1; update linewatch"),
         (smuggle, "holds other files than its manifest.json names"),
-        (leave_one_out, "'demo/.*/golden/0.png' is missing from the model"),
-        (forget_the_manifest, "holds no manifest.json"),
+        (remove_a_sample, "'demo/.*/golden/0.png' is missing from the model"),
+        (remove_the_manifest, "holds no manifest.json"),
         (
-            hash_rightly_and_be_none,
+            forge_the_manifest,
             "'demo/.*/manifest.json' is not a model manifest .input_shape is wrong.; ",
         ),
-        (hold_nothing, "holds no manifest.json"),
+        (remove_everything, "holds no manifest.json"),
     ],
 )
-def test_what_is_no_sound_model_is_refused(
-    carried: Carried, spoil: Callable[[Members], None], says: str
-) -> None:
-    """One sentence, in the audit too, and nothing is left of it."""
-    members = carried.members
+def test_an_unsound_model_is_refused(transfer: Transfer, spoil: Callable[[Members], None], says: str) -> None:
+    """One sentence in the error and in the audit; nothing is left on disk."""
+    members = transfer.members
     spoil(members)
-    carried.repack(members)
+    transfer.repack(members)
 
-    carried.refused(says)
+    transfer.refused(says)
 
 
-def test_an_archive_that_grows_without_end_is_refused(
-    carried: Carried, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A few bytes that unpack to more than a model can have, in a file or in what describes one."""
-    members = carried.members
+def test_a_decompression_bomb_is_refused(transfer: Transfer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both file content and tar headers are limited."""
+    members = transfer.members
     monkeypatch.setattr(archive, "BYTES_MAX", 1_000_000)
-    carried.repack(members | {f"{carried.root}/zeros": bytes(1_000_000)})
-    carried.refused("holds more than 1000 files or 1 MB")
+    transfer.repack(members | {f"{transfer.root}/zeros": bytes(1_000_000)})
+    transfer.refused("holds more than 1000 files or 1 MB")
 
     monkeypatch.setattr(archive, "_HEADERS_BYTES_MAX", 0)
-    with tarfile.open(carried.file, "w:gz", format=tarfile.PAX_FORMAT) as packed:
-        add(packed, f"{carried.root}/x", pax_headers={"comment": "x" * 2_000_000})
-    carried.refused("holds more than 1 MB")
+    with tarfile.open(transfer.file, "w:gz", format=tarfile.PAX_FORMAT) as packed:
+        add(packed, f"{transfer.root}/x", pax_headers={"comment": "x" * 2_000_000})
+    transfer.refused("holds more than 1 MB")
 
 
-def test_a_damaged_archive_is_one_sentence(carried: Carried, tmp_path: Path) -> None:
-    """Cut off anywhere, no archive at all, or with bytes changed: never a traceback, never half a model."""
-    whole = carried.file.read_bytes()
-    carried.file.write_bytes(b"no archive")
-    carried.refused("is damaged or no archive")
+def test_a_damaged_archive_is_one_sentence(transfer: Transfer, tmp_path: Path) -> None:
+    """Truncated and corrupted archives give one sentence and leave no partial model."""
+    whole = transfer.file.read_bytes()
+    transfer.file.write_bytes(b"no archive")
+    transfer.refused("is damaged or no archive")
     rng = random.Random(1)
     for number in range(60):
         spoilt = bytearray(whole)
@@ -242,34 +238,32 @@ def test_a_damaged_archive_is_one_sentence(carried: Carried, tmp_path: Path) -> 
         else:
             for _ in range(3):
                 spoilt[rng.randrange(len(spoilt))] ^= 1 << rng.randrange(8)
-        carried.file.write_bytes(spoilt)
+        transfer.file.write_bytes(spoilt)
         try:
-            with unpacked(carried.file, carried.here.models.path) as bundle:
-                assert bundle.files == carried.bundle.files  # Only the padding was hit.
+            with unpacked(transfer.file, transfer.here.models.path) as bundle:
+                assert bundle.files == transfer.bundle.files  # Only padding was changed.
         except LinewatchError as trouble:
             assert "\n" not in str(trouble)
-        assert list(carried.here.models.path.iterdir()) == []
+        assert list(transfer.here.models.path.iterdir()) == []
 
     with pytest.raises(UsageError, match=r"archive '.*' cannot be read \(No such file or directory\)"):
-        import_version(carried.here, tmp_path / "nowhere.tar.gz")
+        import_version(transfer.here, tmp_path / "nowhere.tar.gz")
 
 
-def test_only_a_sound_version_is_handed_out_under_a_name_that_tells_what_it_is(
-    carried: Carried, tmp_path: Path
-) -> None:
-    """A version where the file should be named is no file name; a damaged model goes nowhere."""
+def test_an_export_needs_a_sound_version_and_an_archive_name(transfer: Transfer, tmp_path: Path) -> None:
+    """A file name without .tar.gz and a damaged version are refused."""
     there = Settings(models=models_in(tmp_path / "there"))
     with pytest.raises(UsageError, match=r"is no name for an archive; end it in \.tar\.gz"):
-        export_version(there, "demo", "active", tmp_path / carried.bundle.version)
-    carried.bundle.graph.write_text("<net/>")
+        export_version(there, "demo", "active", tmp_path / transfer.bundle.version)
+    transfer.bundle.graph.write_text("<net/>")
     with pytest.raises(RecipeError, match="was changed after training"):
         export_version(there, "demo", "active", tmp_path / "new.tar.gz")
 
-    assert versions(there.models.path, "demo") == [carried.bundle.version]
+    assert versions(there.models.path, "demo") == [transfer.bundle.version]
     assert not (tmp_path / "new.tar.gz").exists()
 
 
-def test_an_archive_says_nothing_of_who_packed_it(carried: Carried) -> None:
-    """Neither names nor numbers; its files are for everybody to read."""
-    with tarfile.open(carried.file) as packed:
+def test_an_archive_does_not_reveal_its_author(transfer: Transfer) -> None:
+    """Owner and group are cleared, and every file is readable."""
+    with tarfile.open(transfer.file) as packed:
         assert {(m.uid, m.gid, m.uname, m.gname, m.mode) for m in packed} == {(0, 0, "", "", 0o644)}

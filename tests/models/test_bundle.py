@@ -1,4 +1,4 @@
-"""A model version on disk: proven file by file, or refused with one sentence."""
+"""Model versions on disk: verified file by file, or refused with one sentence."""
 
 import hashlib
 import json
@@ -30,12 +30,12 @@ SHIPPED = "22bf2243"
 
 @pytest.fixture
 def models(tmp_path: Path) -> ModelsSettings:
-    """Return settings of a fresh folder."""
+    """Return settings of an empty folder."""
     return models_in(tmp_path)
 
 
-def test_what_was_written_is_read(models: ModelsSettings) -> None:
-    """A bundle read back equals the one that was written, found by its version or as the active one."""
+def test_a_written_version_is_read_back(models: ModelsSettings) -> None:
+    """It is found by its version and as the active one."""
     bundle = teach(models)
 
     assert read_bundle(models.path, "demo", bundle.version) == bundle
@@ -44,7 +44,7 @@ def test_what_was_written_is_read(models: ModelsSettings) -> None:
 
 
 def test_equal_content_is_the_same_version(models: ModelsSettings) -> None:
-    """When it was made does not matter, what is in it does."""
+    """The creation date is not part of the version."""
     first = teach(models, created="2026-01-01T00:00:00+00:00")
     again = teach(models, created="2026-01-02T00:00:00+00:00")
     other = teach(models, level=120)
@@ -53,7 +53,7 @@ def test_equal_content_is_the_same_version(models: ModelsSettings) -> None:
 
 
 def test_a_likeness_is_kept(models: ModelsSettings) -> None:
-    """By whoever writes a variant of the version, too."""
+    """A variant of the version has the same likeness."""
     bundle = teach(models, likeness=GREY)
 
     variant = write_variant(models.path, bundle, created="", training={"calibrated_from": bundle.version})
@@ -61,8 +61,8 @@ def test_a_likeness_is_kept(models: ModelsSettings) -> None:
     assert bundle.likeness == read_bundle(models.path, "demo", variant.version).likeness == GREY
 
 
-def test_a_version_without_likeness_is_what_it_was(models: ModelsSettings) -> None:
-    """Models that were learnt before it was known keep their name, and are read."""
+def test_a_version_without_likeness_has_no_such_key(models: ModelsSettings) -> None:
+    """The digest of models trained before it was introduced stays the same."""
     bundle = teach(models)
 
     assert "likeness" not in json.loads((bundle.folder / MANIFEST).read_text())
@@ -121,7 +121,7 @@ def test_a_manifest_with_a_wrong_value_is_refused(
 
 
 def test_versions_are_listed_oldest_first(models: ModelsSettings) -> None:
-    """The list goes by when a version was made, not by its name."""
+    """Versions are sorted by creation date, not by name."""
     young = teach(models, level=90, created="2026-02-01T00:00:00+00:00")
     old = teach(models, level=110, created="2026-01-01T00:00:00+00:00")
 
@@ -129,8 +129,8 @@ def test_versions_are_listed_oldest_first(models: ModelsSettings) -> None:
     assert versions(models.path, "other") == []
 
 
-def test_the_umask_says_who_may_read_a_version(models: ModelsSettings) -> None:
-    """A line that runs as another user than whoever taught it reads every folder and file."""
+def test_the_umask_determines_the_modes_of_a_version(models: ModelsSettings) -> None:
+    """A daemon that runs as another user can read every folder and file."""
     before = os.umask(0o027)
     try:
         folder = teach(models).folder
@@ -173,7 +173,7 @@ def _edit(bundle: Bundle, **changes: object) -> None:
 def test_a_damaged_bundle_is_refused(
     models: ModelsSettings, damage: Callable[[Bundle], object], says: str
 ) -> None:
-    """Whatever is wrong, one sentence names the file and the next step."""
+    """One sentence names the file and the remedy."""
     damage(teach(models))
 
     with pytest.raises(RecipeError, match=says.replace(".", r"\.")) as caught:
@@ -183,10 +183,10 @@ def test_a_damaged_bundle_is_refused(
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xfe43bb", b"nothing\n", b""])
-def test_a_pointer_that_names_no_version_is_mended_by_activating_one(
+def test_a_damaged_active_file_is_repaired_by_activating_a_version(
     models: ModelsSettings, garbage: bytes
 ) -> None:
-    """Reading it is one sentence; the command that the sentence names works."""
+    """The error names the command, and that command works."""
     bundle = teach(models)
     (models.path / "demo" / "active").write_bytes(garbage)
 
@@ -197,8 +197,8 @@ def test_a_pointer_that_names_no_version_is_mended_by_activating_one(
 
 
 @pytest.mark.parametrize("kind", ["folder", "bytes", "product is a file"])
-def test_a_trial_pointer_that_names_no_version_is_no_trial(models: ModelsSettings, kind: str) -> None:
-    """The line asks every second: whatever lies there must not end it."""
+def test_a_damaged_trial_file_means_no_trial(models: ModelsSettings, kind: str) -> None:
+    """The daemon reads it every second and must not fail."""
     pointer = models.path / "demo" / "trial"
     if kind == "product is a file":
         models.path.mkdir()
@@ -212,8 +212,8 @@ def test_a_trial_pointer_that_names_no_version_is_no_trial(models: ModelsSetting
     assert trial_version(models.path, "demo") == ""
 
 
-def test_everybody_may_read_which_version_is_active(models: ModelsSettings) -> None:
-    """Whoever activates may be another user than the line's."""
+def test_every_user_may_read_the_active_version(models: ModelsSettings) -> None:
+    """The daemon may run as another user."""
     before = os.umask(0o077)
     try:
         teach(models)
@@ -224,7 +224,7 @@ def test_everybody_may_read_which_version_is_active(models: ModelsSettings) -> N
 
 
 def test_only_a_sound_version_becomes_active(models: ModelsSettings) -> None:
-    """A damaged version is refused, and the one in use stays."""
+    """A damaged version is refused, and the active one stays."""
     good = teach(models)
     bad = teach(models, level=120)
     set_active(models.path, "demo", good.version)

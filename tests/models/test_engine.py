@@ -1,4 +1,4 @@
-"""The runtime behind the engine: real graphs, real trouble."""
+"""The OpenVINO engine with real graphs."""
 
 import threading
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.bundles import models_in, part, teach
 
 
 def test_an_engine_scores_a_crop(tmp_path: Path) -> None:
-    """The score is the largest value of the map, and the map is the caller's to keep."""
+    """The score is the largest value of the map, and the next run does not overwrite the map."""
     engine = OpenVinoEngine(teach(models_in(tmp_path)).graph, threads=1)
 
     first = engine.run(part(50))
@@ -25,22 +25,22 @@ def test_an_engine_scores_a_crop(tmp_path: Path) -> None:
     assert first.anomaly_map.max() == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize(("embedding", "told"), [(True, [10.0]), (False, [])])
-def test_an_engine_tells_what_a_crop_shows_if_its_graph_does(
-    tmp_path: Path, embedding: bool, told: list[float]
+@pytest.mark.parametrize(("embedding", "expected"), [(True, [10.0]), (False, [])])
+def test_an_engine_returns_the_embedding_if_its_graph_has_one(
+    tmp_path: Path, embedding: bool, expected: list[float]
 ) -> None:
-    """A model that was learnt before embeddings has none, and goes on scoring; what is told stays told."""
+    """A model trained before embeddings were introduced returns none; the next run does not overwrite it."""
     engine = OpenVinoEngine(teach(models_in(tmp_path), embedding=embedding).graph, threads=1)
 
-    reading = engine.run(part())
+    output = engine.run(part())
     assert engine.run(part(30)).score == pytest.approx(3.0)
 
-    assert reading.embedding.dtype == np.float32
-    assert reading.embedding.tolist() == pytest.approx(told)
+    assert output.embedding.dtype == np.float32
+    assert output.embedding.tolist() == pytest.approx(expected)
 
 
 def test_threads_may_share_an_engine(tmp_path: Path) -> None:
-    """The line and the page ask at once, and each gets its own answer."""
+    """Concurrent callers each get their own result."""
     engine = OpenVinoEngine(teach(models_in(tmp_path)).graph, threads=1)
     wrong: list[float] = []
 
@@ -59,8 +59,8 @@ def test_threads_may_share_an_engine(tmp_path: Path) -> None:
     assert wrong == []
 
 
-def test_a_compiled_graph_can_be_kept(tmp_path: Path) -> None:
-    """The next start finds it in the cache folder."""
+def test_a_compiled_graph_can_be_cached(tmp_path: Path) -> None:
+    """The next start loads it from the cache folder."""
     graph = teach(models_in(tmp_path)).graph
     OpenVinoEngine(graph, cache=tmp_path / "cache")
 
@@ -69,8 +69,8 @@ def test_a_compiled_graph_can_be_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "<net/>", "no xml at all"])
-def test_a_graph_that_is_none_is_one_sentence(tmp_path: Path, text: str) -> None:
-    """The message of the runtime's C++ is cut down to what it says."""
+def test_an_invalid_graph_is_one_sentence(tmp_path: Path, text: str) -> None:
+    """The C++ message of OpenVINO is reduced to its last line."""
     path = tmp_path / GRAPH
     path.write_text(text)
 
@@ -81,13 +81,13 @@ def test_a_graph_that_is_none_is_one_sentence(tmp_path: Path, text: str) -> None
 
 
 def test_a_missing_graph_is_one_sentence(tmp_path: Path) -> None:
-    """A file that vanished after the bundle was proven is refused like a damaged one."""
+    """A file that was removed after the verification is refused like a damaged one."""
     with pytest.raises(RecipeError, match="does not load"):
         OpenVinoEngine(tmp_path / GRAPH)
 
 
 def test_a_crop_of_another_size_is_a_bug(tmp_path: Path) -> None:
-    """The scorer makes crops of the engine's size; anything else ends the process."""
+    """A crop of another size is an assertion error."""
     engine = OpenVinoEngine(teach(models_in(tmp_path)).graph)
 
     with pytest.raises(AssertionError):

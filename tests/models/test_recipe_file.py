@@ -1,4 +1,4 @@
-"""Recipes: read with every mistake named, judged without surprises."""
+"""Recipe files and the threshold rule."""
 
 from pathlib import Path
 
@@ -39,17 +39,17 @@ def _write(models: ModelsSettings, text: str) -> None:
     ],
 )
 def test_a_score_on_a_threshold_is_on_its_good_side(raw: float, wanted: tuple[Result, Reason]) -> None:
-    """Only a number that is not above a threshold passes it; what is not a number fails."""
+    """A score equal to a threshold passes it; NaN fails."""
     assert judge(raw, RECIPE) == Judgement(*wanted)
 
 
 @pytest.mark.parametrize("raw", [0.0, 1.9, 9.0, float("nan")])
-def test_what_looks_like_another_product_is_unsure(raw: float) -> None:
-    """Whatever it scores: neither good nor a defect of this product, and a person should look."""
+def test_a_part_of_another_product_is_unsure(raw: float) -> None:
+    """It is UNSURE at any score."""
     assert judge(raw, RECIPE, "lid") == Judgement(Result.UNSURE, Reason.WRONG_PRODUCT)
 
 
-def test_a_silent_recipe_follows_the_model(models: ModelsSettings) -> None:
+def test_a_recipe_without_thresholds_follows_the_model(models: ModelsSettings) -> None:
     """Thresholds come from the model's calibration."""
     recipe, bundle = load_recipe(models.recipes, "demo", models.path)
 
@@ -57,8 +57,8 @@ def test_a_silent_recipe_follows_the_model(models: ModelsSettings) -> None:
     assert recipe.model == bundle.version
 
 
-def test_a_threshold_moved_by_hand_takes_the_unsure_band_along(models: ModelsSettings) -> None:
-    """The band keeps its proportion when only the threshold is given."""
+def test_a_threshold_set_by_hand_scales_the_unsure_band(models: ModelsSettings) -> None:
+    """The band keeps its ratio if only the threshold is given."""
     _write(models, "index = 1\nthreshold = 4\n")
 
     recipe, _ = load_recipe(models.recipes, "demo", models.path)
@@ -83,7 +83,7 @@ def test_a_threshold_moved_by_hand_takes_the_unsure_band_along(models: ModelsSet
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_sentence(models: ModelsSettings, text: str, says: str) -> None:
-    """It names the file, the key and what to write instead."""
+    """The error names the file, the key and what to write instead."""
     _write(models, text)
 
     with pytest.raises(RecipeError) as caught:
@@ -94,7 +94,7 @@ def test_a_mistake_in_a_recipe_is_one_sentence(models: ModelsSettings, text: str
 
 
 def test_a_first_recipe_gets_the_next_free_number(tmp_path: Path) -> None:
-    """Numbers that are taken are skipped, and an existing recipe is left alone."""
+    """Used numbers are skipped, and an existing recipe stays as it is."""
     (tmp_path / "cup.toml").write_text("index = 1\n")
     (tmp_path / "lid.toml").write_text("index = 3\n")
 
@@ -105,7 +105,7 @@ def test_a_first_recipe_gets_the_next_free_number(tmp_path: Path) -> None:
 
 
 def test_two_products_cannot_share_a_number(tmp_path: Path) -> None:
-    """The PLC could not tell them apart."""
+    """The PLC could not distinguish them."""
     for name in ("cup", "lid"):
         (tmp_path / f"{name}.toml").write_text("index = 7\n")
 
@@ -116,7 +116,7 @@ def test_two_products_cannot_share_a_number(tmp_path: Path) -> None:
 def test_a_recipe_that_follows_its_model_again_keeps_what_it_pinned_as_comments(
     models: ModelsSettings,
 ) -> None:
-    """Nothing is lost, and everything else stays as it is."""
+    """All other lines stay as they are."""
     _write(models, '# Ask Ada.\nindex = 5\nthreshold = 9.0\nmodel = "0a1b2c3d"\nroi = [1, 2, 30, 40]\n')
 
     pins = follow_model(models.recipes, "demo")

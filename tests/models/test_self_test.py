@@ -1,4 +1,4 @@
-"""The golden self-test: a model that computes differently never gets to judge."""
+"""The golden self-test refuses models that compute differently on this machine."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def _prepared(models: ModelsSettings) -> tuple[Scorer, Recipe, Bundle]:
 
 
 def test_a_sound_model_passes(tmp_path: Path) -> None:
-    """Good samples pass, challenges fail, scores are the recorded ones, whatever roi the recipe has."""
+    """Scores match the recorded ones, and the recipe's roi and smallest defect do not apply."""
     models = models_in(tmp_path)
     teach(models)
     scorer, recipe, bundle = _prepared(models)
@@ -41,8 +41,10 @@ def test_a_sound_model_passes(tmp_path: Path) -> None:
         (3.0, 3.5, r"sample golden/1.png must fail but scores 3.000 at threshold 3.500"),
     ],
 )
-def test_a_model_that_strayed_is_refused(tmp_path: Path, raw: float, threshold: float, says: str) -> None:
-    """Another score, or a threshold that lets the challenge through, is named with the sample."""
+def test_a_model_with_other_results_is_refused(
+    tmp_path: Path, raw: float, threshold: float, says: str
+) -> None:
+    """The error names the sample with another score, or the challenge sample that would pass."""
     models = models_in(tmp_path)
     teach(models, golden=[(part(), Result.PASS, 0.0), (part(30), Result.FAIL, raw)])
     scorer, recipe, bundle = _prepared(models)
@@ -51,8 +53,8 @@ def test_a_model_that_strayed_is_refused(tmp_path: Path, raw: float, threshold: 
         self_test(scorer, replace(recipe, threshold=threshold), bundle)
 
 
-def test_a_mask_that_leaves_nothing_to_look_at_is_refused(tmp_path: Path) -> None:
-    """Before any part passes by it: a mask over the whole region, or a file that is no picture."""
+def test_a_mask_that_leaves_nothing_to_inspect_is_refused(tmp_path: Path) -> None:
+    """A mask over the whole roi and an unreadable file are refused."""
     models = models_in(tmp_path)
     teach(models)
     scorer, recipe, _ = _prepared(models)
@@ -68,7 +70,7 @@ def test_a_mask_that_leaves_nothing_to_look_at_is_refused(tmp_path: Path) -> Non
 
 
 def test_a_threshold_below_good_parts_is_refused(tmp_path: Path) -> None:
-    """A good sample that would be rejected says that the threshold is wrong."""
+    """A good sample that would fail is named."""
     models = models_in(tmp_path)
     teach(models, golden=[(part(10), Result.PASS, 1.0)])
     scorer, recipe, bundle = _prepared(models)

@@ -1,4 +1,4 @@
-"""A product that was not learnt, or whose self-test can catch nothing, is no secret."""
+"""Warnings about weak training and missing challenge samples."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from linewatch.models.training_quality import missing_challenge, summarize_train
 from tests.bundles import models_in, part, teach
 
 
-def test_a_training_is_summed_up_in_a_sentence() -> None:
-    """What was found of which kind, and what to do if that is too little."""
+def test_a_training_is_summarised_in_a_sentence() -> None:
+    """The sentence gives the recall by kind, and the remedy if it is low."""
     good = summarize_training({"made_up_recall": {"scratch": 0.75, "stain": 1.0, "patch": 1.0}})
     bad = summarize_training({"made_up_recall": {"scratch": 0.0, "stain": 0.09, "patch": 0.09}})
 
@@ -17,16 +17,16 @@ def test_a_training_is_summed_up_in_a_sentence() -> None:
     assert "fix light and position" in bad
 
 
-def test_a_product_that_was_learnt_well_leaves_no_doubt(tmp_path: Path) -> None:
-    """Nor does a model of which nobody knows how well it was learnt."""
+def test_a_well_trained_product_has_no_warnings(tmp_path: Path) -> None:
+    """A model without a measured recall has none either."""
     models = models_in(tmp_path)
 
     assert training_warnings(teach(models, "cup", recall=0.9)) == ()
     assert training_warnings(teach(models, "lid")) == ()
 
 
-def test_what_was_not_learnt_and_what_cannot_be_caught_blind_are_doubts(tmp_path: Path) -> None:
-    """Each with what to do; a real defect among the golden samples settles the second."""
+def test_low_recall_and_a_missing_challenge_are_warnings(tmp_path: Path) -> None:
+    """Each gives its remedy; a defect among the golden samples removes the second."""
     models = models_in(tmp_path)
     good = [(part(), Result.PASS, 0.0)]
 

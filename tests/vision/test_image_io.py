@@ -1,3 +1,5 @@
+"""Decoding of images from files and uploads: every format, and every way it can be damaged."""
+
 import struct
 import zlib
 from pathlib import Path
@@ -13,15 +15,15 @@ from linewatch.vision.image_io import decode, read_image
 COLOUR = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
 
 
-def encoded(suffix: str, picture: NDArray[np.generic] = COLOUR) -> bytes:
-    """Encode as the camera or a viewer would save it."""
-    done, data = cv2.imencode(suffix, np.asarray(picture))
+def encoded(suffix: str, image: NDArray[np.generic] = COLOUR) -> bytes:
+    """Encode an image in the format of a file suffix."""
+    done, data = cv2.imencode(suffix, np.asarray(image))
     assert done
     return data.tobytes()
 
 
 def png(width: int, height: int) -> bytes:
-    """Build a small file that claims to be a large picture."""
+    """Build a small PNG file whose header claims a large image."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -34,21 +36,21 @@ def png(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".ppm", ".webp"])
-def test_a_lossless_picture_comes_back_as_it_was(suffix: str) -> None:
-    """Colours and their order survive every lossless format."""
+def test_a_lossless_image_is_decoded_unchanged(suffix: str) -> None:
+    """Every lossless format keeps pixel values and channel order."""
     assert np.array_equal(decode(encoded(suffix), "part"), COLOUR)
 
 
-def test_grey_becomes_colour() -> None:
-    """A grey picture has three equal channels."""
-    picture = decode(encoded(".png", COLOUR[..., 0]), "part")
+def test_grey_is_expanded_to_colour() -> None:
+    """A grey image gets three equal channels."""
+    image = decode(encoded(".png", COLOUR[..., 0]), "part")
 
-    assert picture.shape == (40, 60, 3)
-    assert all(np.array_equal(picture[..., channel], COLOUR[..., 0]) for channel in range(3))
+    assert image.shape == (40, 60, 3)
+    assert all(np.array_equal(image[..., channel], COLOUR[..., 0]) for channel in range(3))
 
 
-def test_sixteen_bits_are_scaled_the_same_way_in_every_picture() -> None:
-    """The upper eight bits are kept, however bright the rest of the picture is."""
+def test_sixteen_bits_are_scaled_the_same_way_in_every_image() -> None:
+    """The upper eight bits are kept, independent of the image's maximum."""
     deep = np.full((40, 60), 0x3412, np.uint16)
 
     assert np.all(decode(encoded(".png", deep), "part") == 0x34)
@@ -56,7 +58,7 @@ def test_sixteen_bits_are_scaled_the_same_way_in_every_picture() -> None:
 
 
 def test_transparency_is_dropped() -> None:
-    """The colour below a transparent pixel counts."""
+    """The colour of a transparent pixel is kept."""
     layer = np.dstack([COLOUR, np.zeros((40, 60), np.uint8)])
 
     assert np.array_equal(decode(encoded(".png", layer), "part"), COLOUR)
@@ -64,8 +66,8 @@ def test_transparency_is_dropped() -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".ppm", ".webp"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_half_a_picture_is_no_picture(suffix: str, share: float) -> None:
-    """A file that ends too early is refused, never filled up with grey."""
+def test_a_truncated_image_is_refused(suffix: str, share: float) -> None:
+    """A truncated file is refused instead of being filled up with grey."""
     data = encoded(suffix)
 
     with pytest.raises(ImageError, match=r"cut off|damaged"):
@@ -89,8 +91,8 @@ def test_half_a_picture_is_no_picture(suffix: str, share: float) -> None:
         (encoded(".tif", np.zeros((40, 60), np.float32)), "8 or 16 bits"),
     ],
 )
-def test_what_is_no_picture_is_refused_in_one_sentence(data: bytes, words: str) -> None:
-    """Whatever the file's name says, its content decides; the sentence says what to do."""
+def test_data_that_is_not_an_image_is_refused_in_one_sentence(data: bytes, words: str) -> None:
+    """The content decides, not the file name, and the sentence gives the remedy."""
     with pytest.raises(ImageError, match=words) as caught:
         decode(data, "part.png")
 
@@ -99,19 +101,19 @@ def test_what_is_no_picture_is_refused_in_one_sentence(data: bytes, words: str) 
 
 
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
-    """A file of a few bytes cannot make us allocate gigabytes."""
+    """A small file cannot cause an allocation of gigabytes."""
     with pytest.raises(ImageTooLarge, match="50 megapixels"):
         decode(png(60_000, 60_000), "part")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A wrong path is said with the path."""
+    """The error names the path."""
     with pytest.raises(ImageError, match=r"nowhere\.png.*No such file"):
         read_image(tmp_path / "nowhere.png")
 
 
-def test_damaged_files_leave_our_log_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The decoder's own complaints do not reach the terminal."""
+def test_damaged_files_print_nothing_to_stderr(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Warnings of the decoders do not reach the terminal."""
     for suffix in (".png", ".jpg", ".bmp", ".tif", ".ppm", ".webp"):
         with pytest.raises(ImageError):
             decode(encoded(suffix)[:-30], "part")

@@ -1,3 +1,5 @@
+"""The quality gate: refuse images that cannot be judged, let defects and small changes through."""
+
 import time
 from dataclasses import dataclass
 
@@ -12,83 +14,83 @@ from linewatch.vision.image_quality import QualityGate, bounds_from, brightness,
 
 @dataclass(frozen=True)
 class Statistics:
-    """Quantiles as a model version carries them."""
+    """Quantiles as in a model's manifest."""
 
     brightness: tuple[float, ...]
     sharpness: tuple[float, ...]
 
 
-def statistics_of(pictures: list[Image]) -> Statistics:
-    """Measure pictures as training does."""
+def statistics_of(images: list[Image]) -> Statistics:
+    """Return the statistics of images as training measures them."""
     shares = (0, 5, 25, 50, 75, 95, 100)
     return Statistics(
-        tuple(np.percentile([brightness(picture) for picture in pictures], shares)),
-        tuple(np.percentile([sharpness(picture) for picture in pictures], shares)),
+        tuple(np.percentile([brightness(image) for image in images], shares)),
+        tuple(np.percentile([sharpness(image) for image in images], shares)),
     )
 
 
 @pytest.fixture(scope="module")
-def learnt() -> Statistics:
-    """Measure what training sees of the simulated product."""
+def trained() -> Statistics:
+    """Return the statistics of the simulated product."""
     return statistics_of([render(1, number) for number in range(30)])
 
 
-def blurred(picture: Image, width: int, height: int) -> Image:
-    """Move the part, or the lens, while the shutter is open."""
-    return np.asarray(cv2.blur(picture, (width, height)), np.uint8)
+def blurred(image: Image, width: int, height: int) -> Image:
+    """Blur the image as by motion or defocus."""
+    return np.asarray(cv2.blur(image, (width, height)), np.uint8)
 
 
-def lit(picture: Image, gain: float) -> Image:
-    """Take the picture with more or less light."""
-    return np.asarray(np.clip(picture * gain, 0, 255), np.uint8)
+def lit(image: Image, gain: float) -> Image:
+    """Scale the brightness by a gain."""
+    return np.asarray(np.clip(image * gain, 0, 255), np.uint8)
 
 
-def test_every_good_part_may_be_judged(learnt: Statistics) -> None:
-    """Parts that training never saw pass the gate."""
-    gate = QualityGate(learnt, live=True)
+def test_every_good_part_may_be_judged(trained: Statistics) -> None:
+    """Good parts outside the training set pass the gate."""
+    gate = QualityGate(trained, live=True)
 
     assert {gate.examine(render(2, number)).reason for number in range(40)} == {Reason.NONE}
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_defect_is_no_bad_picture(learnt: Statistics, defect: str) -> None:
-    """Defective parts are judged, not refused as bad pictures."""
-    gate = QualityGate(learnt)
+def test_a_defect_is_not_a_bad_image(trained: Statistics, defect: str) -> None:
+    """Images of defective parts pass the gate."""
+    gate = QualityGate(trained)
 
     assert {gate.examine(render(3, number, defect)).reason for number in range(10)} == {Reason.NONE}
 
 
 @pytest.mark.parametrize("gain", [0.1, 0.4, 2.5, 6.0])
-def test_too_little_and_too_much_light_is_refused(learnt: Statistics, gain: float) -> None:
-    """A lamp that failed or a wrong exposure time is no verdict about the part."""
-    assert QualityGate(learnt).examine(lit(render(2, 1), gain)).reason is Reason.BAD_PICTURE
+def test_too_little_and_too_much_light_is_refused(trained: Statistics, gain: float) -> None:
+    """A failed lamp or a wrong exposure time gives BAD_PICTURE."""
+    assert QualityGate(trained).examine(lit(render(2, 1), gain)).reason is Reason.BAD_PICTURE
 
 
 @pytest.mark.parametrize("gain", [0.8, 1.25])
-def test_a_little_more_or_less_light_is_judged(learnt: Statistics, gain: float) -> None:
-    """The gate is for pictures that cannot be judged, not for those that are merely unusual."""
-    assert QualityGate(learnt).examine(lit(render(2, 1), gain)).reason is Reason.NONE
+def test_a_little_more_or_less_light_is_judged(trained: Statistics, gain: float) -> None:
+    """A change in light of 20 to 25 percent passes the gate."""
+    assert QualityGate(trained).examine(lit(render(2, 1), gain)).reason is Reason.NONE
 
 
 @pytest.mark.parametrize(("width", "height"), [(15, 1), (1, 15), (7, 7)])
-def test_a_blurred_picture_is_refused(learnt: Statistics, width: int, height: int) -> None:
-    """Blur is noticed along the belt, across it, and out of focus."""
-    assert QualityGate(learnt).examine(blurred(render(2, 1), width, height)).reason is Reason.BAD_PICTURE
+def test_a_blurred_image_is_refused(trained: Statistics, width: int, height: int) -> None:
+    """Motion blur in either direction and defocus are refused."""
+    assert QualityGate(trained).examine(blurred(render(2, 1), width, height)).reason is Reason.BAD_PICTURE
 
 
 @pytest.mark.parametrize("level", [0, 3, 128, 255])
-def test_without_statistics_a_flat_picture_is_refused(level: int) -> None:
-    """A covered lens and a burnt-out sensor are known for any product."""
+def test_without_statistics_a_flat_image_is_refused(level: int) -> None:
+    """A covered lens and a saturated sensor are refused for any product."""
     assert QualityGate().examine(np.full((64, 64, 3), level, np.uint8)).reason is Reason.BAD_PICTURE
     assert QualityGate().examine(render(1, 1)).reason is Reason.NONE
 
 
-def test_the_second_identical_picture_of_a_camera_is_frozen() -> None:
-    """A driver that hands out its last picture again does not get the last part's verdict again."""
+def test_the_second_identical_image_of_a_camera_is_frozen() -> None:
+    """An image that the driver delivers twice is judged once."""
     gate = QualityGate(live=True)
     same = render(1, 1)
 
-    seen = [gate.examine(picture).reason for picture in (same, same.copy(), same.copy(), render(1, 2), same)]
+    seen = [gate.examine(image).reason for image in (same, same.copy(), same.copy(), render(1, 2), same)]
 
     assert seen == [Reason.NONE, Reason.FROZEN, Reason.FROZEN, Reason.NONE, Reason.NONE]
 
@@ -112,15 +114,15 @@ def test_another_frame_size_is_refused_until_the_first_one_is_back() -> None:
     assert [recording.examine(image).reason for image in (whole, small)] == [Reason.NONE] * 2
 
 
-def test_how_often_is_frozen_can_be_chosen() -> None:
-    """The n-th identical picture in a row is the first one refused."""
+def test_the_number_of_identical_images_can_be_set() -> None:
+    """The n-th identical image in a row is the first to be refused."""
     gate = QualityGate(live=True, frozen_after=3)
 
     assert [gate.examine(render(1, 1)).reason for _ in range(3)] == [Reason.NONE, Reason.NONE, Reason.FROZEN]
 
 
-def test_pictures_that_differ_in_one_pixel_are_not_frozen() -> None:
-    """Freezing means every byte is the same."""
+def test_images_that_differ_in_one_pixel_are_not_frozen() -> None:
+    """Only images that are equal in every byte are frozen."""
     gate, other = QualityGate(live=True), render(1, 1)
     other[5, 7, 2] ^= 1
 
@@ -128,43 +130,43 @@ def test_pictures_that_differ_in_one_pixel_are_not_frozen() -> None:
 
 
 def test_a_recording_may_repeat_itself() -> None:
-    """A folder with two equal files, or a pool of the simulator, is not frozen."""
+    """Without `live`, equal images pass the gate."""
     gate = QualityGate()
 
     assert [gate.examine(render(1, 1)).reason for _ in range(3)] == [Reason.NONE] * 3
 
 
-def test_the_ratios_are_one_for_what_training_saw(learnt: Statistics) -> None:
-    """The metrics compare with the median of the training pictures."""
-    health = QualityGate(learnt).examine(render(2, 1))
+def test_the_ratios_are_one_for_usual_images(trained: Statistics) -> None:
+    """The ratios compare with the median of the training images."""
+    quality = QualityGate(trained).examine(render(2, 1))
 
-    assert health.brightness_ratio == pytest.approx(1.0, abs=0.06)
-    assert health.sharpness_ratio == pytest.approx(1.0, abs=0.15)
-    assert QualityGate(learnt).examine(lit(render(2, 1), 0.7)).brightness_ratio == pytest.approx(
+    assert quality.brightness_ratio == pytest.approx(1.0, abs=0.06)
+    assert quality.sharpness_ratio == pytest.approx(1.0, abs=0.15)
+    assert QualityGate(trained).examine(lit(render(2, 1), 0.7)).brightness_ratio == pytest.approx(
         0.7, abs=0.05
     )
 
 
 def test_brightness_is_the_mean_of_green() -> None:
-    """The definition that training and line share."""
+    """Only the green channel counts."""
     assert brightness(np.full((50, 70, 3), (9, 100, 200), np.uint8)) == 100.0
 
 
 def test_sharpness_falls_with_blur_and_not_with_light() -> None:
-    """The definition that training and line share: blur in any direction lowers it, the lamp does not."""
-    picture = render(1, 1, None, 400)
+    """Blur in any direction lowers the sharpness, a change of illumination does not."""
+    image = render(1, 1, None, 400)
 
-    by_blur = [sharpness(blurred(picture, size, size)) for size in (1, 3, 5, 9)]
+    by_blur = [sharpness(blurred(image, size, size)) for size in (1, 3, 5, 9)]
     assert by_blur == sorted(by_blur, reverse=True)
-    assert sharpness(blurred(picture, 9, 1)) < 0.7 * sharpness(picture)
-    assert sharpness(blurred(picture, 1, 9)) < 0.7 * sharpness(picture)
-    assert sharpness(lit(picture, 0.6)) == pytest.approx(sharpness(picture), rel=0.05)
+    assert sharpness(blurred(image, 9, 1)) < 0.7 * sharpness(image)
+    assert sharpness(blurred(image, 1, 9)) < 0.7 * sharpness(image)
+    assert sharpness(lit(image, 0.6)) == pytest.approx(sharpness(image), rel=0.05)
     assert sharpness(np.full((50, 70, 3), 99, np.uint8)) == 0.0
 
 
 @pytest.mark.parametrize("level", [(2.0, 4.0), (240.0, 254.0), (60.0, 200.0)])
-def test_the_bounds_hold_what_training_saw(level: tuple[float, float]) -> None:
-    """Dark-field and back-lit products are judged too: the bounds never cut into the training range."""
+def test_the_bounds_contain_the_training_range(level: tuple[float, float]) -> None:
+    """Dark-field and back-lit products are judged too."""
     low, high = level
     bounds = bounds_from(Statistics((low, (low + high) / 2, high), (10.0, 12.0, 20.0)))
 
@@ -172,13 +174,13 @@ def test_the_bounds_hold_what_training_saw(level: tuple[float, float]) -> None:
     assert bounds.permit(low, 10.0) and bounds.permit(high, 500.0)
 
 
-def test_the_gate_costs_next_to_nothing() -> None:
-    """A 640x640 frame is examined in well under the time that scoring takes."""
-    gate, pictures = QualityGate(live=True), [render(1, number, None, 640) for number in range(2)]
+def test_the_gate_is_fast() -> None:
+    """Examining a 640x640 frame takes a small part of the time of scoring."""
+    gate, images = QualityGate(live=True), [render(1, number, None, 640) for number in range(2)]
     best_s = 1.0
     for number in range(50):
         started = time.perf_counter()
-        gate.examine(pictures[number % 2])
+        gate.examine(images[number % 2])
         best_s = min(best_s, time.perf_counter() - started)
 
     assert best_s < 0.0015  # It takes 0.25 ms; the machine that tests may be slow.

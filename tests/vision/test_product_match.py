@@ -1,4 +1,4 @@
-"""Own part, gross defect or another product: told by what a picture shows as a whole."""
+"""Own part, gross defect or another product: distinguished by the embedding."""
 
 import numpy as np
 import pytest
@@ -26,23 +26,23 @@ LID, CUP = OtherProduct("lid", (at(2, 0), at(0, 2))), OtherProduct("cup", (at(-2
 
 
 @pytest.mark.parametrize(
-    ("embedding", "told"),
+    ("embedding", "product"),
     [
         (at(0.05, -0.05), ""),
-        (at(0.4, 0.4), ""),  # Beyond the limit, and nearer to itself than to the lid.
-        (at(0.9, 0.9), ""),  # Half-way is not clear enough.
-        (at(2, -2), ""),  # A gross defect: as far from everything.
+        (at(0.4, 0.4), ""),  # Beyond the limit, but nearer to its own product than to the lid.
+        (at(0.9, 0.9), ""),  # Half-way between both.
+        (at(2, -2), ""),  # A gross defect: equally far from all products.
         (at(1.9, 0.1), "lid"),
         (at(0.1, 2.1), "lid"),  # Each sample counts.
         (at(-1.8, -2.2), "cup"),
-        (at(np.nan, 0), ""),  # Its score is no number either, and fails.
+        (at(np.nan, 0), ""),  # The score is NaN as well, and fails.
     ],
 )
 def test_a_part_is_of_another_product_only_if_it_is_clearly_nearer_to_it(
-    embedding: NDArray[np.float32], told: str
+    embedding: NDArray[np.float32], product: str
 ) -> None:
-    """Far from its own product and less than half as far from one that is known by name."""
-    assert ProductMatcher(OWN, (LID, CUP)).match(embedding) == told
+    """A match is far from its own product and less than half as far from the other one."""
+    assert ProductMatcher(OWN, (LID, CUP)).match(embedding) == product
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_a_part_is_of_another_product_only_if_it_is_clearly_nearer_to_it(
         (None, (LID,), at(2, 0)),
     ],
 )
-def test_without_something_to_compare_with_no_part_is_of_another_product(
+def test_without_references_likeness_or_embedding_nothing_matches(
     likeness: Likeness | None, references: tuple[OtherProduct, ...], embedding: NDArray[np.float32]
 ) -> None:
-    """One product alone, a sample that was not found, a model that tells nothing: the score decides."""
+    """No other product, no registered sample, no embedding or no likeness: no match."""
     assert ProductMatcher(likeness, references).match(embedding) == ""
 
 
-def test_what_is_usual_is_learnt_from_good_parts() -> None:
-    """No good part that was learnt from is beyond the limit, and the farthest one sets it."""
+def test_the_likeness_is_estimated_from_good_parts() -> None:
+    """The farthest training part sets the limit, so that none exceeds it."""
     parts = np.random.default_rng(0).normal((3, -1, 0), (0.5, 0.2, 0), (50, 3)).astype(np.float32)
 
     likeness = learn_likeness(parts)
@@ -73,8 +73,8 @@ def test_what_is_usual_is_learnt_from_good_parts() -> None:
     assert likeness.limit == pytest.approx(LIMIT_FACTOR * farthest, rel=1e-3)
 
 
-def test_a_mixed_belt_is_told_once_for_each_product() -> None:
-    """Every second part is a lid: one event. After a quiet while a lid is news again."""
+def test_a_mixed_belt_raises_one_alarm_for_each_product() -> None:
+    """The alarm is armed again after enough parts of the own product."""
     alarm = WrongProductAlarm()
     mixed = ["lid", "", "lid", "cup", "", "lid"]
 

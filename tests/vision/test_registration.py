@@ -1,4 +1,4 @@
-"""Finding the part: the same standard crop however it lies, and a clear word when it is not there."""
+"""Registration: the same standard crop in any pose, and NotRegistered without a part."""
 
 import cv2
 import numpy as np
@@ -27,8 +27,8 @@ def _nail(angle: float, shift: tuple[float, float] = (0, 0), side: int = 320) ->
 
 
 @pytest.mark.parametrize("angle", [20, 90, 145, 180, 270, 333])
-def test_a_part_looks_the_same_however_it_lies(angle: float) -> None:
-    """Turned and moved parts give the same crop, head on the same side."""
+def test_the_crop_does_not_depend_on_the_pose(angle: float) -> None:
+    """Rotated and shifted parts give the same crop, with the head on the same side."""
     upright, _ = standard_crop(_nail(0), REGISTRATION, (64, 128))
     found, _ = standard_crop(_nail(angle, (15, -9)), REGISTRATION, (64, 128))
 
@@ -38,13 +38,13 @@ def test_a_part_looks_the_same_however_it_lies(angle: float) -> None:
 
 
 def test_an_empty_table_is_not_registered() -> None:
-    """Nothing stands out, so the part is UNSURE, not scored."""
+    """An image without a part raises NotRegistered."""
     with pytest.raises(NotRegistered, match="check light and position"):
         standard_crop(np.full((320, 320, 3), 220, np.uint8), REGISTRATION, (64, 128))
 
 
 def test_something_of_another_size_is_not_registered() -> None:
-    """A hand or a second part covers another area than the good parts did."""
+    """A hand or a second part covers an area outside the range of the good parts."""
     image = _nail(0)
     image[200:320] = 40
 
@@ -52,8 +52,8 @@ def test_something_of_another_size_is_not_registered() -> None:
         standard_crop(image, REGISTRATION, (64, 128))
 
 
-def test_registration_is_learnt_where_parts_lie_anyhow() -> None:
-    """Turned parts ask for it, and the crop then holds all of the part."""
+def test_registration_pays_where_parts_lie_in_any_pose() -> None:
+    """With rotated parts the overlap improves, and the crop contains the whole part."""
     rng = np.random.default_rng(1)
     images = [_nail(rng.uniform(0, 360), tuple(rng.uniform(-20, 20, 2))) for _ in range(20)]
 
@@ -66,15 +66,15 @@ def test_registration_is_learnt_where_parts_lie_anyhow() -> None:
     assert registration.width * 320 == pytest.approx(51 * 1.06, rel=0.1)
 
 
-def test_registration_is_left_off_where_parts_lie_still() -> None:
-    """Parts in a fixture gain nothing by it."""
+def test_registration_does_not_pay_in_a_fixture() -> None:
+    """Parts in a fixed pose overlap as well without it."""
     _, overlap = learn_registration([_nail(0, (shift, 0)) for shift in range(10)])
 
     assert not registration_helps(overlap)
 
 
-def test_a_round_part_is_moved_but_not_turned() -> None:
-    """It has no long axis: turning by noise would turn its print."""
+def test_a_round_part_is_centred_but_not_rotated() -> None:
+    """A round part has no long axis to align."""
     rng = np.random.default_rng(2)
     images = []
     for _ in range(12):
@@ -90,15 +90,15 @@ def test_a_round_part_is_moved_but_not_turned() -> None:
     assert not registration.turn
 
 
-def test_room_is_added_rather_than_the_part_distorted() -> None:
-    """The crop's shape rarely fits the part exactly; one scale holds in both directions."""
+def test_the_crop_is_widened_instead_of_distorted() -> None:
+    """The scale is the same in both directions."""
     wider = pad_to_aspect(REGISTRATION, (64, 64))
 
     assert (wider.length, wider.width) == (0.5, 0.5)
 
 
 def test_a_pose_is_measured_to_a_pixel() -> None:
-    """Centre, extent and axis of a plain bar."""
+    """Centre, extents and elongation of a bar are exact."""
     mask = np.zeros((100, 200), np.uint8)
     mask[40:60, 30:130] = 255
 
@@ -111,15 +111,15 @@ def test_a_pose_is_measured_to_a_pixel() -> None:
 
 
 def test_specks_are_not_the_part() -> None:
-    """Only the largest region counts."""
+    """Only the largest region is segmented."""
     image = _nail(0)
     image[10:20, 10:20] = 60
 
     assert foreground(image, bright_part=False)[15, 15] == 0
 
 
-def test_only_the_place_of_the_part_is_looked_at() -> None:
-    """Cells that parts reach or enclose count; their support does not, whatever lies on it."""
+def test_only_the_area_of_the_part_is_inspected() -> None:
+    """Cells that parts cover or enclose are inspected, the background is not, even with dirt on it."""
     images = [_nail(30 * number) for number in range(12)]
     cv2.circle(images[0], (20, 20), 12, (60, 60, 60), -1)
     for image in images:

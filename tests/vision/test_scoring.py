@@ -1,4 +1,4 @@
-"""From picture to score: where a defect lies, what is not looked at, and what is too small."""
+"""Scoring: position of defects, inspected area, smallest defect, and the heatmap."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +19,8 @@ from tests.bundles import models_in, teach
 RECIPE = Recipe("demo", 1, "00000000", threshold=2.0, unsure_threshold=1.5)
 
 
-class Brightness:
-    """An engine whose map is the brightness of each cell of 8 x 8 pixels."""
+class BrightnessEngine:
+    """An engine whose anomaly map is the mean brightness of each cell of 8 x 8 pixels."""
 
     input_shape = (64, 64)
 
@@ -32,8 +32,8 @@ class Brightness:
 
 @pytest.fixture
 def scorer(tmp_path: Path) -> Scorer:
-    """Return a scorer that sees brightness."""
-    return build_scorer(teach(models_in(tmp_path)), Brightness())
+    """Return a scorer whose raw score is brightness."""
+    return build_scorer(teach(models_in(tmp_path)), BrightnessEngine())
 
 
 def _spots(*boxes: tuple[int, int, int, int], side: int = 256) -> Image:
@@ -44,7 +44,7 @@ def _spots(*boxes: tuple[int, int, int, int], side: int = 256) -> Image:
 
 
 def test_a_defect_lies_where_it_is_in_the_frame(scorer: Scorer) -> None:
-    """Box, centre and area are in frame pixels, whatever the size of the engine's input."""
+    """Box, centroid and area are in frame pixels, not in pixels of the network's input."""
     scored = scorer.score(_spots((64, 128, 32, 64)), RECIPE)
 
     (defect,) = scored.defects
@@ -55,7 +55,7 @@ def test_a_defect_lies_where_it_is_in_the_frame(scorer: Scorer) -> None:
 
 
 def test_a_region_of_interest_moves_boxes_back_into_the_frame(scorer: Scorer) -> None:
-    """What lies outside is not seen; what lies inside keeps its frame coordinates."""
+    """Only defects inside are found, with their frame coordinates."""
     image = _spots((0, 0, 32, 32), (192, 128, 16, 16))
 
     scored = scorer.score(image, replace(RECIPE, roi=(128, 64, 128, 128)))
@@ -64,13 +64,13 @@ def test_a_region_of_interest_moves_boxes_back_into_the_frame(scorer: Scorer) ->
 
 
 def test_a_region_outside_the_frame_is_one_sentence(scorer: Scorer) -> None:
-    """A recipe made for a larger camera names itself."""
+    """The error names the size of the frame and the roi."""
     with pytest.raises(ImageError, match=r"256x256 pixels do not contain roi \[200, 0, 100, 50\]"):
         scorer.score(_spots(), replace(RECIPE, roi=(200, 0, 100, 50)))
 
 
-def test_what_a_mask_covers_does_not_count(scorer: Scorer, tmp_path: Path) -> None:
-    """Black is not looked at; the score is the largest of the rest."""
+def test_masked_areas_are_not_scored(scorer: Scorer, tmp_path: Path) -> None:
+    """The score is the largest value where the mask is not black."""
     image = _spots((0, 0, 32, 32), (128, 128, 32, 32))
     image[128:160, 128:160] = 90
     mask = np.full((256, 256), 255, np.uint8)
@@ -84,7 +84,7 @@ def test_what_a_mask_covers_does_not_count(scorer: Scorer, tmp_path: Path) -> No
 
 
 def test_a_mask_that_hides_everything_is_refused(scorer: Scorer, tmp_path: Path) -> None:
-    """One white pixel is no place that the map knows: without this every part would pass."""
+    """A single white pixel leaves no cell of the map: every part would pass."""
     mask = np.zeros((256, 256), np.uint8)
     mask[0, 0] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
@@ -93,14 +93,14 @@ def test_a_mask_that_hides_everything_is_refused(scorer: Scorer, tmp_path: Path)
         scorer.score(_spots(), replace(RECIPE, mask=tmp_path / "mask.png"))
 
 
-def test_a_least_defect_as_large_as_the_picture_is_refused(scorer: Scorer) -> None:
-    """Else no part could ever fail."""
+def test_a_smallest_defect_as_large_as_the_image_is_refused(scorer: Scorer) -> None:
+    """With it no part could fail."""
     with pytest.raises(ImageError, match="min_defect_px = 65536"):
         scorer.score(_spots(), replace(RECIPE, min_defect_px=256 * 256))
 
 
 def test_a_mask_of_another_size_is_one_sentence(scorer: Scorer, tmp_path: Path) -> None:
-    """It was drawn for another camera."""
+    """The error names both sizes."""
     cv2.imwrite(str(tmp_path / "mask.png"), np.full((64, 64), 255, np.uint8))
 
     with pytest.raises(ImageError, match="is 64x64 pixels but frames are 256x256"):
@@ -108,7 +108,7 @@ def test_a_mask_of_another_size_is_one_sentence(scorer: Scorer, tmp_path: Path) 
 
 
 def test_small_regions_do_not_make_a_part_fail(scorer: Scorer) -> None:
-    """With only small ones the score falls to the largest value outside of them."""
+    """With small regions only, the score is the largest value outside them."""
     small, large = (0, 0, 32, 32), (128, 128, 64, 64)
     recipe = replace(RECIPE, min_defect_px=32 * 32 + 1)
 
@@ -120,7 +120,7 @@ def test_small_regions_do_not_make_a_part_fail(scorer: Scorer) -> None:
 
 
 def test_the_largest_defect_comes_first(scorer: Scorer) -> None:
-    """The PLC gets one box: the largest."""
+    """Defects are sorted by area."""
     scored = scorer.score(_spots((0, 0, 32, 32), (128, 128, 64, 64), (0, 128, 32, 64)), RECIPE)
 
     assert [defect.area_px for defect in scored.defects] == [4096, 2048, 1024]
@@ -128,7 +128,7 @@ def test_the_largest_defect_comes_first(scorer: Scorer) -> None:
 
 @pytest.mark.parametrize("angle", [0, 37, 180, 301])
 def test_a_registered_part_is_boxed_where_it_lies(angle: float) -> None:
-    """A defect found in the standard pose is mapped back through the turn."""
+    """A defect in the standard crop is mapped back to the rotated part."""
     registration = Registration(
         bright_part=True, turn=True, length=0.6, width=0.3, ahead=0.0, aside=0.0, area_min=0.0, area_max=1.0
     )
@@ -139,15 +139,15 @@ def test_a_registered_part_is_boxed_where_it_lies(angle: float) -> None:
     turn = cv2.getRotationMatrix2D((150, 150), angle, 1.0)
     turned = np.asarray(cv2.warpAffine(image, turn, (300, 300)), np.uint8)
 
-    _, anomaly_map, placement = run_engine(turned, registration, Brightness())
+    _, anomaly_map, placement = run_engine(turned, registration, BrightnessEngine())
     row, column = np.unravel_index(anomaly_map.argmax(), anomaly_map.shape)
     found = placement @ np.array([column, row, 1.0])
 
     assert found == pytest.approx(turn @ np.array([110, 150, 1.0]), abs=15)
 
 
-def test_a_crop_is_shrunk_without_skipping_pixels() -> None:
-    """Fine stripes become grey, turned or not: a skipped line would be a missed scratch."""
+def test_a_crop_is_shrunk_without_aliasing() -> None:
+    """Fine stripes become grey, with and without registration."""
     image = np.zeros((512, 512, 3), np.uint8)
     image[:, ::2] = 200
     registration = Registration(
@@ -161,12 +161,12 @@ def test_a_crop_is_shrunk_without_skipping_pixels() -> None:
     assert np.ptp(placed[8:-8, 8:-8]) <= 12
 
 
-def test_a_heatmap_shows_the_place_and_leaves_the_rest() -> None:
-    """It has the frame's size, changes the defect, and keeps what is usual."""
+def test_a_heatmap_colours_only_the_defect() -> None:
+    """It has the frame's size and leaves good areas unchanged."""
     image = np.full((128, 128, 3), 120, np.uint8)
     image[0:32, 96:128] = 250
 
-    class Fixed(Brightness):
+    class Fixed(BrightnessEngine):
         def run(self, crop: Image) -> EngineOutput:
             cells = np.zeros((8, 8), np.float32)
             cells[0:2, 6:8] = 4.0
@@ -183,8 +183,8 @@ def test_a_heatmap_shows_the_place_and_leaves_the_rest() -> None:
 @pytest.mark.parametrize(
     ("ratio", "hidden"), [(0.5, 0.0), (0.6, 0.06), (1.0, 0.55), (1.5, 0.65), (9.0, 0.65)]
 )
-def test_what_reaches_the_threshold_can_be_seen(ratio: float, hidden: float) -> None:
-    """The smallest defect, one cell, covers most of a dark part in colour; a usual cell next to nothing."""
+def test_a_defect_at_the_threshold_is_visible(ratio: float, hidden: float) -> None:
+    """A defect of one cell is drawn with high opacity, a good cell with nearly none."""
     image = np.zeros((256, 256, 3), np.uint8)
     anomaly_map = np.zeros((32, 32), np.float32)
     anomaly_map[10, 20] = 2.0 * ratio
@@ -197,7 +197,7 @@ def test_what_reaches_the_threshold_can_be_seen(ratio: float, hidden: float) -> 
 
 
 def test_a_small_heatmap_is_the_large_one_shrunk() -> None:
-    """Drawn at a quarter of the size it shows the same colours at the same place."""
+    """Drawn at a quarter of the size, colours and positions are the same."""
     image = np.full((512, 1024, 3), 120, np.uint8)
     anomaly_map = np.zeros((16, 32), np.float32)
     anomaly_map[4:8, 20:26] = 4.0
@@ -222,7 +222,7 @@ def test_a_small_heatmap_is_the_large_one_shrunk() -> None:
 def test_a_box_is_drawn_around_the_defect(
     box: Box, side_px_max: int | None, drawn: tuple[int, int, int, int]
 ) -> None:
-    """White on dark, outside what it marks, in the picture, and never too small to be found."""
+    """The box is white on dark, outside the defect, inside the image, and has a smallest size."""
     shown = _boxed(box, side_px_max)
 
     marked = np.argwhere((shown != 120).all(axis=2))[:, ::-1]
@@ -232,15 +232,15 @@ def test_a_box_is_drawn_around_the_defect(
     assert (shown[y + 1 : y + height - 1, x + 1 : x + width - 1] == 120).all()
 
 
-def test_a_box_along_the_edge_of_the_picture_can_be_seen() -> None:
-    """A defect that fills the picture has its box inside it."""
+def test_a_box_at_the_image_border_is_visible() -> None:
+    """The box of a defect that fills the image is drawn inside."""
     shown = _boxed((0, 0, 1024, 512), None)
 
     assert all((side == 255).all(axis=1).any() for side in (shown[5], shown[-6], shown[:, 5], shown[:, -6]))
 
 
 def _boxed(box: Box, side_px_max: int | None) -> Image:
-    """Return a grey picture with nothing but a box on it."""
+    """Return a grey image with only a box drawn on it."""
     image = np.full((512, 1024, 3), 120, np.uint8)
     cool = np.zeros((8, 16), np.float32)
     placement = np.array([[64.0, 0, 0], [0, 64.0, 0]])
