@@ -10,7 +10,17 @@ import numpy as np
 from linewatch.domain import Frame, Image, Reason, Result, State, Verdict
 from linewatch.errors import CameraLost, LinewatchError, StorageFull
 from linewatch.vision.image_io import decode
-from linewatch.web.backend import Actual, Hour, InspectResult, LiveImage, ProductInfo, Query, Review, Row
+from linewatch.web.backend import (
+    Actual,
+    FoundRows,
+    Hour,
+    InspectResult,
+    LiveImage,
+    ProductInfo,
+    Query,
+    Review,
+    Row,
+)
 
 
 def picture(level: int = 100) -> Image:
@@ -193,6 +203,7 @@ class FakeBackend:
             for key, row in sorted(self.rows.items(), reverse=True)
             if (query.before is None or key < query.before)
             and (not query.results or row.verdict.result in query.results)
+            and row.verdict.part.startswith(query.part)
             and (not query.product or row.verdict.product == query.product)
             and (query.reason is None or row.verdict.reason is query.reason)
             and (query.since_ms is None or row.verdict.captured_ms >= query.since_ms)
@@ -200,6 +211,12 @@ class FakeBackend:
             and (query.reviewed is None or (row.review is not None) is query.reviewed)
         ]
         return wanted[: query.limit]
+
+    def search(self, query: Query) -> FoundRows:
+        """Filter `rows`; with a full page, say that there may be more."""
+        rows = self.verdicts(query)
+        last = rows[-1].verdict if len(rows) == query.limit else None
+        return FoundRows(rows, (last.boot, last.seq) if last else None, last.captured_ms if last else None)
 
     def verdict(self, boot: int, seq: int) -> Row | None:
         """Look up one row."""

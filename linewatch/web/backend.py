@@ -52,6 +52,15 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundRows:
+    """One page of a search, and how far back it went."""
+
+    rows: Sequence[Row]
+    searched_to: tuple[int, int] | None = None  # (boot, seq) to go on before; None: nothing older is left.
+    searched_to_ms: int | None = None  # When that one was journaled, UTC milliseconds since 1970.
+
+
+@dataclass(frozen=True, slots=True)
 class Hour:
     """Number of verdicts of each result that were journaled in the 3600 s from `start_ms`."""
 
@@ -129,7 +138,13 @@ class Backend(Protocol):
         """Whether every stage makes progress."""
 
     def verdicts(self, query: Query) -> Sequence[Row]:
-        """Return journaled verdicts, newest (boot, seq) first."""
+        """Return journaled verdicts, newest (boot, seq) first, however long that takes."""
+
+    def search(self, query: Query) -> FoundRows:
+        """Return verdicts as `verdicts` does, but at most those found in 0.2 s.
+
+        With fewer rows than the limit and a `searched_to`, there may be more further back.
+        """
 
     def verdict(self, boot: int, seq: int) -> Row | None:
         """Return one journaled verdict; None if there is none."""

@@ -19,11 +19,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from flask.testing import FlaskClient
+
 from linewatch.domain import Reason, Result, Verdict
+from linewatch.line.metrics import Metrics
+from linewatch.models.scoring_worker import ScoringWorker
+from linewatch.settings import ModelsSettings
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_reader import JournalReader
 from linewatch.storage.journal_schema import COLUMNS
 from linewatch.storage.journal_search import Conditions, Found
+from linewatch.web.app import create_app
+from linewatch.web.office_backend import OfficeBackend
 
 DAYS = 90
 CHUNK_ROWS = 1_000_000
@@ -156,18 +163,55 @@ def fresh_hours(journal: Journal, since_ms: int) -> object:
         return reader.hours(since_ms)
 
 
+class LineBackend(OfficeBackend):
+    """Shows the pages of a line without running one."""
+
+    has_line = True
+
+
+def pages(client: FlaskClient) -> dict[str, Callable[[int], object]]:
+    """Return the pages and API calls of a running server, without its network."""
+    now_ms = time.time_ns() // 1_000_000
+    addresses = {
+        "GET /": "/",
+        "GET /history": "/history",
+        "GET /history?product=rare": "/history?product=rare",
+        "GET /history?result=FAIL&product=": "/history?result=FAIL&product=product{product:02d}",
+        "GET /history?from=&to=": f"/history?from={now_ms - 50 * 86_400_000}&to={now_ms - 49 * 86_400_000}",
+        "GET /review": "/review",
+        "GET /review?product=rare": "/review?product=rare",
+        "GET /products": "/products",
+        "GET /api/state": "/api/state",
+        "GET /api/verdicts": "/api/verdicts",
+        "GET /api/verdicts?product=rare": "/api/verdicts?product=rare&limit=100",
+        "GET /api/verdicts?reason=24": "/api/verdicts?reason=24",
+        "GET /metrics": "/metrics",
+    }
+
+    def get(address: str) -> Callable[[int], object]:
+        def call(k: int) -> object:
+            response = client.get(address.format(product=k % 50))
+            assert response.status_code == 200, (address, response.status_code)
+            return response
+
+        return call
+
+    return {name: get(address) for name, address in addresses.items()}
+
+
 def timed(calls: dict[str, Callable[[int], object]], tries: int) -> None:
-    """Print p50 and p95 of each call, and how much it found."""
-    print(f"{'call':32} {'p50 ms':>9} {'p95 ms':>9}  found")
+    """Print p50 and p95 of each call, p95 of its processor time, and how much it found."""
+    print(f"{'call':34} {'p50 ms':>8} {'p95 ms':>8} {'CPU p95':>8}  found")
     for name, call in calls.items():
-        times = []
+        times, cpu = [], []
         for k in range(tries):
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.thread_time()
             result = call(k)
             times.append((time.perf_counter() - started) * 1000)
+            cpu.append((time.thread_time() - cpu_started) * 1000)
         size = len(result.verdicts) if isinstance(result, Found) else ""
-        p95 = statistics.quantiles(times, n=20)[-1] if len(times) > 1 else times[0]
-        print(f"{name:32} {statistics.median(times):9.1f} {p95:9.1f}  {size}", flush=True)
+        p95, cpu_p95 = (statistics.quantiles(values, n=20)[-1] for values in (times, cpu))
+        print(f"{name:34} {statistics.median(times):8.1f} {p95:8.1f} {cpu_p95:8.1f}  {size}", flush=True)
 
 
 @contextmanager
@@ -238,13 +282,17 @@ def measure(path: Path, tries: int, budget_s: float) -> None:
     with journal, journal.reader() as reader:
         print("commit, aged journal:", quantiles([append(journal, next(seqs)) for _ in range(500)]))
         if journal.maintain(0, budget_s=0.5) == 0 and journal.indexing:
-            print("\nwhile the index is built (searches with a budget of 250 ms):")
             with line(journal, seqs) as commits:
                 index(journal, budget_s)
             print("commits meanwhile:", quantiles(commits))
         print(f"{path.stat().st_size / 1e9:.2f} GB; with its index, beside 10 commits a second:")
         with line(journal, seqs) as commits:
             timed(reads(journal, reader), tries)
+            settings = ModelsSettings(path=path.parent / "models", recipes=path.parent / "recipes")
+            with ScoringWorker(settings, "station1") as worker:
+                backend = LineBackend("station1", journal, settings, worker)
+                app = create_app(backend, Metrics("station1").render, "", path.parent / "evidence")
+                timed(pages(app.test_client()), tries)
         print("commits meanwhile:", quantiles(commits))
         batch = reader.undelivered(1_000_000)
         if batch:

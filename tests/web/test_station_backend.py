@@ -142,6 +142,10 @@ def test_verdicts_are_filtered_newest_first(rig: Rig) -> None:
     assert seqs(since_ms=now_ms + 60_000) == []
     assert seqs(until_ms=now_ms - 60_000) == []
     assert seqs(since_ms=now_ms - 60_000, until_ms=now_ms + 60_000) == [4, 3, 2, 1]
+    assert seqs(part="") == [4, 3, 2, 1]
+    assert seqs(part="X") == []
+    assert rig.backend.search(Query(limit=2)).searched_to == (1, 3)
+    assert rig.backend.search(Query(limit=4)).searched_to is None
 
 
 def test_a_review_is_stored_with_its_verdict_and_the_last_one_counts(rig: Rig) -> None:
