@@ -33,7 +33,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "linewatch needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV) \
-		|| { echo "no virtual environment could be made; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+		|| { echo "cannot create a virtual environment; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml config/constraints.txt
 	@echo "Installing linewatch (what runs on a line PC, and a broker for the demo) ..."
@@ -50,7 +50,7 @@ clean:
 
 .PHONY: constraints
 constraints: $(VENV)/.test  ## Pin the versions that are installed now.
-	@{ echo "# The versions that the tests ran with: installs are repeatable. Made anew by: make constraints"; \
+	@{ echo "# The versions that the tests ran with, for repeatable installs. Updated by: make constraints"; \
 	  $(BIN)/pip --disable-pip-version-check freeze --exclude-editable; } > config/constraints.txt
 
 .PHONY: chaos soak

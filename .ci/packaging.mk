@@ -10,7 +10,7 @@ SHARE := $(RELEASE_DIR)/share
 .PHONY: install
 install:  ## Install a release beside the others, the unit and example settings; running stations are not affected.
 	@test ! -e $(SHARE)/linewatch || { echo "release $(RELEASE) is installed already; name another with: make install RELEASE=$(RELEASE)-2"; exit 1; }
-	rm -rf build/lib  # It would keep modules that are gone.
+	rm -rf build/lib  # It would keep deleted modules.
 	$(PYTHON) -m venv $(RELEASE_DIR)
 	$(RELEASE_DIR)/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt $(PIP_ARGUMENTS) .
 	@# Scripts contain their interpreter's path, which must not include DESTDIR.
@@ -31,7 +31,7 @@ install:  ## Install a release beside the others, the unit and example settings;
 
 .PHONY: wheel
 wheel: $(VENV)/bin/python  ## Build the wheel in dist/.
-	rm -rf build/lib  # It would keep modules that are gone.
+	rm -rf build/lib  # It would keep deleted modules.
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 # The environment of a line PC: no extras, so no training, no demo broker and no tests.
