@@ -73,7 +73,7 @@ class Maintenance:
             self._metrics.evidence_days_left.set(self._evidence.days_left())
             self._metrics.disk_free.set(self._evidence.free_bytes())
             if "evidence" in self._station.snapshot().impairments:
-                self._evidence.prove()
+                self._evidence.probe()
                 self._station.restored("evidence")
         except StorageFull as trouble:
             self._station.storage_failed("evidence", trouble)

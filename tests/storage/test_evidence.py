@@ -1,4 +1,4 @@
-"""The evidence folder on a real disk: whole pictures only, within every bound, fails longest."""
+"""The evidence folder on a real disk: atomic writes, every bound kept, FAILs kept longest."""
 
 import math
 import os
@@ -21,12 +21,12 @@ TODAY = datetime.fromtimestamp(TODAY_S, UTC).date()
 
 
 class Clock:
-    """Time as the test wants it: for dates and for waiting."""
+    """A clock set by the test, for dates and for waiting."""
 
     now_s: float = TODAY_S
 
     def __call__(self) -> float:
-        """Return the seconds since 1970, which serve as monotonic ones too."""
+        """Return the seconds since 1970, also used as monotonic seconds."""
         return self.now_s
 
 
@@ -58,7 +58,7 @@ def verdict(seq: int, result: Result = Result.FAIL, *, days_ago: int = 0, boot: 
 
 
 def picture(height: int = 60, width: int = 80) -> Image:
-    """Return noise, which no codec makes small."""
+    """Return noise, which does not compress."""
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -75,7 +75,7 @@ def left(folder: Path) -> list[str]:
 
 
 def sweep_all(evidence: Evidence) -> int:
-    """Sweep until there is nothing left to do; return how many files went."""
+    """Sweep until nothing is left to do; return how many files were removed."""
     total = evidence.sweep()
     while removed := evidence.sweep():
         total += removed
@@ -83,7 +83,7 @@ def sweep_all(evidence: Evidence) -> int:
 
 
 def test_names_tell_day_result_and_part(tmp_path: Path, clock: Clock) -> None:
-    """Short paths that a person finds the way in."""
+    """A path names day, result, boot and sequence."""
     evidence = evidence_in(tmp_path, clock)
 
     assert evidence.frame_name(verdict(1023)) == f"{TODAY}/fail/41-1023.png"
@@ -94,7 +94,7 @@ def test_names_tell_day_result_and_part(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_the_views_of_a_part_leave_with_it(tmp_path: Path, clock: Clock) -> None:
-    """Whichever pictures a part has, the oldest part's go first."""
+    """The oldest part's images are removed first, whatever views they are."""
     evidence = evidence_in(tmp_path, clock, bytes_max=4 * 14_000)
     for seq in (1, 2, 10):
         name = keep(evidence, verdict(seq))
@@ -106,7 +106,7 @@ def test_the_views_of_a_part_leave_with_it(tmp_path: Path, clock: Clock) -> None
 
 
 def test_a_frame_comes_back_as_it_was_and_a_heatmap_as_jpeg(tmp_path: Path, clock: Clock) -> None:
-    """PNG loses nothing; a heatmap is for the eye and may lose a little."""
+    """A PNG frame is lossless; a heatmap is JPEG."""
     evidence = evidence_in(tmp_path, clock)
     frame_name, heatmap_name = evidence.frame_name(verdict(1)), evidence.heatmap_name(verdict(1))
     evidence.write(frame_name, picture())
@@ -136,7 +136,7 @@ def test_a_frame_that_may_lose_a_little_keeps_its_colours(tmp_path: Path, clock:
 
 
 def test_a_full_disk_keeps_nothing_half(small_disk: SmallDisk, clock: Clock) -> None:
-    """No torn file stays, the refusal is one sentence, and writing resumes when there is room."""
+    """No partial file stays, the error is one sentence, and writing resumes when there is room."""
     folder = small_disk.folder / "evidence"
     evidence = evidence_in(folder, clock)
     keep(evidence, verdict(1))
@@ -173,8 +173,8 @@ def test_room_for_the_journal_is_left(small_disk: SmallDisk, clock: Clock) -> No
     assert evidence.free_bytes() > 450_000
 
 
-def test_room_for_one_picture_does_not_count_as_working_again(tmp_path: Path, clock: Clock) -> None:
-    """Near `free_bytes_min` the state would flap; there must be room for a few, and housekeeping makes it."""
+def test_room_for_one_image_is_not_enough_to_resume(tmp_path: Path, clock: Clock) -> None:
+    """Writing resumes with room for several images, which retention makes, so that the state does not flap."""
     evidence = evidence_in(tmp_path, clock, free_bytes_min=1_000_000)
     evidence.free_bytes = lambda: free  # type: ignore[method-assign]  # a disk that others fill
     free = 1_000_000
@@ -186,18 +186,18 @@ def test_room_for_one_picture_does_not_count_as_working_again(tmp_path: Path, cl
 
     free = 1_000_000
     with pytest.raises(StorageFull):
-        evidence.prove()
+        evidence.probe()
     assert sweep_all(evidence) == 1
 
     free = 1_000_000 + max(100_000, 10 * picture().nbytes)
-    evidence.prove()
+    evidence.probe()
     free = 1_000_000  # From here on down it works until the bound is met again.
     keep(evidence, verdict(3))
     assert left(tmp_path) == [name for name in left(tmp_path) if name.endswith("-3.png")]
 
 
 def test_too_many_bytes_cost_passes_first_and_fails_last(tmp_path: Path, clock: Clock) -> None:
-    """Within one kind the oldest go first, by day and then by part, not by the alphabet."""
+    """Of one result the oldest are removed first, by day and then by part number."""
     evidence = evidence_in(tmp_path, clock)
     size = len(cv2.imencode(".png", picture(), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
     order = [
@@ -212,8 +212,8 @@ def test_too_many_bytes_cost_passes_first_and_fails_last(tmp_path: Path, clock: 
         assert smaller.bytes_kept == remaining * size
 
 
-def test_too_little_free_room_costs_pictures_too(small_disk: SmallDisk, clock: Clock) -> None:
-    """Somebody else fills the disk: we make room until there is enough again."""
+def test_too_little_free_space_removes_images(small_disk: SmallDisk, clock: Clock) -> None:
+    """When others fill the disk, images are removed until `free_bytes_min` is free."""
     evidence = evidence_in(small_disk.folder, clock)
     for seq in range(1, 21):
         keep(evidence, verdict(seq))
@@ -223,8 +223,8 @@ def test_too_little_free_room_costs_pictures_too(small_disk: SmallDisk, clock: C
     assert keep(tight, verdict(99))
 
 
-def test_old_pictures_go_whatever_they_show(tmp_path: Path, clock: Clock) -> None:
-    """Retention by age takes fails too, and empty folders with them; strangers' files stay."""
+def test_old_images_are_removed_whatever_their_result(tmp_path: Path, clock: Clock) -> None:
+    """Retention by age removes FAILs, too, and empty folders; files of others stay."""
     evidence = evidence_in(tmp_path, clock, retention_days=30)
     keep(evidence, verdict(1, days_ago=31))
     kept = keep(evidence, verdict(2, days_ago=30))
@@ -239,7 +239,7 @@ def test_old_pictures_go_whatever_they_show(tmp_path: Path, clock: Clock) -> Non
 
 
 def test_a_clock_set_back_removes_nothing(tmp_path: Path, clock: Clock) -> None:
-    """Pictures from the future are simply young."""
+    """Images with a date in the future are kept."""
     evidence = evidence_in(tmp_path, clock)
     keep(evidence, verdict(1))
     clock.now_s -= 400 * DAY_S
@@ -249,7 +249,7 @@ def test_a_clock_set_back_removes_nothing(tmp_path: Path, clock: Clock) -> None:
 
 
 def test_what_lies_there_from_before_is_counted(tmp_path: Path, clock: Clock) -> None:
-    """A restart knows the folder again, and removes what a killed process left half written."""
+    """After a restart the folder is counted again, and partial files of a killed process are removed."""
     before = evidence_in(tmp_path, clock)
     for seq in range(1, 4):
         keep(before, verdict(seq))
@@ -269,7 +269,7 @@ def test_what_lies_there_from_before_is_counted(tmp_path: Path, clock: Clock) ->
 
 
 def test_one_step_is_small(tmp_path: Path, clock: Clock) -> None:
-    """A sweep takes 50 files at most, so that nobody waits for it."""
+    """A sweep removes 50 files at most."""
     evidence = evidence_in(tmp_path, clock, bytes_max=1)
     for seq in range(1, 121):
         keep(evidence, verdict(seq))
