@@ -174,7 +174,7 @@ def test_room_for_the_journal_is_left(small_disk: SmallDisk, clock: Clock) -> No
 
 
 def test_room_for_one_image_is_not_enough_to_resume(tmp_path: Path, clock: Clock) -> None:
-    """Writing resumes with room for several images, which retention makes, so that the state does not flap."""
+    """Writing resumes with room for several images, which retention makes, so that it does not flap."""
     evidence = evidence_in(tmp_path, clock, free_bytes_min=1_000_000)
     evidence.free_bytes = lambda: free  # type: ignore[method-assign]  # a disk that others fill
     free = 1_000_000
