@@ -1,14 +1,14 @@
-"""The error tree: facts go in, one sentence with the next step comes out.
+"""The exception hierarchy: each error takes facts and reads as one sentence with the next step.
 
-`LinewatchError` is trouble a user or the plant can cause and mend. Anything else is a bug
-and ends the process with its traceback.
+`LinewatchError` covers conditions that a user or the plant can cause and correct. Any other exception is
+a bug and ends the process with its traceback.
 """
 
 from pathlib import Path
 
 
 class LinewatchError(Exception):
-    """Expected trouble; `str()` is one sentence: what is wrong, where, and what to do."""
+    """An expected error; `str()` is one sentence: what is wrong, where, and what to do."""
 
 
 class ConfigError(LinewatchError):
@@ -16,7 +16,7 @@ class ConfigError(LinewatchError):
 
 
 class UsageError(LinewatchError):
-    """The command line asks for something that cannot be (exit status 2)."""
+    """The command line is wrong (exit status 2)."""
 
 
 class RecipeError(LinewatchError):
@@ -24,52 +24,52 @@ class RecipeError(LinewatchError):
 
 
 class SelfTestFailed(RecipeError):
-    """The model does not score its golden samples as it did when it was learnt."""
+    """The model does not score its golden samples as it did after training."""
 
 
 class PrepareTimeout(RecipeError):
-    """A product was not ready while somebody waited for it."""
+    """A product was not ready within the time limit of its changeover."""
 
     def __init__(self, product: str, wait_s: float) -> None:
         super().__init__(
-            f"product {product!r} was not ready within {wait_s:g} s; see what else the machine does, "
-            "then ask for it again"
+            f"product {product!r} was not ready within {wait_s:g} s; check the machine's load, "
+            "then request it again"
         )
 
 
 class NotRegistered(LinewatchError):
-    """The part was not found in the picture; the part becomes UNSURE."""
+    """The part was not found in the image; it becomes UNSURE."""
 
 
 class ImageError(LinewatchError):
-    """A file or an upload is not a picture that can be inspected."""
+    """A file or an upload is not an image that can be inspected."""
 
     def __init__(self, name: str | Path, problem: str) -> None:
         super().__init__(f"image {str(name)!r}: {problem}")
 
 
 class ImageTooLarge(ImageError):
-    """A picture has more pixels than are ever decoded."""
+    """An image has more pixels than are decoded."""
 
 
 class CameraLost(LinewatchError):
-    """The source stopped delivering frames; capture backs off and opens it again."""
+    """The source stopped delivering frames; capture backs off and reopens it."""
 
     def __init__(self, device: str, problem: str) -> None:
         super().__init__(f"camera {device!r}: {problem}; check cable, power and address")
 
 
 class BrokerLost(LinewatchError):
-    """The MQTT broker is away or refuses us; history waits on disk."""
+    """The MQTT broker is unreachable or refuses the connection; the history waits on disk."""
 
     def __init__(self, address: str, problem: str) -> None:
         super().__init__(f"broker {address}: {problem}")
 
 
 class StorageFull(LinewatchError):
-    """The disk took nothing; verdicts go on without evidence or journal.
+    """A write failed; verdicts continue without evidence or journal.
 
-    `no_room` says that it is full, and not read-only, absent or broken.
+    `no_room` is True if the disk is full rather than read-only, absent or broken.
     """
 
     def __init__(self, path: str | Path, problem: str, *, no_room: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Source to frames: the stage that exposes, numbers every exposure and rides out a lost camera."""
+"""Trigger modes: which frames of a source are exposures of a part."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from linewatch.runtime.lane import Lane, LaneClosed
 from linewatch.runtime.stages import IDLE_S, Stage
 from linewatch.settings import Settings
 
-LOOK_S = 0.02  # How soon a trigger is noticed while the camera is silent.
+POLL_S = 0.02  # How soon a trigger is noticed while the camera delivers no frames.
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class TriggerRequest:
 
 
 class TriggerMode(Protocol):
-    """When to expose: freely at a pace, or when somebody asks."""
+    """When to expose: at a fixed rate, or on request."""
 
     def frames(self, reader: FrameReader, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
         """Yield the frames of one source that are exposures, until it ends or `stop` is set.
@@ -36,7 +36,7 @@ class TriggerMode(Protocol):
         """
 
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
-        """Wait while there is no camera; yield a pictureless frame for each part asked for."""
+        """Wait while there is no camera; yield a frame without image for each trigger."""
 
     def leaves_ns(self) -> int | None:
         """Return from when on a frame may show the part after the one exposed last (monotonic).
@@ -45,16 +45,16 @@ class TriggerMode(Protocol):
         """
 
     def end(self) -> Iterator[Frame]:
-        """Ask for nothing more; yield a pictureless frame for each part that was asked for already."""
+        """Accept no more triggers; yield a frame without image for each one accepted before."""
 
 
 class FreeRun:
-    """Every frame is an exposure, at most `fps` a second; 0 is as fast as they come.
+    """Expose at most `fps` frames a second; 0 exposes every frame.
 
-    A recording waits for its next turn, and for one of the `places` in the line if they are limited:
-    whoever records a part gives its place back. A camera does not wait: frames between two turns are
-    read, so that nothing stale stays in its buffer, and are no exposures; unless `every` says that the
-    camera has a trigger of its own, and each of its frames shows a part.
+    A recording is read when its next frame is due, and when one of the `places` in the line is free if
+    they are limited; the record stage frees one with each verdict. A camera is read continuously, so that no
+    stale frame stays in its buffer, and frames between two exposures are discarded. With `every` the
+    camera has a hardware trigger and each of its frames is an exposure.
     """
 
     def __init__(self, fps: float, *, every: bool = False, places: threading.Semaphore | None = None) -> None:
@@ -63,7 +63,7 @@ class FreeRun:
         self._places = places
 
     def frames(self, reader: FrameReader, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
-        """Yield frames at the pace."""
+        """Yield frames at the configured rate."""
         due = time.monotonic()
         while not stop.is_set():
             if not reader.live and pause_until(due, stage, stop):
@@ -80,9 +80,8 @@ class FreeRun:
             if reader.live and not self._every and frame.captured_ns / 1e9 < due:
                 continue
             yield frame
-            due = max(
-                due + self._period_s, time.monotonic() - self._period_s
-            )  # Late once is not late for ever.
+            # One late frame must not delay all that follow.
+            due = max(due + self._period_s, time.monotonic() - self._period_s)
 
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
         """Wait: without a camera nothing was exposed."""
@@ -94,15 +93,15 @@ class FreeRun:
         return None
 
     def end(self) -> Iterator[Frame]:
-        """Yield nothing: nobody asked."""
+        """Yield nothing: there are no triggers."""
         yield from ()
 
 
 class CommandTriggered:
-    """One exposure for each trigger: the first frame captured after it arrived, and before the next did.
+    """Expose once for each trigger: the first frame captured after it arrived and before the next one did.
 
-    A trigger that gets no frame within `patience_s` is answered without a picture, so that the PLC
-    hears of its part in time whatever the camera does.
+    A trigger without a frame within `patience_s` yields a frame without image, so that the PLC gets
+    an ERROR for its part in time whatever the camera does.
     """
 
     def __init__(self, triggers: Lane[TriggerRequest], patience_s: float) -> None:
@@ -114,11 +113,11 @@ class CommandTriggered:
     def frames(self, reader: FrameReader, stage: Stage, stop: threading.Event) -> Iterator[Frame]:
         """Yield one frame for each trigger.
 
-        Between triggers a camera's frames are read and forgotten: nothing stale stays in its
-        buffer, and a lost camera is noticed before the next part comes.
+        Between triggers a camera's frames are read and discarded: no stale frame stays in its
+        buffer, and a lost camera is detected before the next part arrives.
         """
         self._live = reader.live
-        if not reader.live:  # Nobody need look at a recording to know that it is there.
+        if not reader.live:  # A recording is available without being read.
             reader.on_alive()
         trigger: TriggerRequest | None = None
         while not stop.is_set():
@@ -127,15 +126,15 @@ class CommandTriggered:
                 stage.beat()
                 continue
             try:
-                frame = reader.read(LOOK_S)
+                frame = reader.read(POLL_S)
             except NotYet:
                 if trigger is not None and time.monotonic_ns() - trigger.received_ns > self._patience_ns:
-                    yield _pictureless(trigger, Reason.CAMERA_LOST)
+                    yield _without_image(trigger, Reason.CAMERA_LOST)
                     trigger = None
                 continue
             except CameraLost:
                 if trigger is not None:
-                    yield _pictureless(trigger, Reason.CAMERA_LOST)
+                    yield _without_image(trigger, Reason.CAMERA_LOST)
                 raise
             trigger = trigger or self._take(0.0)
             if trigger is not None and (frame is None or frame.captured_ns >= trigger.received_ns):
@@ -144,16 +143,16 @@ class CommandTriggered:
                 trigger = None
             if frame is None:
                 return
-        if trigger is not None:  # Its part waits for a word.
-            yield _pictureless(trigger, Reason.NOT_READY)
+        if trigger is not None:  # Its part still needs a verdict.
+            yield _without_image(trigger, Reason.NOT_READY)
 
     def lost(self, stop: threading.Event, wait_s: float) -> Iterator[Frame]:
-        """Answer every trigger at once: there is no camera to expose with."""
+        """Yield a frame without image for every trigger at once: there is no camera."""
         until = time.monotonic() + wait_s
         while not stop.is_set() and (left := until - time.monotonic()) > 0:
             trigger = self._take(min(left, IDLE_S))
             if trigger is not None:
-                yield _pictureless(trigger, Reason.CAMERA_LOST)
+                yield _without_image(trigger, Reason.CAMERA_LOST)
 
     def leaves_ns(self) -> int | None:
         """Return when the last trigger expires or the next one arrived; a recording only expires."""
@@ -163,15 +162,15 @@ class CommandTriggered:
         return min((ns for ns in (expires_ns, arrived_ns) if ns is not None), default=None)
 
     def end(self) -> Iterator[Frame]:
-        """Refuse triggers from now on, and answer the one that was accepted before."""
+        """Refuse triggers from now on; yield a frame without image for the one accepted before."""
         self._triggers.close()
         while (accepted := self._take(0.0)) is not None:
-            yield _pictureless(accepted, Reason.NOT_READY)
+            yield _without_image(accepted, Reason.NOT_READY)
 
     def _exposure(self, frame: Frame | None, trigger: TriggerRequest) -> Frame:
-        """Return what one trigger gets; a frame that comes too late may show the next part."""
+        """Return the frame for one trigger; one captured too late may show the next part."""
         if frame is None:
-            return _pictureless(trigger, Reason.CAMERA_LOST)
+            return _without_image(trigger, Reason.CAMERA_LOST)
         frame = with_image_in_time(frame, self.leaves_ns())
         return replace(frame, trigger=trigger.rid, part=trigger.part)
 
@@ -190,7 +189,7 @@ def with_image_in_time(frame: Frame, leaves_ns: int | None) -> Frame:
 
 
 def pause_until(due: float, stage: Stage, stop: threading.Event) -> bool:
-    """Wait until `due` on the monotonic clock, showing that the stage is alive; return whether to stop."""
+    """Wait until `due` (monotonic, seconds) with heartbeats of the stage; return whether to stop."""
     while (left := due - time.monotonic()) > 0:
         if stop.wait(min(left, IDLE_S)):
             return True
@@ -199,13 +198,13 @@ def pause_until(due: float, stage: Stage, stop: threading.Event) -> bool:
 
 
 def is_triggered(settings: Settings) -> bool:
-    """Return whether somebody asks for each exposure over MQTT. Raises ConfigError."""
+    """Return whether exposures are triggered over MQTT. Raises ConfigError."""
     if settings.trigger.mode == "mqtt" and not settings.mqtt.enabled:
-        raise ConfigError('trigger.mode "mqtt" needs mqtt.enabled = true; else nobody could ever trigger')
+        raise ConfigError('trigger.mode "mqtt" needs mqtt.enabled = true; without MQTT no trigger arrives')
     return settings.trigger.mode == "mqtt"
 
 
-def _pictureless(trigger: TriggerRequest, fault: Reason) -> Frame:
+def _without_image(trigger: TriggerRequest, fault: Reason) -> Frame:
     return Frame(
         image=None,
         captured_ns=trigger.received_ns,

@@ -1,4 +1,4 @@
-"""Source to frames: the stage that exposes, numbers every exposure and rides out a lost camera."""
+"""The capture stage: reads the source, numbers every exposure and reconnects a lost camera."""
 
 import threading
 import time
@@ -20,12 +20,12 @@ BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.5, 10.0
 
 
 class Capture:
-    """Opens the source for as long as the line runs, and puts every exposure on the belt."""
+    """Keep the source open while the line runs, and put every exposure on the lane."""
 
     def __init__(
         self,
         open_source: Callable[[], Source],
-        occasions: TriggerMode,
+        trigger_mode: TriggerMode,
         frames: Lane[Frame],
         station: Station,
         metrics: Metrics,
@@ -35,32 +35,32 @@ class Capture:
         exposed: Callable[[Frame], None] = lambda _frame: None,
     ) -> None:
         self._open_source = open_source
-        self._occasions = occasions
+        self._trigger_mode = trigger_mode
         self._frames = frames
         self._station = station
         self._metrics = metrics
         self._stop = stop
         self._exposed = exposed  # Called before a frame is put on the lane.
-        self._silent_s = silent_s  # The station says so when no frame came for longer.
+        self._silent_s = silent_s  # The camera counts as lost after this long without a frame.
         self._seq = 0
         self._backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_MAX_S)
         self._silent_since = time.monotonic()
 
     def run(self, stage: Stage) -> None:
-        """Capture until the recording ends or the daemon stops; a lost camera is opened again for ever."""
+        """Capture until the recording ends or the daemon stops; a lost camera is reopened without limit."""
         with self._frames:
             while not self._stop.is_set():
                 try:
                     with self._reader(stage) as reader:
-                        for frame in self._occasions.frames(reader, stage, self._stop):
+                        for frame in self._trigger_mode.frames(reader, stage, self._stop):
                             self._expose(frame)
                     break
                 except CameraLost:
-                    pass  # The station has heard it from the reader.
+                    pass  # Reported to the station by the reader.
                 stage.beat()
-                for frame in self._occasions.lost(self._stop, self._backoff.next_s()):
+                for frame in self._trigger_mode.lost(self._stop, self._backoff.next_s()):
                     self._expose(frame)
-            for frame in self._occasions.end():
+            for frame in self._trigger_mode.end():
                 self._expose(frame)
 
     def _reader(self, stage: Stage) -> FrameReader:

@@ -1,4 +1,4 @@
-"""The chores: retention of journal and evidence, and the figures that cost a look at the disk."""
+"""Periodic maintenance: retention of journal and evidence, and metrics that need the disk."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ TRIM_EVERY_S = 60.0  # Otherwise fragmentation keeps resident memory at its high
 
 
 class Maintenance:
-    """Does one small step of everything each second, off the verdict's way."""
+    """Run one small step of each task every second, beside the verdict path."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Maintenance:
         self._selftest_every_s = selftest_every_s  # 0: never.
 
     def run(self, stage: Stage, stop: threading.Event) -> None:
-        """Keep house until `stop`."""
+        """Run steps until `stop`."""
         tested_s = trimmed_s = time.monotonic()
         while not stop.wait(STEP_S):
             with stage.working():
@@ -57,7 +57,7 @@ class Maintenance:
                     trimmed_s = time.monotonic()
 
     def step(self) -> None:
-        """Do what is due; a disk that refuses is reported and tried again."""
+        """Run one step; storage errors are reported and the step is repeated next time."""
         try:
             self._trial(self._station.snapshot().product)
             self._journal.maintain(round(1000 * (self._utc_s() - self._retention_s)))

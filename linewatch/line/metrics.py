@@ -35,13 +35,13 @@ _SCORE_RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5
 
 
 class Metrics:
-    """The station's numbers for Prometheus; every series that can exist does so from the start.
+    """The station's metrics for Prometheus; every possible series exists from the start.
 
     Updates are thread-safe. Times are seconds, sizes bytes, as Prometheus' naming guide asks.
     """
 
     def __init__(self, station: str) -> None:
-        # They would double every counter, and nobody asks for them.
+        # The `_created` series would double the number of counters and are not used.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the client left its annotations out
         self.registry = CollectorRegistry()
         self._beats: dict[str, int] = {}

@@ -1,7 +1,7 @@
-"""Inspection to verdict: the stage whose order makes a verdict durable and then public.
+"""The record stage: makes each verdict durable, then public.
 
-A FAIL's heatmap, then the journal row, then the wire; frames are kept beside the line. So the heatmap that
-a verdict names is there when the verdict arrives, and what the PLC read is in the journal.
+Order: a FAIL's heatmap, the journal row, the live verdict; frames are written beside the line. So the
+heatmap that a verdict names exists when the verdict arrives, and what the PLC reads is in the journal.
 """
 
 import logging
@@ -19,7 +19,7 @@ from linewatch.vision.heatmap import draw_heatmap
 
 log = logging.getLogger(__name__)
 
-HEATMAP_SIDE_PX = 640  # For the eye, and drawn while the PLC waits.
+HEATMAP_SIDE_PX = 640  # For people; drawn while the PLC waits.
 
 
 class VerdictLog(Protocol):
@@ -29,17 +29,17 @@ class VerdictLog(Protocol):
         """Commit one row. Raises StorageFull."""
 
     def amend(self, verdict: Verdict) -> None:
-        """Replace a row that nobody has been told of yet. Raises StorageFull."""
+        """Replace a row that has not been published yet. Raises StorageFull."""
 
     def release(self, boot: int, seq: int) -> None:
-        """Let history have everything up to this row."""
+        """Allow delivery to the history up to this row."""
 
 
 class VerdictPublisher(Protocol):
-    """Where verdicts become public; the live MQTT link."""
+    """Where verdicts are published; the live MQTT link."""
 
     def publish_verdict(self, verdict: Verdict) -> bool:
-        """Send it now or not at all; return whether it went out."""
+        """Publish now or never; return whether it was published."""
 
 
 class HeatmapStore(Protocol):
@@ -49,11 +49,11 @@ class HeatmapStore(Protocol):
         """Return the path for a part's heatmap, "" for a result that has none."""
 
     def write(self, name: str, image: Image) -> None:
-        """Keep one image, whole or not at all. Raises StorageFull."""
+        """Write one image atomically. Raises StorageFull."""
 
 
 class FrameStore(Protocol):
-    """What keeps frames beside the line; the evidence writer. It never waits."""
+    """Writes frames beside the line; the evidence writer. Never blocks."""
 
     def frame_name(self, verdict: Verdict, nbytes: int) -> str:
         """Return the path of the part's frame, "" if it will not be kept."""
@@ -64,14 +64,14 @@ class FrameStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The last part, for whoever wants to look at it."""
+    """The last part, for the live page."""
 
     verdict: Verdict
     inspection: Inspection
 
 
 class Recorder:
-    """Turns inspections into verdicts, one at a time, in order."""
+    """Turn inspections into verdicts, one at a time, in order."""
 
     def __init__(
         self,
@@ -94,8 +94,8 @@ class Recorder:
         self._frames = frames
         self._metrics = metrics
         self._deadline_ns = deadline_ms * 1_000_000
-        self._afterwards = afterwards  # Must not wait.
-        self._places = places  # In the line, if they are limited: given back part by part.
+        self._afterwards = afterwards  # Must not block.
+        self._places = places  # In the line, if limited; one is freed with each part.
         self._clock_ns = clock_ns
         self.latest: Latest | None = None
 
@@ -109,14 +109,14 @@ class Recorder:
         verdict = self._admitted(verdict, inspection)
 
         self._commit(self._journal.append, verdict)
-        with self._station.unchanged():  # No changeover begins between the last look and the wire.
+        with self._station.unchanged():  # No changeover begins between check and publication.
             checked = self._admitted(verdict, inspection)
             in_time = checked.result is verdict.result
             if in_time:
                 self._wire.publish_verdict(verdict)
-        if not in_time:  # The disk was slow, or a changeover began: the PLC must not read this PASS.
+        if not in_time:  # The disk was slow or a changeover began: this PASS must not be published.
             verdict = checked
-            self._commit(self._journal.amend, verdict)  # Also if refused: what is owed must be true too.
+            self._commit(self._journal.amend, verdict)  # Also after an error: pending rows must be true too.
             self._wire.publish_verdict(verdict)
         self._journal.release(verdict.boot, verdict.seq)
 
@@ -131,7 +131,7 @@ class Recorder:
             self._places.release()
 
     def _with_paths(self, verdict: Verdict, inspection: Inspection) -> Verdict:
-        """Return the verdict with the paths of what will be kept."""
+        """Return the verdict with the paths of the images that will be kept."""
         if inspection.frame.image is None:
             return verdict
         nbytes = inspection.frame.nbytes + sum(other.nbytes for other in inspection.others)
@@ -192,7 +192,7 @@ def _frames(name: str, inspection: Inspection) -> list[tuple[str, Image]]:
 
 
 def _log_line(verdict: Verdict) -> None:
-    """One line per inspection: the whole story of one part, greppable by part or sequence."""
+    """Log one line per part."""
     log.info(
         "verdict seq=%d result=%s reason=%d score=%d product=%s model=%s part=%s trigger=%d "
         "age_ms=%d latency_ms=%d box=%s heatmap=%s",
@@ -202,7 +202,7 @@ def _log_line(verdict: Verdict) -> None:
         verdict.score,
         verdict.product,
         verdict.model,
-        repr(verdict.part) if verdict.part else "-",  # It may hold blanks and anybody's words.
+        repr(verdict.part) if verdict.part else "-",  # It may contain blanks and any text.
         verdict.trigger,
         verdict.age_ms,
         verdict.latency_ms,

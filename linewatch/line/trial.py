@@ -1,4 +1,4 @@
-"""A model on trial judges the same frames beside the line: what it says is kept, and changes nothing."""
+"""A model on trial judges the same frames beside the line; its results are stored and change nothing."""
 
 import logging
 import threading
@@ -20,30 +20,30 @@ from linewatch.runtime.lane import Lane
 
 log = logging.getLogger(__name__)
 
-WAITING_MAX = 2  # Frames; what comes while they wait is not compared.
-UNWRITTEN_MAX = 1000  # Comparisons while the journal refuses.
+WAITING_MAX = 2  # Frames; further ones are not compared.
+UNWRITTEN_MAX = 1000  # Comparisons kept while the journal cannot be written.
 
 
-class Judging(Protocol):
-    """What judges beside the line; the assessor, in a process of the lowest priority."""
+class Judge(Protocol):
+    """Judges images beside the line; the scoring worker, a process of the lowest priority."""
 
     def inspect(self, product: str, data: bytes, version: str = "") -> tuple[Verdict, bytes]:
-        """Return the verdict on an encoded picture, and its heatmap as JPEG. Raises LinewatchError."""
+        """Return the verdict on an encoded image, and its heatmap as JPEG. Raises LinewatchError."""
 
     def abort(self) -> None:
-        """Let go of the picture in hand; `inspect` raises LinewatchError."""
+        """Abandon the current image; `inspect` raises LinewatchError."""
 
 
-class Pictures(Protocol):
-    """Where pictures are kept; the evidence folder."""
+class ImageStore(Protocol):
+    """Where images are kept; the evidence folder."""
 
     def write(self, name: str, image: Image) -> None:
-        """Keep one picture, whole or not at all. Raises StorageFull."""
+        """Write one image atomically. Raises StorageFull."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One judged part that waits for a second opinion."""
+    """One judged part that waits to be judged by the model on trial."""
 
     verdict: Verdict
     image: Image
@@ -51,16 +51,16 @@ class Trial:
 
 
 class TrialRunner:
-    """Compares the model on trial with the one on the line.
+    """Compare the model on trial with the one on the line.
 
-    `offer` belongs to the record stage, `compare` to a stage of its own, `step` to whoever keeps house.
+    `offer` is called by the record stage, `compare` by the trial stage, `step` by the maintenance stage.
     """
 
     def __init__(
         self,
         models: Path,
-        judge: Judging,
-        pictures: Pictures,
+        judge: Judge,
+        images: ImageStore,
         keep: Callable[[Sequence[Comparison]], None],
         metrics: Metrics,
     ) -> None:
@@ -68,7 +68,7 @@ class TrialRunner:
         metrics.watch_queue(self.trials.name, self.trials.capacity, self.trials.__len__)
         self._models = models
         self._judge = judge
-        self._pictures = pictures
+        self._images = images
         self._keep = keep
         self._metrics = metrics
         self._on_trial = ("", "")  # Product and version.
@@ -82,12 +82,12 @@ class TrialRunner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Compare no more: the end of a line does not wait for a second opinion."""
+        """Stop comparing: the line's end does not wait for a trial."""
         self.trials.abandon()
         self._judge.abort()
 
     def offer(self, verdict: Verdict, inspection: Inspection) -> None:
-        """Have a part judged again if a model is on trial and nothing waits; never waits itself."""
+        """Queue a part for the model on trial, if there is one and the queue has room; never blocks."""
         product, version = self._on_trial
         if not version or verdict.product != product or verdict.model == version:
             return
@@ -96,11 +96,11 @@ class TrialRunner:
             self.trials.offer(Trial(verdict, inspection.frame.image, version))
 
     def compare(self, trial: Trial) -> None:
-        """Ask for the second opinion and keep it; a model that is unfit is told once."""
+        """Judge one part with the model on trial and store the comparison; an unfit model is logged once."""
         live = trial.verdict
         bitmap = cv2.imencode(".bmp", trial.image)[1].tobytes()
         try:
-            said, heatmap = self._judge.inspect(live.product, bitmap, trial.version)
+            trial_verdict, heatmap = self._judge.inspect(live.product, bitmap, trial.version)
         except LinewatchError as trouble:
             if str(trouble) != self._refused:
                 log.warning(
@@ -109,7 +109,7 @@ class TrialRunner:
             self._refused = str(trouble)
             return
         self._refused = ""
-        found = Comparison(
+        comparison = Comparison(
             boot=live.boot,
             seq=live.seq,
             product=live.product,
@@ -118,24 +118,24 @@ class TrialRunner:
             raw=live.raw,
             threshold=live.threshold,
             latency_ms=live.latency_ms,
-            trial_model=said.model,
-            trial_result=said.result,
-            trial_raw=said.raw,
-            trial_threshold=said.threshold,
-            trial_ms=said.latency_ms,
+            trial_model=trial_verdict.model,
+            trial_result=trial_verdict.result,
+            trial_raw=trial_verdict.raw,
+            trial_threshold=trial_verdict.threshold,
+            trial_ms=trial_verdict.latency_ms,
             image=live.image,
             heatmap=live.heatmap,
         )
-        if not found.agrees:
+        if not comparison.agrees:
             self._metrics.shadow_disagreements.labels(self._metrics.station, live.product).inc()
-            found = self._with_pictures(found, trial, heatmap)
+            comparison = self._with_images(comparison, trial, heatmap)
         with self._writing:
-            self._unwritten.append(found)
+            self._unwritten.append(comparison)
 
     def step(self, product: str) -> None:
-        """Look which model is on trial for the product on the line, and write down what was compared.
+        """Look up the model on trial for the product on the line, and store new comparisons.
 
-        Raises StorageFull; what was not written waits for the next step.
+        Raises StorageFull; unwritten comparisons are kept for the next step.
         """
         self._on_trial = product, trial_version(self._models, product)
         with self._writing:
@@ -150,19 +150,19 @@ class TrialRunner:
                 self._unwritten.extendleft(reversed(found))
             raise
 
-    def _with_pictures(self, found: Comparison, trial: Trial, heatmap: bytes) -> Comparison:
-        """Keep the frame of a disagreement, and the trial's heatmap where the line has none."""
+    def _with_images(self, comparison: Comparison, trial: Trial, heatmap: bytes) -> Comparison:
+        """Store the frame of a disagreement, and the trial's heatmap if the line has none."""
         live = trial.verdict
         stem = live.evidence_stem
         image, drawn = live.image, live.heatmap
         try:
             if not image:
-                self._pictures.write(f"{stem}.png", trial.image)
+                self._images.write(f"{stem}.png", trial.image)
                 image = f"{stem}.png"
             if heatmap and not drawn:
                 picture = cv2.imdecode(np.frombuffer(heatmap, np.uint8), cv2.IMREAD_COLOR)
-                self._pictures.write(f"{stem}.jpg", np.asarray(picture, np.uint8))
+                self._images.write(f"{stem}.jpg", np.asarray(picture, np.uint8))
                 drawn = f"{stem}.jpg"
         except StorageFull as trouble:
-            log.warning("trial_picture_missing reason=%r", str(trouble))
-        return replace(found, image=image, heatmap=drawn)
+            log.warning("trial_image_missing reason=%r", str(trouble))
+        return replace(comparison, image=image, heatmap=drawn)

@@ -1,4 +1,4 @@
-"""Several inspections of one part become one; the worst view decides."""
+"""Merge the inspections of a part's views into one; the worst view decides."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,27 +10,28 @@ from linewatch.domain import Exposure, Inspection, Result, admit
 T = TypeVar("T")
 
 
+# A defect that was found says more than an image that could not be judged; both are rejects.
 _WORST_FIRST = (Result.FAIL, Result.ERROR, Result.UNSURE, Result.PASS)
 
 
 class ViewMerger(Generic[T]):
-    """Makes one inspection of a part from those of its views, as `inspect` gives them; the worst counts."""
+    """Merge the inspections that `inspect` yields for the views of a part; the worst one decides."""
 
     def __init__(self, inspect: Callable[[T], Iterable[Inspection]]) -> None:
         self._inspect = inspect
         self._seen: list[Inspection] = []
 
     def inspect(self, view: T) -> Iterator[Inspection]:
-        """Yield the part's inspection with its last view; views come in order."""
+        """Yield the part's inspection after its last view; views arrive in order."""
         for inspection in self._inspect(view):
             self._seen.append(inspection)
             assert len({seen.frame.seq for seen in self._seen}) == 1, "views of two parts"
             if len(self._seen) == inspection.frame.views:
-                yield _joined(self._seen)
+                yield _merged(self._seen)
                 self._seen = []
 
 
-def _joined(seen: list[Inspection]) -> Inspection:
+def _merged(seen: list[Inspection]) -> Inspection:
     if len(seen) == 1:
         return seen[0]
     first = seen[0].frame
