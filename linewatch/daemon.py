@@ -35,11 +35,12 @@ from linewatch.line.changeover import Changeover
 from linewatch.line.commands import Commands
 from linewatch.line.evidence_writer import EvidenceWriter
 from linewatch.line.inspector import Examined, Inspector
+from linewatch.line.journal_warnings import JournalWarnings
 from linewatch.line.maintenance import Maintenance
 from linewatch.line.metrics import Metrics
 from linewatch.line.outstanding import Outstanding, record_in_time
 from linewatch.line.recorder import Recorder
-from linewatch.line.station import JournalWarnings, Station
+from linewatch.line.station import Station
 from linewatch.line.status import Announcer
 from linewatch.line.trial import TrialRunner
 from linewatch.line.view_merger import ViewMerger
@@ -98,8 +99,8 @@ def run(  # noqa: PLR0915 - a list
         metrics = Metrics(settings.station.name)
         for product in filter(NAME.fullmatch, names(settings.models.recipes)):
             metrics.know_product(product)  # A rise from nothing would be no increase.
-        complaints = JournalWarnings()
-        journal = parts.enter_context(Journal.open(settings.journal.path, warn=complaints.add))
+        warnings = JournalWarnings()
+        journal = parts.enter_context(Journal.open(settings.journal.path, warn=warnings.add))
         station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
         clock = RetentionClock()
         evidence = Evidence(settings.evidence, utc_s=clock.utc_s)
@@ -239,8 +240,8 @@ def run(  # noqa: PLR0915 - a list
             systemd.notify("WATCHDOG=1")
             metrics.show_beats({stage.name: stage.beats for stage in group.stages})
             signals.act()
-            station.watch_pictures()
-            complaints.tell(station)
+            station.check_images()
+            warnings.publish(station)
 
         systemd.notify("READY=1")
         group.run(stop, drained, hurry=hurry, alive=alive)

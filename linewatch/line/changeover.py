@@ -10,7 +10,8 @@ from linewatch.domain import State
 from linewatch.errors import RecipeError, StorageFull
 from linewatch.line.inspector import Inspector
 from linewatch.line.metrics import Metrics
-from linewatch.line.station import Snapshot, Station
+from linewatch.line.snapshot import Snapshot
+from linewatch.line.station import Station
 from linewatch.models.bundle import Bundle, read_bundle
 from linewatch.models.engine_cache import EngineCache
 from linewatch.models.loader import prepare

@@ -214,7 +214,7 @@ class Commands:
                     return Answer(ReplyCode.NOT_READY, f"only a paused station can resume; it is {mode}")
                 self._station.resume()
             case "reset":
-                self._station.forgive_pictures()
+                self._station.forgive_images()
                 if mode is State.FAULT:
                     self._changeover.test(errand.command.who)
             case "rebirth":

@@ -213,7 +213,7 @@ class Inspector:
         labels = (self._metrics.station, prepared.recipe.product)
         self._metrics.brightness_ratio.labels(*labels).set(health.brightness_ratio)
         self._metrics.sharpness_ratio.labels(*labels).set(health.sharpness_ratio)
-        self._station.picture(health.fault)
+        self._station.image_examined(health.fault)
         self._tell(prepared, prepared.drift.observe_image(health.brightness_ratio, health.sharpness_ratio))
         return health.reason
 

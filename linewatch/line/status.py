@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from linewatch.line.station import Snapshot
+from linewatch.line.snapshot import Snapshot
 from linewatch.mqtt.live import Announcement
 from linewatch.mqtt.messages import StateFacts, status_word
 
@@ -70,7 +70,7 @@ def facts_of(now: Snapshot, outbox: int) -> StateFacts:
         product=now.product,
         product_index=now.product_index,
         model=now.model,
-        camera=not (now.camera_trouble or now.picture_trouble),
+        camera=not (now.camera_trouble or now.image_trouble),
         disk=not now.impairments.keys() & {"journal", "evidence"},
         outbox=outbox,
         last_seq=now.last_seq,

@@ -208,20 +208,6 @@ def test_a_self_test_reads_recipe_and_model_from_disk_again(tmp_path: Path) -> N
     assert (line.station.events[0]["model"], line.station.events[0]["before"]) == (new, old)
 
 
-def test_a_self_test_of_a_paused_station_leaves_it_paused(tmp_path: Path) -> None:
-    """Only `resume` ends a pause, and its reason stays."""
-    models = models_in(tmp_path)
-    teach(models)
-    line = Line(models)
-    line.changeover.begin("demo")
-    line.station.pause()
-
-    line.changeover.test("mqtt")
-
-    now = line.station.snapshot()
-    assert (now.state, now.reasons) == (State.PAUSED, ["paused by command"])
-
-
 def test_a_self_test_leads_out_of_fault_once_the_cause_is_mended(tmp_path: Path) -> None:
     """Activate the version before, test, and the line goes on; while it is broken it stays in FAULT."""
     models = models_in(tmp_path)

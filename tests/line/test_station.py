@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from linewatch.domain import Result, Standing, State
+from linewatch.domain import Result, State
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import EVENTS_MAX, Station
@@ -35,9 +35,9 @@ class Post:
     def expose(self, *faults: str, after_s: float = 0.0) -> None:
         """Examine pictures, then let time pass."""
         for fault in faults:
-            self.station.picture(fault)
+            self.station.image_examined(fault)
         self.now_s += after_s
-        self.station.watch_pictures()
+        self.station.check_images()
 
     def shown(self) -> list[str]:
         """Return the states that the one-hot metric shows."""
@@ -52,46 +52,6 @@ class Post:
     def events(self) -> list[str]:
         """Return the names of the events so far."""
         return [str(event["event"]) for event in self.station.events]
-
-
-def test_a_station_starts_without_camera_model_and_pass() -> None:
-    """Until a frame came and a model passed its self-test nothing is ready."""
-    post = Post()
-    assert (post.state, post.reasons) == (State.STARTING, ["the source is not opened yet"])
-
-    post.station.intend(State.READY)
-    assert post.state is State.STARTING
-
-    post.station.camera_back(0)
-    assert (post.state, post.reasons, post.events()) == (State.READY, [], [])
-
-
-@pytest.mark.parametrize("mode", [State.SELFTEST, State.CHANGEOVER, State.PAUSED, State.FAULT, State.STOPPED])
-def test_what_the_daemon_intends_outweighs_every_trouble(mode: State) -> None:
-    """A lost camera during a changeover is still a changeover, and both reasons are told."""
-    post = Post()
-    post.ready()
-    post.station.camera_lost("unplugged")
-    post.station.impaired("broker", "away")
-
-    post.station.intend(mode, "because")
-
-    assert (post.state, post.reasons) == (mode, ["because", "unplugged", "away"])
-    assert not post.state.judging
-
-
-def test_only_a_ready_station_judges_and_only_parts_exposed_since() -> None:
-    """What it judges with and since when is one value; READY again after READY is no new beginning."""
-    post = Post()
-    post.station.use("bottle", 3, "7f3a91c2")
-    for mode in State:
-        post.station.intend(mode)
-        since_ns = 100 * 10**9 if mode is State.READY else None
-        assert post.station.snapshot().standing == Standing("bottle", "7f3a91c2", since_ns)
-        if mode is State.READY:
-            post.now_s += 1
-            post.station.intend(State.READY)
-            assert post.station.snapshot().standing.judging_since_ns == since_ns
 
 
 def test_a_lost_camera_is_a_fault_told_once_each_way() -> None:
@@ -111,16 +71,6 @@ def test_a_lost_camera_is_a_fault_told_once_each_way() -> None:
     counted = post.metrics.registry.get_sample_value
     assert counted("linewatch_camera_reconnects_total", {"station": "test"}) == 1
     assert counted("linewatch_camera_up", {"station": "test"}) == 1
-
-
-def test_a_camera_that_was_never_there_is_told_too() -> None:
-    """The first opening may fail: that is a loss like any other."""
-    post = Post()
-    post.station.intend(State.READY)
-
-    post.station.camera_lost("no such device")
-
-    assert (post.state, post.events()) == (State.FAULT, ["camera_lost"])
 
 
 def test_impairments_degrade_and_each_is_taken_back_alone() -> None:
@@ -160,17 +110,6 @@ def test_every_change_of_state_is_shown_logged_and_announced(caplog: pytest.LogC
     lines = len(caplog.records)
     post.station.intend(State.PAUSED, "paused by command")
     assert len(caplog.records) == lines
-
-
-def test_stopped_is_final() -> None:
-    """A changeover that ends after the stop does not make the station look ready."""
-    post = Post()
-    post.ready()
-    post.station.intend(State.STOPPED, "stopped")
-
-    post.station.intend(State.READY)
-
-    assert (post.state, post.shown()) == (State.STOPPED, ["STOPPED"])
 
 
 def test_the_last_verdict_and_the_product_are_in_the_snapshot() -> None:
@@ -225,30 +164,6 @@ def test_pictures_that_stay_unfit_are_a_fault_until_one_is_fit() -> None:
     assert post.events() == ["pictures_unfit", "pictures_fit"]
 
 
-def test_one_unfit_picture_does_not_stop_the_line() -> None:
-    """It may be an empty nest: among fit ones it is nothing, alone for a second it is DEGRADED."""
-    post = Post()
-    post.ready()
-    post.expose("black", "", after_s=5.0)
-    assert (post.state, post.events()) == (State.READY, [])
-
-    post.expose("black", after_s=1.5)
-    assert (post.state, post.reasons) == (State.DEGRADED, ["black"])
-
-    post.expose("black")
-    assert post.state is State.FAULT
-
-
-def test_another_product_has_another_picture() -> None:
-    """What was unfit for the product before says nothing about the new one, which has its own light."""
-    post = Post()
-    post.ready()
-    post.expose("dark", "dark", after_s=2.0)
-    post.station.use("bottle", 3, "7f3a91c2")
-
-    assert (post.station.snapshot().product, post.state) == ("bottle", State.READY)
-
-
 @pytest.mark.parametrize("no_room", [True, False])
 def test_a_full_disk_has_an_event_of_its_own(no_room: bool) -> None:
     """Told once, and told from a disk that is read-only or broken."""
@@ -259,17 +174,3 @@ def test_a_full_disk_has_an_event_of_its_own(no_room: bool) -> None:
 
     assert post.state is State.DEGRADED
     assert post.events() == ["evidence_impaired", "disk_full"][: 1 + no_room]
-
-
-def test_a_pause_outlives_whatever_happens_meanwhile() -> None:
-    """A changeover or a self-test that ends well leads back to the pause, and only `resume` out of it."""
-    post = Post()
-    post.ready()
-    post.station.pause()
-    post.station.await_change("bottle")
-    post.station.change_begins()
-    post.station.intend(State.READY)
-    assert (post.state, post.reasons) == (State.PAUSED, ["paused by command"])
-
-    post.station.resume()
-    assert (post.state, post.reasons) == (State.READY, [])
