@@ -56,7 +56,7 @@ from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
 from linewatch.web.app import create_app
 from linewatch.web.server import WebServer
-from linewatch.web.station_backend import StationBackend
+from linewatch.web.station_backend import StationBackend, storage_forecast
 
 log = logging.getLogger(__name__)
 
@@ -225,6 +225,8 @@ def run(  # noqa: PLR0915 - a list
             parts.enter_context(ScoringWorker(settings.models, settings.station.name, share=BESIDE_A_LINE)),
             latest=lambda: recorder.latest,
             alive=lambda: not group.failed and group.stalled() is None,
+            queued=writer.pending,
+            forecast=partial(storage_forecast, evidence, settings),
         )
         page = parts.enter_context(
             WebServer(

@@ -14,12 +14,14 @@ from linewatch.web.backend import (
     Actual,
     FoundRows,
     Hour,
+    ImageStatus,
     InspectResult,
     LiveImage,
     ProductInfo,
     Query,
     Review,
     Row,
+    StorageForecast,
 )
 
 
@@ -172,6 +174,8 @@ class FakeBackend:
         self.is_alive = True
         self.live: LiveImage | None = None
         self.good = ""
+        self.images: dict[str, ImageStatus] = {}
+        self.forecast: StorageForecast | None = None
         self.hour_counts: list[Hour] = []
         self.product_infos = [
             ProductInfo("bottle", 3, "7f3a91c2", 2.0, 1.8, resident=True),
@@ -181,6 +185,7 @@ class FakeBackend:
         self.golden: dict[tuple[str, str], bytes] = {}
         self.trouble: LinewatchError | None = None
         self.inspected: list[tuple[str, Image]] = []
+        self.during_image_status: Callable[[str], None] = lambda _path: None
         self.during_inspect: Callable[[], None] = lambda: None
         self.switched: list[str] = []
 
@@ -229,6 +234,15 @@ class FakeBackend:
     def hours(self, since_ms: int) -> list[Hour]:
         """Return `hour_counts`."""
         return [hour for hour in self.hour_counts if hour.start_ms >= since_ms]
+
+    def image_status(self, path: str) -> ImageStatus:
+        """Look up `images`."""
+        self.during_image_status(path)
+        return self.images.get(path, ImageStatus.UNKNOWN)
+
+    def storage(self) -> StorageForecast | None:
+        """Return `forecast`."""
+        return self.forecast
 
     def live_image(self) -> LiveImage | None:
         """Return `live`."""

@@ -29,12 +29,15 @@ DAY_S = 86_400.0
 RATE_SPAN_S_MIN = 600.0  # A rate is not extrapolated from less.
 COUNT_S = 0.02  # Spent in one step on counting what is there from before.
 PARTIAL_AGE_S = 60.0  # A partial file older than this was left by a killed process.
+DIGITS_MAX = 18  # Of boot and seq; more are no 64-bit number.
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NAME = re.compile(
     r"(\d{4}-\d\d-\d\d)/(pass|fail|unsure|error)/(\d+)-(\d+)(?:\.frame)?(?:\.view\d+)?\.(png|jpg)",
     re.ASCII,
 )
+
+_VIEW = re.compile(r"\.view\d+(?=\.(?:png|jpg)$)", re.ASCII)
 
 Group = tuple[str, Result]
 """Day as YYYY-MM-DD, and result: one folder of images."""
@@ -262,6 +265,19 @@ class Evidence:
             problem = error.strerror or str(error)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise StorageFull(path, f"{problem}; free some room or check the disk", no_room=full) from error
+
+
+def part_of(path: str) -> tuple[int, int] | None:
+    """Return boot and seq of the part that a path below the folder belongs to; None if it is no such path."""
+    match = _NAME.fullmatch(path)
+    if match is None or max(len(match[3]), len(match[4])) > DIGITS_MAX:
+        return None
+    return int(match[3]), int(match[4])
+
+
+def without_view(path: str) -> str:
+    """Return the path of a part's first view, which its verdict names."""
+    return _VIEW.sub("", path)
 
 
 def encode_frame(image: Image, jpeg_quality: int) -> bytes:

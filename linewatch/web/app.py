@@ -1,9 +1,11 @@
 """The Flask app: pages, API, evidence, metrics and health checks on one port."""
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flask import Flask, Response, abort, jsonify, render_template, request, send_file
+from flask import Flask, Response, jsonify, render_template, request, send_file
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
@@ -12,7 +14,7 @@ from linewatch.domain import Reason, Result, State
 from linewatch.errors import LinewatchError
 from linewatch.web.api import Api
 from linewatch.web.auth import AccessControl, protect
-from linewatch.web.backend import Backend
+from linewatch.web.backend import Backend, ImageStatus
 from linewatch.web.formatting import Formatter
 from linewatch.web.openapi import Error, Health, Readiness, document
 from linewatch.web.pages import Pages, return_path
@@ -21,6 +23,9 @@ from linewatch.web.texts import ENGLISH, Language
 from linewatch.web.uploads import Uploads
 
 BODY_BYTES_MAX = 16_384  # Of every request that is not an upload.
+IMAGE_WAIT_S = 1.0  # A frame follows its verdict within this, or was shed.
+IMAGE_POLL_S = 0.02
+IMAGE_WAITERS_MAX = 4  # Of the server's 8 threads.
 IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 
 MetricsText = Callable[[], tuple[bytes, str]]
@@ -48,7 +53,7 @@ def create_app(
     app.register_blueprint(Pages(backend, access, uploads, language).blueprint())
     _add_monitoring(app, backend, metrics_text)
     _add_description(app)
-    _add_evidence(app, evidence.resolve(), language)
+    _add_evidence(app, backend, evidence.resolve(), language)
     _add_errors(app, language)
 
     @app.context_processor
@@ -96,15 +101,45 @@ def _add_description(app: Flask) -> None:
         return response.make_conditional(request)
 
 
-def _add_evidence(app: Flask, folder: Path, language: Language) -> None:
+def _add_evidence(app: Flask, backend: Backend, folder: Path, language: Language) -> None:
+    waiting = threading.BoundedSemaphore(IMAGE_WAITERS_MAX)
+
+    def wait_for(path: str) -> tuple[Path | None, ImageStatus]:
+        """Return an image that is written within IMAGE_WAIT_S, and what is known of it otherwise."""
+        status = backend.image_status(path)
+        if status in (ImageStatus.QUEUED, ImageStatus.EXPECTED) and waiting.acquire(blocking=False):
+            try:
+                until = time.monotonic() + IMAGE_WAIT_S
+                while status in (ImageStatus.QUEUED, ImageStatus.EXPECTED) and time.monotonic() < until:
+                    time.sleep(IMAGE_POLL_S)
+                    if file := _find_evidence(folder, path):
+                        return file, status
+                    status = backend.image_status(path)
+            finally:
+                waiting.release()
+        return _find_evidence(folder, path), status  # It may have been written between the two looks.
+
     @app.get("/evidence/<path:path>")
     def evidence(path: str) -> AnyResponse:
         file = _find_evidence(folder, path)
         if file is None:
-            abort(404, language.texts["error_no_picture"])
+            file, status = wait_for(path)
+            if file is None:
+                return _missing_image(status, language)
         response = send_file(file, mimetype=IMAGE_TYPES[file.suffix], conditional=True)
         response.headers["Cache-Control"] = "private, max-age=86400"  # Evidence never changes.
         return response
+
+
+def _missing_image(status: ImageStatus, language: Language) -> AnyResponse:
+    """Return the error for an image that is not there."""
+    if status is ImageStatus.UNKNOWN:
+        return _error_response(404, language.texts["error_no_picture"])
+    if status is ImageStatus.QUEUED:
+        response = _error_response(503, language.texts["error_picture_queued"])
+        response.headers["Retry-After"] = "1"
+        return response
+    return _error_response(410, language.texts["error_picture_gone"])
 
 
 def _find_evidence(folder: Path, path: str) -> Path | None:

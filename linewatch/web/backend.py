@@ -112,6 +112,25 @@ class ProductInfo:
     models: tuple[ModelInfo, ...] = field(default=())  # Newest first.
 
 
+class ImageStatus(StrEnum):
+    """What is known of an evidence path without a file."""
+
+    UNKNOWN = "unknown"  # No verdict names it.
+    EXPECTED = "expected"  # Its verdict is so new that the image may not be queued yet.
+    QUEUED = "queued"  # It waits to be written, or is being written.
+    GONE = "gone"  # Shed, refused by the disk, or removed by retention.
+
+
+@dataclass(frozen=True, slots=True)
+class StorageForecast:
+    """How long images and verdicts are kept at the present rate."""
+
+    evidence_days: float  # That the disk holds; infinite while nothing is written.
+    evidence_retention_days: float
+    journal_bytes_per_day: float  # 0.0 while nothing is written.
+    journal_retention_days: float
+
+
 @dataclass(frozen=True, slots=True)
 class InspectResult:
     """The verdict on an uploaded image; it is neither journaled nor published."""
@@ -157,6 +176,12 @@ class Backend(Protocol):
 
     def hours(self, since_ms: int) -> Sequence[Hour]:
         """Return counts from `since_ms` until now in steps of one hour, oldest first."""
+
+    def image_status(self, path: str) -> ImageStatus:
+        """Return what is known of an image below the evidence folder that is not there."""
+
+    def storage(self) -> StorageForecast | None:
+        """Return how long images and verdicts are kept; None where that is not known."""
 
     def live_image(self) -> LiveImage | None:
         """Return the newest judged image; None before the first."""

@@ -1,5 +1,6 @@
 """Format numbers, times and names for the templates, in the language of the page."""
 
+import math
 from datetime import UTC, datetime
 
 from flask import Flask
@@ -24,11 +25,12 @@ class Formatter:
     def register(self, app: Flask) -> None:
         """Add the filters to the app's templates."""
         for name in (
-            *("clock", "stamp", "moment", "day", "iso", "ago", "number", "percent", "decimal"),
+            *("clock", "stamp", "moment", "day", "iso", "ago", "number", "percent", "decimal", "days"),
             *("part", "tail", "key", "result_word", "reason_word", "state_word"),
         ):
             app.jinja_env.filters[name] = getattr(self, name)
         app.jinja_env.tests["scored"] = is_scored
+        app.jinja_env.tests["finite"] = math.isfinite
 
     def clock(self, ms: int) -> str:
         """Return the local time of day."""
@@ -67,6 +69,10 @@ class Formatter:
     def decimal(self, value: float, places: int = 2) -> str:
         """Return a number with `places` decimal places."""
         return f"{value:.{places}f}".replace(".", self._t["decimal_sign"])
+
+    def days(self, days: float) -> str:
+        """Return a number of days, with one decimal place below ten unless it is whole."""
+        return self.number(round(days)) if days >= 10 or days == round(days) else self.decimal(days, 1)
 
     def percent(self, rate: float, places: int = 1) -> str:
         """Return a rate from 0 to 1 as percent."""

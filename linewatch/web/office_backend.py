@@ -13,6 +13,7 @@ from linewatch.models.bundle import Bundle, read_bundle, versions
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.mqtt.messages import StateFacts, state_payload
 from linewatch.settings import ModelsSettings
+from linewatch.storage.evidence import part_of, without_view
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_reader import JournalReader
 from linewatch.storage.journal_search import Conditions
@@ -20,6 +21,7 @@ from linewatch.web.backend import (
     Actual,
     FoundRows,
     Hour,
+    ImageStatus,
     InspectResult,
     LiveImage,
     ModelInfo,
@@ -27,6 +29,7 @@ from linewatch.web.backend import (
     Query,
     Review,
     Row,
+    StorageForecast,
 )
 
 PRODUCTS_FRESH_S = 5.0  # The list is cached this long: hashing every model's files takes a while.
@@ -94,6 +97,14 @@ class OfficeBackend:
         """Return counts from `since_ms` until now in steps of one hour, oldest first."""
         return [Hour(start_ms, counts) for start_ms, counts in self._reader.hours(since_ms)]
 
+    def image_status(self, path: str) -> ImageStatus:
+        """Return GONE for an image that a journaled verdict names, UNKNOWN for any other path."""
+        return ImageStatus.GONE if self._verdict_naming(path) else ImageStatus.UNKNOWN
+
+    def storage(self) -> StorageForecast | None:
+        """Return None: nothing is recorded here."""
+        return None
+
     def live_image(self) -> LiveImage | None:
         """Return None: no frames are captured here."""
         return None
@@ -151,6 +162,12 @@ class OfficeBackend:
         found = self._reader.search(query.limit, _conditions(query), before=query.before, budget_s=budget_s)
         rows = [self._row(verdict) for verdict in found.verdicts]
         return FoundRows(rows, found.searched_to, found.searched_to_ms)
+
+    def _verdict_naming(self, path: str) -> Verdict | None:
+        part = part_of(path)
+        verdict = self._reader.verdict(*part) if part else None
+        named = verdict is not None and without_view(path) in (verdict.image, verdict.heatmap)
+        return verdict if named else None
 
     def _row(self, verdict: Verdict) -> Row:
         review = self._reader.review(verdict.boot, verdict.seq)

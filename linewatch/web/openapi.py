@@ -182,7 +182,9 @@ OPERATIONS = {
         answers={
             200: Answer("The picture.", ("image/png", "image/jpeg")),
             304: Answer("It never changes."),
-            404: Answer("It was not kept, or has been deleted by age.", PAGE),
+            404: Answer("No verdict names it.", PAGE),
+            410: Answer("A verdict names it, but it was shed under load or removed by retention.", PAGE),
+            503: Answer("It is still being written; try again after `Retry-After` seconds.", PAGE),
         },
     ),
     ("get", "/api/state"): Operation(

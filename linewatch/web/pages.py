@@ -128,6 +128,7 @@ class Pages:
             chosen=chosen,
             older=older,
             newest=url_for(".history", **chosen) if query.before else None,
+            storage=self._backend.storage(),
             products=self._backend.products(),
         )
 

@@ -1,13 +1,14 @@
 """The page's backend in the daemon: reads snapshots and files, never lanes."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import cv2
 
 from linewatch.domain import Image, ReplyCode
-from linewatch.errors import LinewatchError
+from linewatch.errors import LinewatchError, StorageFull
 from linewatch.line.commands import Answer, Commands
 from linewatch.line.inspector import Inspector
 from linewatch.line.recorder import Latest
@@ -15,15 +16,18 @@ from linewatch.line.station import Station
 from linewatch.line.status import facts_of
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.mqtt.messages import Command, state_payload
-from linewatch.settings import ModelsSettings
+from linewatch.settings import ModelsSettings, Settings
+from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
+from linewatch.storage.journal_reader import JournalGrowth
 from linewatch.vision.heatmap import draw_heatmap
 from linewatch.vision.image_io import shrink_to
-from linewatch.web.backend import LiveImage, ProductInfo
+from linewatch.web.backend import ImageStatus, LiveImage, ProductInfo, StorageForecast
 from linewatch.web.office_backend import OfficeBackend
 
 LIVE_SIDE_PX = 960
 SWITCH_S = 30.0
+EXPECTED_MS = 2_000  # After its exposure a part's frame is queued, or was shed.
 
 
 class StationBackend(OfficeBackend):
@@ -42,13 +46,18 @@ class StationBackend(OfficeBackend):
         *,
         latest: Callable[[], Latest | None],
         alive: Callable[[], bool],
+        queued: Callable[[str], bool] = lambda _path: False,
+        forecast: Callable[[JournalGrowth], StorageForecast | None] = lambda _growth: None,
     ) -> None:
+        """`queued` tells whether a frame waits to be written; `forecast` may raise StorageFull."""
         super().__init__(station.snapshot().station, journal, models, worker)
         self._station = station
         self._inspector = inspector
         self._commands = commands
         self._latest = latest
         self._alive = alive
+        self._queued = queued
+        self._forecast = forecast
         self._live_lock = threading.Lock()
         self._live: LiveImage | None = None
 
@@ -64,6 +73,24 @@ class StationBackend(OfficeBackend):
     def alive(self) -> bool:
         """Whether every stage makes progress."""
         return self._alive()
+
+    def image_status(self, path: str) -> ImageStatus:
+        """Return what is known of an image that is not there: perhaps it waits to be written."""
+        if self._queued(path):
+            return ImageStatus.QUEUED
+        verdict = self._verdict_naming(path)
+        if verdict is None:
+            return ImageStatus.UNKNOWN
+        # A frame is queued right after its verdict is published.
+        age_ms = time.time_ns() // 1_000_000 - verdict.captured_ms
+        return ImageStatus.EXPECTED if 0 <= age_ms < EXPECTED_MS else ImageStatus.GONE
+
+    def storage(self) -> StorageForecast | None:
+        """Return how long images and verdicts are kept; None while the disk fails."""
+        try:
+            return self._forecast(self._reader.growth())
+        except StorageFull:
+            return None
 
     def live_image(self) -> LiveImage | None:
         """Return the newest judged image, encoded once for all clients."""
@@ -95,6 +122,16 @@ class StationBackend(OfficeBackend):
             raise LinewatchError(f"product {product!r} is not ready after {SWITCH_S:.0f} s; see the log")
         if answers[0].code is not ReplyCode.DONE:
             raise LinewatchError(answers[0].reason)
+
+
+def storage_forecast(evidence: Evidence, settings: Settings, growth: JournalGrowth) -> StorageForecast:
+    """Return how long images and verdicts are kept at the present rate. Raises StorageFull."""
+    return StorageForecast(
+        evidence_days=evidence.days_left(),
+        evidence_retention_days=settings.evidence.retention_days,
+        journal_bytes_per_day=growth.bytes_per_day,
+        journal_retention_days=settings.journal.retention_days,
+    )
 
 
 def _live_view(latest: Latest) -> Image:

@@ -89,6 +89,12 @@ _TEXTS = {
     "history_filter": "Show",
     "history_clear": "Clear",
     "history_empty": "No parts match. Widen the time or clear the filter.",
+    "history_pictures_kept": "Pictures: the disk holds about {days} days at the present rate; "
+    "kept for at most {retention} days.",
+    "history_pictures_kept_less": "Pictures: the disk holds only about {days} days at the present rate, "
+    "less than the {retention} days that are set (evidence.retention_days).",
+    "history_verdicts_kept": "Verdicts: about {per_day} MB a day, {total} MB in the {retention} days that "
+    "they are kept.",
     "history_older": "Older parts",
     "history_newest": "Back to the newest",
     "history_rejects": "Rejects",
@@ -191,6 +197,10 @@ _TEXTS = {
     "error_unknown_product": "There is no such product; choose one that has a recipe.",
     "error_no_verdict": "There is no such part in the journal; it may have been deleted by age.",
     "error_no_picture": "There is no such picture; it may not have been kept or has been deleted by age.",
+    "error_picture_queued": "This picture is still being written; try again in a second.",
+    "error_picture_gone": (
+        "This picture is not there: it was not kept under load, the disk refused it, or retention removed it."
+    ),
     "error_no_report": "There is no report for this model.",
     "error_not_json": "The body is not a JSON object; send one as the documentation shows.",
     "error_actual": "The field 'actual' must be 'good' or 'defect'.",

@@ -1,9 +1,11 @@
+import math
 import re
 
 from flask.testing import FlaskClient
 
 from linewatch.domain import Result
 from linewatch.web import Row
+from linewatch.web.backend import StorageForecast
 from tests.fakes import FakeBackend, verdict
 
 
@@ -55,3 +57,24 @@ def test_a_part_is_shown_beside_its_heatmap_and_a_good_part(
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d</time>", page)
     assert "half the limit" in page, "what the colours mean"
     assert client.get("/history/41/99").status_code == 404
+
+
+def test_history_says_how_long_images_and_verdicts_are_kept(
+    client: FlaskClient, backend: FakeBackend
+) -> None:
+    """At the present rate; less than the retention stands out, what is not known is left out."""
+    assert "at the present rate" not in client.get("/history").text
+
+    backend.forecast = StorageForecast(45.2, 30, 104e6, 90)
+    page = client.get("/history").text
+    assert "Pictures: the disk holds about 45 days at the present rate; kept for at most 30 days." in page
+    assert "Verdicts: about 104.0 MB a day, 9,360 MB in the 90 days that they are kept." in page
+    assert "note bad" not in page
+
+    backend.forecast = StorageForecast(2.25, 30, 0.0, 90)
+    page = client.get("/history").text
+    assert "holds only about 2.2 days" in page and "note bad" in page and "Verdicts:" not in page
+
+    backend.forecast = StorageForecast(math.inf, 30, 104e6, 90)
+    page = client.get("/history").text
+    assert "Pictures: the disk" not in page and "Verdicts: about" in page

@@ -1,6 +1,7 @@
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from linewatch.domain import Image, Inspection, Reason, Result, Scored, State
-from linewatch.errors import LinewatchError
+from linewatch.errors import LinewatchError, StorageFull
 from linewatch.line.changeover import Changeover
 from linewatch.line.commands import Commands
 from linewatch.line.inspector import Inspector
@@ -22,9 +23,13 @@ from linewatch.line.station import Station
 from linewatch.models.recipe_file import products
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.runtime.stages import Stage
+from linewatch.settings import EvidenceSettings, Settings
+from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
-from linewatch.web.backend import Actual, Hour, Query, Review
-from linewatch.web.station_backend import LIVE_SIDE_PX, StationBackend
+from linewatch.storage.journal_reader import JournalGrowth
+from linewatch.web.backend import Actual, Hour, ImageStatus, Query, Review, StorageForecast
+from linewatch.web.office_backend import OfficeBackend
+from linewatch.web.station_backend import LIVE_SIDE_PX, StationBackend, storage_forecast
 from tests.bundles import models_in, part, png, teach
 from tests.fakes import frame, verdict
 
@@ -46,6 +51,8 @@ class Rig:
             self.station, self.changeover, partial(products, self.models.recipes), None, self.metrics
         )
         self.latest: Latest | None = None
+        self.queued: set[str] = set()
+        self.forecast: Callable[[JournalGrowth], StorageForecast | None] = lambda _growth: None
         self.worker = ScoringWorker(self.models, "test")
         self.backend = StationBackend(
             self.station,
@@ -56,6 +63,8 @@ class Rig:
             self.worker,
             latest=lambda: self.latest,
             alive=lambda: True,
+            queued=self.queued.__contains__,
+            forecast=lambda growth: self.forecast(growth),  # noqa: PLW0108 - replaced later
         )
 
     def ready(self) -> None:
@@ -223,6 +232,64 @@ def test_the_live_image_has_its_heatmap_and_stays_when_a_frame_is_lost(rig: Rig)
 
     rig.record_latest(2, None)
     assert rig.backend.live_image() is first
+
+
+NAME = "2026-11-28/fail/1-2.frame.jpg"
+
+
+def test_an_image_that_is_not_there_is_queued_expected_gone_or_unknown(rig: Rig) -> None:
+    """A frame follows its verdict; what an older one names was shed or removed; other paths are unknown."""
+    now_ms = time.time_ns() // 1_000_000
+    rig.record(1, Result.FAIL, captured_ms=now_ms, image="2026-11-28/fail/1-1.frame.jpg")
+    rig.record(2, Result.FAIL, captured_ms=now_ms - 60_000, image=NAME, heatmap="2026-11-28/fail/1-2.jpg")
+    rig.queued.add("2026-11-28/fail/1-3.frame.jpg")
+
+    for path, status in {
+        "2026-11-28/fail/1-3.frame.jpg": ImageStatus.QUEUED,
+        "2026-11-28/fail/1-1.frame.jpg": ImageStatus.EXPECTED,
+        NAME: ImageStatus.GONE,
+        "2026-11-28/fail/1-2.frame.view2.jpg": ImageStatus.GONE,
+        "2026-11-28/fail/1-2.jpg": ImageStatus.GONE,
+        "2026-11-28/pass/1-2.frame.jpg": ImageStatus.UNKNOWN,
+        "2026-11-28/fail/1-9.frame.jpg": ImageStatus.UNKNOWN,
+        f"2026-11-28/fail/{'9' * 40}-1.jpg": ImageStatus.UNKNOWN,
+        "anything.png": ImageStatus.UNKNOWN,
+    }.items():
+        assert rig.backend.image_status(path) is status, path
+
+
+def test_the_office_knows_what_is_gone(rig: Rig) -> None:
+    """Without a line nothing is queued: a frame that a verdict names is there or gone."""
+    rig.record(2, Result.FAIL, captured_ms=time.time_ns() // 1_000_000, image=NAME)
+    office = OfficeBackend("test", rig.journal, rig.models, rig.worker)
+
+    assert office.image_status(NAME) is ImageStatus.GONE
+    assert office.image_status("anything.png") is ImageStatus.UNKNOWN
+    assert office.storage() is None
+
+
+def test_the_forecast_is_of_evidence_and_journal(rig: Rig, tmp_path: Path) -> None:
+    """Days of evidence that fit, and what the journal takes a day; None while the disk cannot be asked."""
+    rig.record(1)
+    settings = Settings(evidence=EvidenceSettings(path=tmp_path / "evidence", retention_days=7))
+    evidence = Evidence(settings.evidence)
+    rig.forecast = partial(storage_forecast, evidence, settings)
+
+    forecast = rig.backend.storage()
+
+    assert forecast is not None
+    assert (forecast.evidence_days, forecast.evidence_retention_days) == (math.inf, 7)
+    assert forecast.journal_bytes_per_day > 100 and forecast.journal_retention_days == 90
+
+    evidence.write("2026-11-28/fail/1-1.frame.jpg", part())
+    forecast = rig.backend.storage()
+    assert forecast is not None and 0 < forecast.evidence_days < math.inf
+
+    def refuse(_growth: JournalGrowth) -> StorageForecast:
+        raise StorageFull(tmp_path, "gone")
+
+    rig.forecast = refuse
+    assert rig.backend.storage() is None
 
 
 def test_products_are_listed_by_index_with_their_models(rig: Rig) -> None:
