@@ -27,7 +27,32 @@ from linewatch.text_files import NotUtf8Error, read_utf8
 
 DEFAULT_FILE = Path("config/linewatch.toml")
 
-Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+
+def _is_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            "must be 1 to 32 letters, digits, dots, dashes and underscores, a letter or digit first, "
+            "because folders, topics and metrics are named after it"
+        )
+    return name
+
+
+def _is_base_topic(topic: str) -> str:
+    """Refuse topics that a subscriber who follows docs/plc.md would not receive."""
+    levels = topic.split("/")
+    if not all(levels) or topic.startswith("$") or len(topic) > BASE_TOPIC_CHARACTERS_MAX:
+        problem = "no '$' first, no '/' at either end or twice in a row"
+    elif set(topic) & set("#+") or not topic.isprintable() or " " in topic:
+        problem = "no '#' or '+', which are wildcards, and no blanks"
+    else:
+        return topic
+    raise ValueError(
+        f"must be 1 to {BASE_TOPIC_CHARACTERS_MAX} characters such as linewatch/station1, with {problem}"
+    )
+
+
+BASE_TOPIC_CHARACTERS_MAX = 60
+Name = Annotated[str, AfterValidator(_is_name)]
 # Bounded: timers and dates overflow on very large numbers, hours after the start.
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
@@ -164,7 +189,7 @@ class MqttSettings(Section):
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
-    base_topic: Annotated[str, Field(pattern=r"^[^#+\s/][^#+\s]{0,59}$")] = "linewatch/station1"
+    base_topic: Annotated[str, AfterValidator(_is_base_topic)] = "linewatch/station1"
     username: str = ""
     password: SecretStr = SecretStr("")
     password_file: Path | None = None
@@ -365,6 +390,5 @@ def _sentence(error: ValidationError, path: Path | None) -> str:
         known = {k for k in keys() if k.startswith(section)} if section else set(Settings.model_fields)
         return f"{origin} is not a setting{did_you_mean(where, known)}"
     what = first["msg"].removeprefix("Value error, ")
-    what = what.replace("String should match pattern", "must match")
     rest = error.error_count() - 1
     return f"{origin}: {what[0].lower()}{what[1:]}" + (f" (and {rest} more)" if rest else "")

@@ -6,6 +6,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -15,13 +16,14 @@ from linewatch.acquisition.sources import AwaitingTrigger, open_source
 from linewatch.acquisition.sources.usb_camera import UsbCamera
 from linewatch.acquisition.triggers import is_triggered
 from linewatch.domain import Image
-from linewatch.errors import ConfigError, LinewatchError, StorageFull
+from linewatch.errors import BrokerLost, ConfigError, LinewatchError, StorageFull
 from linewatch.models.bundle import ACTIVE
 from linewatch.models.loader import prepare
 from linewatch.models.recipe_file import names, pinned_version, products
 from linewatch.models.training_quality import training_warnings
 from linewatch.mqtt.connection import Broker
-from linewatch.settings import Settings
+from linewatch.mqtt.messages import Incoming, Message, Topics, event_json
+from linewatch.settings import MqttSettings, Settings
 from linewatch.storage.evidence import DAY_S
 from linewatch.storage.forecast import (
     REJECT_SHARE,
@@ -35,6 +37,7 @@ from linewatch.web.server import listen
 
 PAGE_TIMEOUT_S = 2.0
 STATE_BYTES_MAX = 10_000
+ECHO_S = 1.0  # For a broker to send back what was published.
 
 Check = Callable[[], str | tuple[str, ...]]
 """Checks one thing; returns what was found, followed by warnings. Raises LinewatchError."""
@@ -132,11 +135,43 @@ def _source(settings: Settings, frames: list[Image]) -> tuple[str, ...]:
 def _broker(settings: Settings) -> tuple[str, ...]:
     if not settings.mqtt.enabled:
         return ("switched off",)
-    broker = Broker(settings.mqtt, f"linewatch-{settings.station.name}-check")
-    with broker.connect() as session:
-        found = f"{broker.address} speaks MQTT {'5' if session.mqtt5 else '3.1.1'}"
+    topics, client_id = Topics(settings.mqtt.base_topic), f"linewatch-{settings.station.name}-check"
+    event = Message(topics.event, event_json({"v": 1, "station": settings.station.name, "event": "check"}))
+    with Broker(settings.mqtt, client_id).connect() as session:
+        found = f"{settings.mqtt.host}:{settings.mqtt.port} speaks MQTT {'5' if session.mqtt5 else '3.1.1'}"
+        session.subscribe(topics.commands)
+        with _echo(settings.mqtt, f"{client_id}-echo", event.topic) as came_back:
+            session.publish_all([event])  # As the daemon does; a refusal is a failed check.
+            warnings = [] if came_back() else [_NO_ECHO.format(topic=event.topic)]
     secrets = {"mqtt.password_file": settings.mqtt.password_file, "mqtt.tls_key": settings.mqtt.tls_key}
-    return found, *_world_readable(secrets)
+    return found, *warnings, *_world_readable(secrets)
+
+
+_NO_ECHO = (
+    "a message to {topic} did not come back, as when the broker's access list denies reading it; "
+    "subscribe to it as the PLC does and check again: the event must arrive there"
+)
+
+
+@contextmanager
+def _echo(mqtt: MqttSettings, client_id: str, topic: str) -> Iterator[Callable[[], bool]]:
+    """Subscribe to a topic; the function waits for a message there and returns whether one came."""
+    heard: list[Incoming] = []
+    with ExitStack() as stack:
+        try:
+            session = stack.enter_context(Broker(mqtt, client_id).connect(heard.append))
+            session.subscribe(topic)
+        except BrokerLost:
+            session = None
+
+        def came_back() -> bool:
+            until = time.monotonic() + ECHO_S
+            with suppress(BrokerLost):
+                while session and not heard and (left_s := until - time.monotonic()) > 0:
+                    session.pump(left_s)
+            return bool(heard)
+
+        yield came_back
 
 
 def _journal(settings: Settings) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ class Changeover:
             took_s = time.monotonic() - started
             self._metrics.changeover.set(took_s)
             self._station.intend(State.READY)
-            self._station.event("product_changed", product=product, ms=round(1000 * took_s))
+            self._station.event("product_changed", product=product, took_ms=round(1000 * took_s))
             log.info("product_changed product=%s took_s=%.3f", product, took_s)
 
     def test(self, who: str) -> None:

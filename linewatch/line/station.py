@@ -180,16 +180,15 @@ class Station:
     def event(self, name: str, **facts: object) -> None:
         """Queue one event for `B/event`."""
         now = self._now
-        self.events.append(
-            {
-                "v": 1,
-                "station": now.station,
-                "boot": now.boot,
-                "event": name,
-                "ms": time.time_ns() // 1_000_000,
-                **facts,
-            }
-        )
+        head = {
+            "v": 1,
+            "station": now.station,
+            "boot": now.boot,
+            "event": name,
+            "ms": time.time_ns() // 1_000_000,
+        }
+        assert not head.keys() & facts.keys(), f"{name}: {facts}"
+        self.events.append(head | facts)
         self.changed.set()
 
     def _apply(self, fact: Fact) -> tuple[Snapshot, Snapshot]:

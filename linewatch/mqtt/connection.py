@@ -5,6 +5,7 @@ old verdicts, and an exception in a callback would end its thread silently. Here
 callback is raised by `pump`, and messages in flight are dropped with the connection.
 """
 
+import hashlib
 import select
 import socket
 import ssl
@@ -35,7 +36,8 @@ DISCONNECT_S = 1.0
 INFLIGHT_MAX = 20
 WINDOW_S = 10.0  # For one window of history to be acknowledged.
 PACKET_BYTES_MAX = 2**20  # A broker drops larger ones, and nothing answers them.
-UNSUPPORTED_VERSION, TAKEN_OVER = 0x84, 0x8E
+UNSUPPORTED_VERSION, CLIENT_ID_REFUSED, TAKEN_OVER = 0x84, 0x85, 0x8E
+CLIENT_ID_CHARACTERS = 23  # Every broker has to accept so many letters and digits (MQTT 3.1.1, 3.1.3.1).
 
 
 class Session:
@@ -67,6 +69,7 @@ class Session:
         self._subscribed = False
         self._trouble = ""  # Why this connection has ended or cannot be used.
         self.version_refused = False
+        self.client_id_refused = False
         self._inflight: deque[tuple[float, MQTTMessageInfo]] = deque()
         self._lock = threading.Lock()  # Never held while calling paho, which has its own locks.
         client.on_connect = self._connected_or_refused
@@ -157,6 +160,7 @@ class Session:
 
     def subscribe(self, topic_filter: str) -> None:
         """Subscribe at QoS 1 and wait for the SUBACK. Raises BrokerLost."""
+        self._subscribed = False
         if self.mqtt5:  # Keeps the retain flag, so that retained commands can be refused.
             self._client.subscribe(topic_filter, options=SubscribeOptions(qos=1, retainAsPublished=True))
         else:
@@ -241,6 +245,7 @@ class Session:
     ) -> None:
         if reason.is_failure:
             self.version_refused = reason.value == UNSUPPORTED_VERSION
+            self.client_id_refused = reason.value == CLIENT_ID_REFUSED
             self._trouble = (
                 f"refuses us ({_words(reason)}); check mqtt.username, its password and the broker's log"
             )
@@ -340,6 +345,9 @@ class Broker:
             except BrokerLost as trouble:
                 session.abort()
                 refusal = trouble
+                if session.client_id_refused and len(self._client_id) > CLIENT_ID_CHARACTERS:
+                    self._client_id = shorten_client_id(self._client_id)
+                    return self.connect(on_message)
                 if not session.version_refused:
                     raise
                 continue
@@ -374,6 +382,12 @@ class Broker:
         return Session(
             self.address, client, on_message=on_message, ack_s=self._ack_s, connect_s=self._connect_s
         )
+
+
+def shorten_client_id(client_id: str) -> str:
+    """Return an id that every broker accepts: the same 23 letters and digits for the same `client_id`."""
+    digest = hashlib.sha256(client_id.encode()).hexdigest()
+    return f"linewatch{digest}"[:CLIENT_ID_CHARACTERS]
 
 
 def _words(reason: ReasonCode) -> str:

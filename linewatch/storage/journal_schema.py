@@ -65,7 +65,9 @@ CREATE TRIGGER audit_never_shrinks BEFORE DELETE ON audit
 COMMIT;
 """
 
+NO_WAL = "this file system, perhaps a network share, cannot hold a journal; name a local disk in journal.path"
 _NO_ROOM = {
+    sqlite3.SQLITE_PROTOCOL: NO_WAL,
     sqlite3.SQLITE_FULL: "the disk is full; free some room",
     sqlite3.SQLITE_READONLY: "the disk or the file is read-only; check mount and permissions",
     sqlite3.SQLITE_IOERR: "the disk reports an error; check the disk and its free room",
@@ -106,7 +108,7 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
     """
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        _use_wal(db, path)
         db.execute(f"PRAGMA synchronous = {synchronous}")
         db.execute("PRAGMA wal_autocheckpoint = 0")  # A commit never waits for one; maintenance runs them.
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
@@ -115,6 +117,12 @@ def connect(path: Path, synchronous: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _use_wal(db: sqlite3.Connection, path: Path) -> None:
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":  # SQLite keeps the old mode, without an error, where memory cannot be shared.
+        raise StorageFull(path, NO_WAL)
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from linewatch.storage.journal import Journal
 from linewatch.web import WebServer, create_app
 from tests.bundles import models_in, part, teach
 from tests.fakes import FakeBackend, verdict
-from tests.mosquitto import Mosquitto, free_port
+from tests.mosquitto import Mosquitto, Subscriber, free_port
 
 CHECKED = [
     "settings",
@@ -96,6 +97,37 @@ def test_the_broker_is_connected_to(settings: Settings, mosquitto: Mosquitto) ->
     assert bad(settings, mqtt=MqttSettings(port=mosquitto.port)) == {
         "broker": f"broker 127.0.0.1:{mosquitto.port}: refuses connections; is it running on this port?"
     }
+
+
+def test_the_check_is_received_by_a_plc_on_the_documented_topic(
+    settings: Settings, mosquitto: Mosquitto
+) -> None:
+    """An event is published, received again, and seen by whoever subscribes as docs/plc.md says."""
+    mqtt = MqttSettings(port=mosquitto.port, base_topic="plant/line1")
+    with Subscriber(mosquitto.port, topic="plant/line1/#") as plc:
+        assert found(settings, mqtt=mqtt)["broker"].warnings == ()
+        plc.wait(lambda plc: len(plc.on("plant/line1/event")) == 1)
+
+    assert json.loads(plc.on("plant/line1/event")[0])["event"] == "check"
+
+
+def test_a_broker_that_lets_nothing_through_is_found(settings: Settings, tmp_path: Path) -> None:
+    """Denied publishing fails the check; denied reading is a warning, because the line does not read it."""
+    acl = tmp_path / "acl"
+    broker = Mosquitto(tmp_path, f"acl_file {acl}")
+    mqtt = MqttSettings(port=broker.port)
+
+    acl.write_text("topic read linewatch/station1/#\n")
+    broker.start()
+    assert "refuses our messages (not authorized)" in bad(settings, mqtt=mqtt)["broker"]
+    broker.stop()
+
+    acl.write_text("topic write linewatch/station1/#\n")
+    broker.start()
+    finding = found(settings, mqtt=mqtt)["broker"]
+    broker.stop()
+    assert finding.ok
+    assert "a message to linewatch/station1/event did not come back" in finding.warnings[0]
 
 
 def test_a_product_without_a_recipe_is_found(settings: Settings) -> None:

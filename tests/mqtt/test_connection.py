@@ -359,3 +359,33 @@ _TLS_FILES = {"ca": "ca.pem", "cert": "client.pem", "key": "client.key"}
 
 def _text(message: Message) -> tuple[str, str]:
     return message.topic, message.payload
+
+
+def test_a_broker_that_wants_a_short_client_id_gets_one() -> None:
+    """MQTT 3.1.1 guarantees 23 letters and digits only; the same station always gets the same short id."""
+    ids: list[bytes] = []
+
+    def answer(connect: bytes) -> bytes:
+        if connect[8] == 5:  # The protocol version.
+            return b"\x20\x03\x00\x84\x00"  # Unsupported.
+        length = int.from_bytes(connect[12:14], "big")
+        ids.append(connect[14 : 14 + length])
+        return b"\x20\x02\x00\x00" if ids[-1].isalnum() and length <= 23 else b"\x20\x02\x00\x02"
+
+    long = "linewatch-packaging-line-7-live"
+    with server(answer) as port:
+        broker_at(port, long).connect().abort()
+        broker_at(port, long).connect().abort()
+
+    assert ids == [long.encode(), ids[1]] * 2
+    assert len(ids[1]) == 23
+
+
+def test_a_broker_that_refuses_every_client_id_is_named() -> None:
+    """A refusal of the short id, too, is one sentence."""
+    refuse = b"\x20\x02\x00\x02"
+    with (
+        server(lambda connect: b"\x20\x03\x00\x84\x00" if connect[8] == 5 else refuse) as port,
+        pytest.raises(BrokerLost, match="client identifier not valid"),
+    ):
+        broker_at(port, "linewatch-packaging-line-7-live").connect()
