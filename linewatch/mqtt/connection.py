@@ -5,7 +5,6 @@ old verdicts, and an exception in a callback would end its thread silently. Here
 callback is raised by `pump`, and messages in flight are dropped with the connection.
 """
 
-import hashlib
 import select
 import socket
 import ssl
@@ -26,7 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from linewatch.errors import BrokerLost, ConfigError
-from linewatch.mqtt.messages import Incoming, Message
+from linewatch.mqtt.messages import CLIENT_ID_CHARACTERS, Incoming, Message, shorten_client_id
 from linewatch.mqtt.tls import connect_problem, missing_feature, resolve, tls_context
 from linewatch.runtime.wakeup import Wakeup
 from linewatch.settings import MqttSettings
@@ -37,7 +36,6 @@ INFLIGHT_MAX = 20
 WINDOW_S = 10.0  # For one window of history to be acknowledged.
 PACKET_BYTES_MAX = 2**20  # A broker drops larger ones, and nothing answers them.
 UNSUPPORTED_VERSION, CLIENT_ID_REFUSED, TAKEN_OVER = 0x84, 0x85, 0x8E
-CLIENT_ID_CHARACTERS = 23  # Every broker has to accept so many letters and digits (MQTT 3.1.1, 3.1.3.1).
 
 
 class Session:
@@ -382,12 +380,6 @@ class Broker:
         return Session(
             self.address, client, on_message=on_message, ack_s=self._ack_s, connect_s=self._connect_s
         )
-
-
-def shorten_client_id(client_id: str) -> str:
-    """Return an id that every broker accepts: the same 23 letters and digits for the same `client_id`."""
-    digest = hashlib.sha256(client_id.encode()).hexdigest()
-    return f"linewatch{digest}"[:CLIENT_ID_CHARACTERS]
 
 
 def _words(reason: ReasonCode) -> str:

@@ -1,5 +1,6 @@
 """The MQTT contract: topics, payloads, the fixed-width PLC line and the status word. No I/O."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from linewatch.domain import Reason, ReplyCode, Result, State, Verdict
 
 VERDICT_BYTES_MAX = 500
+CLIENT_ID_CHARACTERS = 23  # Every broker has to accept so many letters and digits (MQTT 3.1.1, 3.1.3.1).
 NAME_CHARACTERS_MAX = 32  # Of a command; its reply goes to a topic of that name.
 TEXT_BYTES_MAX = 200  # Of a reason, and of each text in an event.
 COMMANDS = ("trigger", "product", "selftest", "pause", "resume", "reset", "rebirth")
@@ -302,6 +304,12 @@ def reply_json(rid: int, *, code: int, reason: str = "", ms: int = 0) -> str:
             "ms": ms,
         }
     )
+
+
+def shorten_client_id(client_id: str) -> str:
+    """Return an id that every broker accepts: the same 23 letters and digits for the same `client_id`."""
+    digest = hashlib.sha256(client_id.encode()).hexdigest()
+    return f"linewatch{digest}"[:CLIENT_ID_CHARACTERS]
 
 
 def _dumps(facts: Mapping[str, object]) -> str:
