@@ -3,8 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from rich.progress import Progress
 
 from linewatch.acquisition.sources import open_source
 from linewatch.cli.bench import (
-    Daemon,
+    MEASURE_S,
     ReceivedVerdict,
     machine,
     receive_verdicts,
@@ -145,7 +144,7 @@ def _quantiles(values: list[float]) -> tuple[float, ...]:
 
 
 def _frames(uri: str, settings: Settings) -> list[Image]:
-    with open_source(settings.source.model_copy(update={"kind": "simulator", "uri": uri})) as source:
+    with open_source(with_source(settings, "simulator", uri).source) as source:
         frames = [source.read() for _ in range(POOL)]
     return [frame.image for frame in frames if frame is not None and frame.image is not None]
 
@@ -156,7 +155,8 @@ def _full_speed(settings: Settings, config: Path, folder: Path, port: int, side:
     engine = OpenVinoEngine(bundle.graph, threads=settings.models.threads)
     images = _frames(f"seed=5&pool={POOL}&enlarge={side}", settings)
     times = time_engine(engine, bundle, prepared, images)
-    with _daemon(settings, config, folder / "full", port, side, HALF_REJECTED, 0.0):
+    shown = with_source(settings, "simulator", f"seed=5&enlarge={side}&{HALF_REJECTED.uri}")
+    with run_daemon(shown, config, folder / "full", port, fps=0, pool=POOL):
         verdicts = receive_verdicts(settings, port)
     times += time_engine(engine, bundle, prepared, images)
     return 1 / statistics.mean(times), sum(verdict.judged for verdict in verdicts) / _span_s(verdicts)
@@ -171,9 +171,18 @@ def _paced(
     scenario: Scenario,
     fps: float,
 ) -> Row:
-    with _daemon(settings, config, folder, port, side, scenario, fps) as daemon:
+    shown = with_source(settings, "simulator", f"seed=5&enlarge={side}&{scenario.uri}")
+    return paced(shown, config, folder, port, fps)
+
+
+def paced(
+    settings: Settings, config: Path, folder: Path, port: int, fps: float, measure_s: float = MEASURE_S
+) -> Row:
+    """Run the daemon at a rate; return what a subscriber saw, memory and evidence written."""
+    folder.parent.mkdir(exist_ok=True)
+    with run_daemon(settings, config, folder, port, fps=fps, pool=POOL) as daemon:
         started = time.monotonic()
-        verdicts = receive_verdicts(settings, port)
+        verdicts = receive_verdicts(settings, port, measure_s=measure_s)
         took_s = time.monotonic() - started
         status = Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="utf-8")
     memory_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
@@ -194,17 +203,11 @@ def _paced(
     }
 
 
-@contextmanager
-def _daemon(
-    settings: Settings, config: Path, folder: Path, port: int, side: int, scenario: Scenario, fps: float
-) -> Iterator[Daemon]:
-    uri = f"seed=5&enlarge={side}&{scenario.uri}"
-    shown = settings.model_copy(
-        update={"source": settings.source.model_copy(update={"kind": "simulator", "uri": uri})}
+def with_source(settings: Settings, kind: str, uri: str) -> Settings:
+    """Return settings with another source."""
+    return settings.model_copy(
+        update={"source": settings.source.model_copy(update={"kind": kind, "uri": uri})}
     )
-    folder.parent.mkdir(exist_ok=True)
-    with run_daemon(shown, config, folder, port, fps=fps, pool=POOL) as daemon:
-        yield daemon
 
 
 def _span_s(verdicts: Sequence[ReceivedVerdict]) -> float:
