@@ -16,7 +16,15 @@ import cv2
 
 from linewatch.acquisition.sources.simulator.source import Simulator
 from linewatch.cli import bench
-from linewatch.cli.bench_frames import SCENARIOS, Row, frames_table, paced, resize_model, with_source
+from linewatch.cli.bench_frames import (
+    SCENARIOS,
+    Row,
+    Scenario,
+    frames_table,
+    paced,
+    resize_model,
+    with_source,
+)
 from linewatch.settings import load
 
 CONFIG = Path("config/bench.toml")
@@ -43,7 +51,7 @@ def main() -> None:
         for number, scenario in enumerate(SCENARIOS[1:]):
             shown = with_source(resized, "simulator", f"seed=5&enlarge={side}&{scenario.uri}")
             row = paced(shown, CONFIG, folder / f"memory{number}", port, fps, seconds)
-            rows.append({"source": "memory", "megapixels": size, "parts": scenario.name} | row)
+            rows.append(_labels("memory", size, scenario) | row)
         os.environ["LINEWATCH_SOURCE__KIND"] = "folder"  # The settings file names the simulator.
         for size, fps in FROM_PNG:
             side = round((size * 1e6) ** 0.5)
@@ -54,8 +62,12 @@ def main() -> None:
                 row = paced(
                     with_source(resized, "folder", str(place / "parts")), CONFIG, place / "run", port, fps
                 )
-                rows.append({"source": "PNG files", "megapixels": size, "parts": scenario.name} | row)
+                rows.append(_labels("PNG files", size, scenario) | row)
     print(frames_table(rows, settings.limits.deadline_ms))
+
+
+def _labels(source: str, megapixels: float, scenario: Scenario) -> Row:
+    return {"source": source, "megapixels": megapixels, "parts": scenario.name}
 
 
 def _write_png(folder: Path, side: int, uri: str) -> None:
