@@ -185,6 +185,9 @@ def train(
         int, typer.Option(help="Pixels of the network's input: more find finer defects.")
     ] = 65536,
     align: Annotated[str, typer.Option(help="Find the part and turn it upright: auto, on or off.")] = "auto",
+    foreground: Annotated[
+        str, typer.Option(help="Inspect only the part, not its background: auto, on or off.")
+    ] = "auto",
     architecture: Annotated[str, typer.Option(help="feature, or pixel for comparison.")] = "feature",
     seed: Annotated[int, typer.Option(help="Random seed, for a repeatable result.")] = 0,
     config: Config = None,
@@ -206,6 +209,7 @@ def train(
             false_reject=false_reject,
             pixels=pixels,
             align=align,
+            foreground=foreground,
             architecture=architecture,
             seed=seed,
             progress=progress,
@@ -277,6 +281,7 @@ def evaluate(
     data: Annotated[
         Path, typer.Option(help="good/ and one folder for each defect; ground_truth/ beside it.")
     ],
+    version: Annotated[str, typer.Option(help="Version to measure; default: the one in use.")] = "",
     json_file: JsonFile = None,
     html: HtmlFile = None,
     config: Config = None,
@@ -289,7 +294,13 @@ def evaluate(
     models = load_settings(config).models
     with progress_bar() as progress:
         evaluation = evaluate_model(
-            product, data, models.path, models.recipes, threads=models.threads, progress=progress
+            product,
+            data,
+            models.path,
+            models.recipes,
+            version=version,
+            threads=models.threads,
+            progress=progress,
         )
     typer.echo(json.dumps(evaluation.metrics, indent=2))
     write_json(json_file, evaluation.metrics)

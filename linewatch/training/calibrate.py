@@ -12,6 +12,8 @@ CONFIDENCE = 0.95
 IMAGES_MIN = 10
 _EULER = 0.5772156649015329
 _EMPIRICAL_MIN = 200  # From this many scores on, the empirical quantile counts beside the fitted one.
+_OUTLIER_RATE = 0.1  # A score is an outlier if fewer than this many sets of its size contain such a one.
+_OUTLIER_SHARE = 0.03  # Share of the scores that may be outliers; one in any set.
 _UNSURE_FACTOR = 3.0  # The unsure band starts where three times the wanted rate would be rejected.
 
 
@@ -27,10 +29,11 @@ def calibrate(scores: tuple[float, ...], false_reject: float) -> Calibration:
             f"{len(scores)} good pictures cannot be calibrated with, {IMAGES_MIN} are the least; capture more"
         )
     values = np.sort(np.asarray(scores, np.float64))
+    fitted = _limit_outliers(values)
     use_empirical = len(values) >= _EMPIRICAL_MIN and len(values) * false_reject >= 1
     quantile = _larger_quantile if use_empirical else _gumbel_quantile
-    threshold = quantile(values, false_reject)
-    unsure = min(threshold, quantile(values, min(0.5, _UNSURE_FACTOR * false_reject)))
+    threshold = quantile(fitted, false_reject)
+    unsure = min(threshold, quantile(fitted, min(0.5, _UNSURE_FACTOR * false_reject)))
     return Calibration(
         threshold=threshold,
         unsure_threshold=unsure,
@@ -71,6 +74,22 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
 def images_needed(false_reject: float, confidence: float = CONFIDENCE) -> int:
     """Return how many unseen good images, none rejected, demonstrate a rate with this confidence."""
     return math.ceil(math.log(1 - confidence) / math.log(1 - false_reject))
+
+
+def _limit_outliers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sorted `values`, the outliers among them replaced by the largest that the others let expect.
+
+    One odd image among 31 would otherwise lift the threshold above most defects. The bound still counts
+    outliers as rejects, and the training report lists their images.
+    """
+    count = len(values)
+    limited = values
+    for outliers in range(1, max(1, int(_OUTLIER_SHARE * count)) + 1):
+        others = values[:-outliers]
+        if values[-outliers] > _gumbel_quantile(others, _OUTLIER_RATE / count):
+            largest = max(_gumbel_quantile(others, 1 / count), float(others[-1]))
+            limited = np.append(others, np.full(outliers, largest))
+    return limited
 
 
 def _larger_quantile(values: NDArray[np.float64], rate: float) -> float:

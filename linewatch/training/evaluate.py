@@ -37,6 +37,8 @@ class ScoredImage:
     took_s: float
     anomaly_map: NDArray[np.float32]  # Projected onto the frame, reduced: (height, width).
     truth: NDArray[np.bool_] | None  # Ground truth mask of the same size. None: no mask.
+    hit: bool = False  # The box around the largest defect meets the mask.
+    located: bool = False  # The map is above the threshold somewhere in the mask.
 
     @property
     def good(self) -> bool:
@@ -64,16 +66,19 @@ def evaluate(
     models: Path,
     recipes: Path,
     *,
+    version: str = "",
     threads: int = 0,
     progress: ProgressCallback = no_progress,
 ) -> Evaluation:
     """Score every labelled image below `data` with the recipe of `product`.
 
+    `version` replaces the one that the recipe uses, so that a model can be measured before it is activated.
+
     MVTec AD layout (Bergmann et al. 2019): `data`, or its folder `test`, holds `good/` and one folder per
     defect; masks are `ground_truth/DEFECT/NAME_mask.png`, inside or beside it. Raises UsageError,
     RecipeError and ImageError.
     """
-    recipe, bundle = load_recipe(recipes, product, models)
+    recipe, bundle = load_recipe(recipes, product, models, version)
     scorer = build_scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
     files = list(_labelled(data))
     if not files:
@@ -111,19 +116,35 @@ def _score_image(scorer: Scorer, recipe: Recipe, path: Path, defect: str, mask: 
     shrink = _SIDE_PX / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * shrink)), max(1, round(image.shape[0] * shrink)))
     started = time.perf_counter()
+    scored = None
     try:
         scored = scorer.score(image, recipe)
         raw, anomaly_map = scored.raw, _project_map(scored, shrink, size)
     except NotRegistered:
         raw, anomaly_map = float("inf"), np.zeros((size[1], size[0]), np.float32)
     took_s = time.perf_counter() - started
-    truth = None
     if defect == GOOD:
-        truth = np.zeros(anomaly_map.shape, np.bool_)
-    elif mask is not None and mask.exists():
-        masked = read_image(mask).max(axis=2)
-        truth = cv2.resize(masked, size, interpolation=cv2.INTER_AREA) > 127
-    return ScoredImage(path, defect, raw, took_s, anomaly_map, truth)
+        return ScoredImage(path, defect, raw, took_s, anomaly_map, np.zeros(anomaly_map.shape, np.bool_))
+    if mask is None or not mask.exists():
+        return ScoredImage(path, defect, raw, took_s, anomaly_map, None)
+    masked = read_image(mask).max(axis=2)
+    truth = cv2.resize(masked, size, interpolation=cv2.INTER_AREA) > 127
+    hit, located = (False, False) if scored is None else _find_in_mask(scored, recipe, masked, image.shape)
+    return ScoredImage(path, defect, raw, took_s, anomaly_map, truth, hit, located)
+
+
+def _find_in_mask(
+    scored: Scored, recipe: Recipe, mask: NDArray[np.uint8], shape: tuple[int, ...]
+) -> tuple[bool, bool]:
+    """Return whether the largest defect's box meets the mask, and whether any defect lies in it."""
+    if not scored.defects:
+        return False, False
+    height, width = shape[:2]
+    truth = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) > 127
+    x, y, box_width, box_height = scored.defects[0].box
+    above = (scored.anomaly_map > recipe.threshold).astype(np.uint8)
+    projected = cv2.warpAffine(above, scored.placement, (width, height), flags=cv2.INTER_NEAREST)
+    return bool(truth[y : y + box_height, x : x + box_width].any()), bool((truth & (projected > 0)).any())
 
 
 def _project_map(scored: Scored, shrink: float, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -163,7 +184,39 @@ def _compute_metrics(bundle: Bundle, recipe: Recipe, samples: Sequence[ScoredIma
         "unsure_rate": _share_above(good, recipe.unsure_threshold) - _share_above(good, recipe.threshold),
         "average_precision": _average_precision(good, bad),
         "not_registered": sum(sample.raw == float("inf") for sample in samples),
+        "pb1": _recall_at(good, bad, 0.01),
+        "pb5": _recall_at(good, bad, 0.05),
+        "pg2": _passed_at(good, bad, 0.02),
+        **_localization(recipe, samples),
     }
+
+
+def _localization(recipe: Recipe, samples: Sequence[ScoredImage]) -> dict[str, Any]:
+    """Return how many defects with a mask are found, and found where they are."""
+    masked = [sample for sample in samples if not sample.good and sample.truth is not None]
+    found = [sample for sample in masked if sample.raw > recipe.threshold]
+    return {
+        "images_masked": len(masked),
+        "masked_found": len(found),
+        "hits": round(float(np.mean([sample.hit for sample in found])), 4) if found else None,
+        "located": round(float(np.mean([sample.located for sample in masked])), 4) if masked else None,
+    }
+
+
+def _recall_at(good: Sequence[float], bad: Sequence[float], rate: float) -> float | None:
+    """Return the recall, in per cent, where `rate` of these good images are rejected (PB1, PB5)."""
+    if not (good and bad):
+        return None
+    labels, raws = _labels(good, bad)
+    return round(100 * float(np.mean(raws[labels == 1] > np.quantile(raws[labels == 0], 1 - rate))), 3)
+
+
+def _passed_at(good: Sequence[float], bad: Sequence[float], rate: float) -> float | None:
+    """Return the share, in per cent, of good images that pass where `rate` of the defects do (PG2)."""
+    if not (good and bad):
+        return None
+    labels, raws = _labels(good, bad)
+    return round(100 * float(np.mean(raws[labels == 0] < np.quantile(raws[labels == 1], rate))), 3)
 
 
 def _share_above(raws: Sequence[float], threshold: float) -> float:
@@ -243,7 +296,23 @@ def _report_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ("Good pictures rejected", f"{metrics['false_reject_rate']:.2%}"),
         ("Good pictures unsure", f"{metrics['unsure_rate']:.2%}"),
         ("Defects found", f"{metrics['recall']:.2%}"),
+        ("Found if 1 % of these good pictures were rejected", _percent(metrics["pb1"], "needs both kinds")),
+        ("Found if 5 % of these good pictures were rejected", _percent(metrics["pb5"], "needs both kinds")),
+        ("Good passed if 2 % of defects were missed", _percent(metrics["pg2"], "needs both kinds")),
     ]
+    if metrics["images_masked"]:
+        hits = (
+            "none found"
+            if metrics["hits"] is None
+            else f"{metrics['hits']:.0%} of these have their box on it"
+        )
+        rows.append(
+            (
+                "Found where they are",
+                f"{metrics['masked_found']} of {metrics['images_masked']} with a mask found, {hits}; "
+                f"above the limit inside the mask: {metrics['located']:.0%}",
+            )
+        )
     for kind, one in metrics["per_defect"].items():
         auroc = _percent(one["image_auroc"], "needs good pictures")
         rows.append(

@@ -8,6 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.models.bundle import Bundle, active_version, set_active, versions, write_bundle
 from linewatch.models.engine import OpenVinoEngine
@@ -16,12 +19,12 @@ from linewatch.models.training_quality import is_adequate, missing_challenge, su
 from linewatch.runtime.atomic_files import check_writable, temporary_folder
 from linewatch.training.calibrate import calibrate
 from linewatch.training.golden_samples import CompiledScorer, synthetic_recall, write_golden_samples
-from linewatch.training.images import open_image_folder
+from linewatch.training.images import IMAGES_MIN, open_image_folder
 from linewatch.training.network.graph import save_graph, verify_parity
 from linewatch.training.network.model import ARCHITECTURES, Design, train_scorer
 from linewatch.training.progress import ProgressCallback, no_progress
 from linewatch.training.report import GalleryImage, training_report
-from linewatch.training.training_set import ALIGN, build_training_set, measure_images
+from linewatch.training.training_set import ALIGN, FOREGROUND, build_training_set, measure_images
 
 PIXELS_MIN, PIXELS_MAX = 64 * 64, 1024 * 1024
 PIXEL = Design("pixel", whitening="none", noise=0.0, iterations=900)
@@ -37,6 +40,7 @@ def train(
     false_reject: float = 0.01,
     pixels: int = 65536,
     align: str = "auto",
+    foreground: str = "auto",
     architecture: str = "feature",
     seed: int = 0,
     design: Design | None = None,
@@ -45,11 +49,12 @@ def train(
     """Train `product` on the good images in `images` and return the new version.
 
     `false_reject` is the wanted share of rejected good parts (0 to 0.5), `pixels` the area of the
-    network's input, `align` "auto", "on" or "off" for registration. Writes `MODELS/PRODUCT/VERSION/` with
+    network's input, `align` "auto", "on" or "off" for registration, `foreground` the same for inspecting
+    only the part and not its background. Writes `MODELS/PRODUCT/VERSION/` with
     `report.html`, and a recipe if there is none; activates the product's first version. Raises
     UsageError, ImageError, RecipeError and StorageFull, before training wherever possible.
     """
-    _check(false_reject, pixels, align, architecture)
+    _check(false_reject, pixels, align, foreground, architecture)
     if design is None:
         design = PIXEL if architecture == "pixel" else Design()
     index_for(recipes, product)  # Checked first: the daemon, too, needs every recipe to be valid.
@@ -60,17 +65,24 @@ def train(
         check_writable(target)
     statistics = measure_images(folder)
     progress("finding the part", 0.04)
-    training_set = build_training_set(folder, pixels, align)
+    training_set = build_training_set(folder, pixels, align, foreground)
     trained = train_scorer(
         training_set.crops,
         training_set.part_mask,
         design,
         seed,
+        training_set.groups,
         lambda done: progress("training", 0.1 + 0.65 * done),
     )
     maps = trained.maps * training_set.inspected
     scores = tuple(float(score) for score in maps.max(axis=(1, 2)))
-    calibration = calibrate(scores, false_reject)
+    distinct = _largest_of_groups(scores, training_set.groups)
+    if len(distinct) < IMAGES_MIN:
+        raise UsageError(
+            f"only {len(distinct)} of {len(scores)} pictures differ, {IMAGES_MIN} are the least; "
+            "capture parts, not one part again and again"
+        )
+    calibration = calibrate(distinct, false_reject)
     with temporary_folder() as content:
         progress("compiling the scorer", 0.78)
         engine = OpenVinoEngine(save_graph(trained.network, content))
@@ -83,11 +95,14 @@ def train(
             "design": asdict(design),
             "images": len(folder),
             "images_digest": folder.digest(),
+            "images_distinct": len(distinct),
             "images_left_out": list(training_set.left_out),
             "seed": seed,
             "pixels": pixels,
             "align": align,
             "registered": training_set.registration is not None,
+            "foreground": foreground,
+            "inspected_share": round(float(training_set.part_mask.mean()), 4),
             "overlap": training_set.overlap and asdict(training_set.overlap),
             "loss": trained.loss,
             "parity": parity,
@@ -161,12 +176,21 @@ def make_available(bundle: Bundle, models: Path, recipes: Path, before: list[str
         raise
 
 
-def _check(false_reject: float, pixels: int, align: str, architecture: str) -> None:
+def _largest_of_groups(scores: tuple[float, ...], groups: NDArray[np.int_]) -> tuple[float, ...]:
+    """Return the largest score of each group of near-duplicates."""
+    largest = np.full(int(groups.max()) + 1, -np.inf)
+    np.maximum.at(largest, groups, scores)
+    return tuple(largest.tolist())
+
+
+def _check(false_reject: float, pixels: int, align: str, foreground: str, architecture: str) -> None:
     if not 0 < false_reject <= 0.5:
         raise UsageError(f"false-reject {false_reject:g} is not a share of good parts; use 0.01 for 1 %")
     if not PIXELS_MIN <= pixels <= PIXELS_MAX:
         raise UsageError(f"pixels {pixels} is out of range; use {PIXELS_MIN} to {PIXELS_MAX}")
     if align not in ALIGN:
         raise UsageError(f"align {align!r} is unknown; use one of {', '.join(ALIGN)}")
+    if foreground not in FOREGROUND:
+        raise UsageError(f"foreground {foreground!r} is unknown; use one of {', '.join(FOREGROUND)}")
     if architecture not in ARCHITECTURES:
         raise UsageError(f"architecture {architecture!r} is unknown; use one of {', '.join(ARCHITECTURES)}")

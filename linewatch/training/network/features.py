@@ -77,7 +77,10 @@ def _normalise_luminance(x: Any, target: float | None) -> Any:
 
 
 def _resample_to_grid(tap: Any, rows: int, columns: int) -> Any:
-    pooled = ops.average_pool(tap, 3, 1, padding="same")
+    # Zeros around the image count in the mean: features at the rim are damped to 2/3, corners to 4/9, so
+    # what enters and leaves the image there weighs less than what happens on the part.
+    padded = ops.pad(tap, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    pooled = ops.average_pool(padded, 3, 1, padding="valid")
     if tap.shape[1] == 2 * rows:
         return ops.average_pool(pooled, 2, 2)  # Equals bilinear halving, and is cheaper.
     if tap.shape[1] == rows:

@@ -26,7 +26,10 @@ from linewatch.training.network.whitening import Whitening, fit_whitening, ident
 from linewatch.vision.product_match import Likeness, learn_likeness
 
 BATCH = 8
-FOLDS = 4  # Of the cross-validation whose scores calibrate the thresholds.
+FOLDS = 4  # Of the cross-validation whose scores calibrate the thresholds,
+FOLDS_OF_FEW = 8  # and with fewer images than this limit: three quarters of them teach too little.
+_FEW = 64
+_BLOCKS = 4  # Runs of successive images per fold: what drifts in time is held out with its neighbours.
 FOLD_ITERATIONS_DIVISOR = 3  # A third of the iterations suffices for the autoencoders of the folds.
 ARCHITECTURES = ("feature", "pixel")
 
@@ -72,10 +75,13 @@ def train_scorer(
     part_mask: NDArray[np.float32],
     design: Design,
     seed: int,
+    groups: NDArray[np.int_] | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> TrainedScorer:
     """Train on BGR crops (n, height, width, 3); `part_mask` (rows, columns) is 1 where the part may be.
 
+    The crops are in the order of exposure. `groups` (n,) numbers them from 0 in that order, with the same
+    number for near-duplicates, which are never in different folds; without it every crop is its own group.
     `progress` is called with the completed share, 0 to 1. The same seed and number of threads give
     the same scorer.
     """
@@ -86,8 +92,9 @@ def train_scorer(
     features = FeatureExtractor(front)(crops)
     progress(0.1)
     head = _train_head(features, part_mask, design, seed, lambda done: progress(0.1 + 0.4 * done))
+    fold = assign_folds(np.arange(len(crops)) if groups is None else groups)
     maps = _out_of_fold_maps(
-        features, part_mask, design, seed, head.mean_score, lambda done: progress(0.5 + 0.5 * done)
+        features, part_mask, design, seed, fold, head.mean_score, lambda done: progress(0.5 + 0.5 * done)
     )
     likeness = None
     if design.architecture == "feature":
@@ -95,11 +102,23 @@ def train_scorer(
     return TrainedScorer(build_scorer(front, head.residual, head.whitening), maps, head.loss, likeness)
 
 
+def assign_folds(groups: NDArray[np.int_]) -> NDArray[np.int_]:
+    """Return the fold (n,) of each image from its group: short runs of successive groups, dealt in turn.
+
+    Later parts differ from earlier ones; thresholds from randomly drawn folds would not hold for them.
+    """
+    count = int(groups.max()) + 1
+    folds = min(FOLDS_OF_FEW if count < _FEW else FOLDS, count)
+    blocks = min(_BLOCKS * folds, count)
+    return groups * blocks // count % folds
+
+
 def _out_of_fold_maps(
     features: Features,
     part_mask: NDArray[np.float32],
     design: Design,
     seed: int,
+    fold: NDArray[np.int_],
     mean_score: float,
     progress: Callable[[float], None],
 ) -> NDArray[np.float32]:
@@ -108,13 +127,13 @@ def _out_of_fold_maps(
     An autoencoder reconstructs its training images better than new ones, most of all when they are few.
     """
     short = replace(design, iterations=design.iterations // FOLD_ITERATIONS_DIVISOR)
-    fold = np.random.default_rng(seed).permutation(len(features)) % FOLDS
+    folds = int(fold.max()) + 1
     maps = np.empty((len(features), *part_mask.shape), np.float32)
-    for number in range(FOLDS):
+    for number in range(folds):
         head = _train_head(features[fold != number], part_mask, short, seed)
         held_out = _compute_residuals(head.residual, features[fold == number])
         maps[fold == number] = head.whitening.maps(held_out) * (mean_score / head.mean_score)
-        progress((number + 1) / FOLDS)
+        progress((number + 1) / folds)
     return maps
 
 

@@ -6,11 +6,14 @@ cell's covariance is shrunk towards the pooled one (a linear shrinkage as by Led
 with a fixed intensity) and stored in low-rank form.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from linewatch.training.network.features import Features
 
@@ -73,7 +76,8 @@ def fit_whitening(
     left_out = np.empty((*grid, cells.shape[2]), np.float32)
     # After whitening the pooled covariance is the identity.
     weight = (1 - SHRINKAGE) / (CELL * CELL * (count - 1))  # The mean took one degree of freedom.
-    for cell in np.ndindex(*grid):
+
+    def fit_cell(cell: tuple[int, ...]) -> None:
         samples = cells[cell]
         shrunk = weight * (samples.T @ samples) + SHRINKAGE * np.eye(channels)
         spread, axes = np.linalg.eigh(shrunk)
@@ -82,6 +86,10 @@ def fit_whitening(
         directions[cell] = axes[:, channels - rank :] * np.sqrt(gain)
         squared = (samples**2).sum(-1) * base_precision[cell] - ((samples @ directions[cell]) ** 2).sum(-1)
         left_out[cell] = squared + _leave_one_out_increase(samples @ (axes / np.sqrt(spread)), weight)
+
+    # Matrices are too small for BLAS threads, which would wait for each other most of the time.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(fit_cell, np.ndindex(*grid)))
     whitening = Whitening(matrix, mean, directions, base_precision, part_mask)
     # Without its own sample in the mean, an image lies n / (n - 1) times as far from it.
     left_out *= (count / (count - 1)) ** 2
