@@ -4,7 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import cv2
@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 from linewatch.domain import AnomalyMap, Image, Scored
 from linewatch.models.bundle import Calibration
 from linewatch.models.training_quality import is_adequate, summarize_training
-from linewatch.training.calibrate import images_needed
+from linewatch.training.calibrate import IMAGES_MIN, calibrate, images_needed
+from linewatch.training.detection import Detection
 from linewatch.vision.heatmap import draw_heatmap
+from linewatch.vision.image_io import shrink_to
 from linewatch.vision.scoring import map_placement
 
 mpl.use("Agg")
 GALLERY_SIZE = 6
+ABOVE_SHOWN_MAX = 24  # Good images above the limit that the report names and shows.
+_EXAMPLE_SIDE_PX = 256
+_OUTLINE_BGR = (80, 220, 80)
 _COLOURS = {"good": "#2a9d8f", "defect": "#c1121f", "line": "#222222"}
 
 
@@ -62,35 +67,46 @@ class CurvePlot:
 
 
 def training_report(
-    product: str, calibration: Calibration, facts: Mapping[str, Any], images: Sequence[GalleryImage]
+    product: str,
+    calibration: Calibration,
+    facts: Mapping[str, Any],
+    images: Sequence[GalleryImage],
+    *,
+    detection: Detection | None = None,
+    part_mask: NDArray[np.float32] | None = None,
 ) -> str:
     """Return a training report as HTML.
 
     `facts` are the training facts of the manifest, `images` the good images with their out-of-fold
-    scores.
+    scores. The outline of `part_mask` (rows, columns) is drawn on them.
     """
     ordered = sorted(images, key=lambda image: -image.score)
     scores = [image.score for image in images]
+    above = [image for image in ordered if image.score > calibration.threshold]
+    unusual = [replace(image, crop=_outline(image.crop, part_mask)) for image in ordered]
+    shown = max(GALLERY_SIZE, min(len(above), ABOVE_SHOWN_MAX))
     return _page(
         title=f"Training {product}",
         lead=summarize_training(facts),
         learnt=is_adequate(facts),
-        rows=_calibration_rows(calibration) + _facts_rows(facts),
+        rows=_calibration_rows(calibration) + _above_rows(above, calibration) + _facts_rows(facts),
         details=_details(calibration, facts),
         figures=[
             (
                 "Scores of good pictures, each by a model trained without it",
                 _histogram({"good": scores}, calibration),
-            )
+            ),
+            *_detection_figures(detection),
         ],
         galleries=[
             (
                 "Most unusual good pictures: is every one of them really good, "
                 "and taken with the usual light and background?",
-                _gallery(ordered[:GALLERY_SIZE], calibration),
+                _gallery(unusual[:shown], calibration),
             ),
-            ("Most usual good pictures", _gallery(ordered[::-1][:GALLERY_SIZE], calibration)),
+            ("Most usual good pictures", _gallery(unusual[::-1][:GALLERY_SIZE], calibration)),
         ],
+        examples=_example_rows(detection, calibration),
     )
 
 
@@ -136,6 +152,62 @@ def _calibration_rows(calibration: Calibration) -> list[tuple[str, str]]:
     ]
 
 
+def _above_rows(above: Sequence[GalleryImage], calibration: Calibration) -> list[tuple[str, str]]:
+    """Return which good images would be rejected, and the threshold without them."""
+    if not above:
+        return [("Good pictures above the limit", "none")]
+    names = ", ".join(image.name for image in above[:ABOVE_SHOWN_MAX])
+    rest = tuple(score for score in calibration.scores if score <= calibration.threshold)
+    text = f"{len(above)}: {names}. If they are not good, leave these out and train again"
+    if len(rest) >= IMAGES_MIN:
+        lower = calibrate(rest, calibration.false_reject).threshold / calibration.threshold
+        text += f"; the limit would fall to about {lower:.0%} of what it is"
+    return [("Good pictures above the limit", text)]
+
+
+def _detection_figures(detection: Detection | None) -> list[tuple[str, str]]:
+    """Return the plot of recall over defect size."""
+    if detection is None:
+        return []
+    figure = Figure(figsize=(4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    sizes = sorted(detection.recall)
+    for kind in detection.recall[sizes[0]]:
+        axes.plot(
+            [100 * s for s in sizes], [100 * detection.recall[s][kind] for s in sizes], "o-", label=kind
+        )
+    axes.set(xlabel="size, % of the shorter side", ylabel="found, %", ylim=(-2, 102))
+    axes.legend(loc="lower right")
+    return [("Synthetic defects found, by size", _png(figure))]
+
+
+def _example_rows(detection: Detection | None, calibration: Calibration) -> list[dict[str, str]]:
+    """Return the synthetic defects that the scorer was tried with, as images."""
+    if detection is None:
+        return []
+    return [
+        {
+            "name": example.kind,
+            "score": _score(example.score, calibration),
+            "found": "found" if example.score > calibration.threshold else "missed",
+            "picture": _jpeg(shrink_to(example.image, _EXAMPLE_SIDE_PX)),
+        }
+        for example in detection.examples
+    ]
+
+
+def _outline(crop: Image, part_mask: NDArray[np.float32] | None) -> Image:
+    """Return the crop with the outline of the inspected area, unless that is all of it."""
+    if part_mask is None or part_mask.all():
+        return crop
+    size = (crop.shape[1], crop.shape[0])
+    mask = cv2.resize(part_mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    drawn = crop.copy()
+    cv2.drawContours(drawn, outlines, -1, _OUTLINE_BGR, 1)
+    return drawn
+
+
 def _facts_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     overlap = facts["overlap"]
     aligned = (
@@ -143,8 +215,22 @@ def _facts_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         if overlap is None
         else (f"parts overlap {overlap['raw']:.0%} as they lie, {overlap['registered']:.0%} when registered")
     )
+    share = facts.get("inspected_share", 1.0)
+    inspected = "the whole area"
+    if share < 1:
+        inspected = (
+            f"{share:.0%} of it, outlined in the pictures: the part stands out from its background, which is "
+            "not inspected; train with --foreground off to inspect everything"
+        )
+    darkest, brightest = facts.get("light_band", (0.0, 0.0))
+    distinct = facts.get("images_distinct", facts["images"])
+    copies = (
+        "" if distinct == facts["images"] else f", {distinct} of them distinct; near-duplicates count once"
+    )
     return [
-        ("Good pictures", str(facts["images"])),
+        ("Good pictures", f"{facts['images']}{copies}"),
+        ("Inspected", inspected),
+        ("Good parts pass", f"in light from {darkest:+.0%} to {brightest:+.0%} of the usual"),
         ("Left out, part not found", ", ".join(facts["images_left_out"]) or "none"),
         ("Registration", f"{'on' if facts['registered'] else 'off'}; {aligned}"),
     ]
@@ -152,7 +238,11 @@ def _facts_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _details(calibration: Calibration, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return rows for those who maintain the models; the report collapses them."""
+    settings = ("pixels", "align", "foreground")
     return [
+        ("Version and date", "the name of the folder of this report, and created in its manifest.json"),
+        ("Pictures", f"{facts.get('folder', '')} SHA-256 {facts.get('images_digest', '')}".strip()),
+        ("Settings", ", ".join(f"{name} {facts[name]}" for name in settings if name in facts)),
         ("Threshold computed by", calibration.method),
         ("Architecture", f"{facts['architecture']}, seed {facts['seed']}"),
         ("Compiled against trained model", f"scores differ by {facts['parity']:.2%} at most"),

@@ -18,7 +18,8 @@ from linewatch.models.recipe_file import index_for, inspected_area, load_recipe,
 from linewatch.models.training_quality import is_adequate, missing_challenge, summarize_training
 from linewatch.runtime.atomic_files import check_writable, temporary_folder
 from linewatch.training.calibrate import calibrate
-from linewatch.training.golden_samples import CompiledScorer, synthetic_recall, write_golden_samples
+from linewatch.training.detection import measure_detection
+from linewatch.training.golden_samples import RECALL_SIZE, CompiledScorer, write_golden_samples
 from linewatch.training.images import IMAGES_MIN, open_image_folder
 from linewatch.training.network.graph import save_graph, verify_parity
 from linewatch.training.network.model import ARCHITECTURES, Design, train_scorer
@@ -88,12 +89,14 @@ def train(
         engine = OpenVinoEngine(save_graph(trained.network, content))
         parity = verify_parity(trained.network, engine, list(training_set.crops[:3]))
         progress("choosing golden samples", 0.88)
-        scorer = CompiledScorer(engine, training_set.registration)
+        scorer = CompiledScorer(engine, training_set.registration, training_set.part_mask)
         golden = write_golden_samples(content, folder, calibration, scorer, seed)
+        detection = measure_detection(folder, calibration, scorer, seed)
         facts: dict[str, Any] = {
             "architecture": design.architecture,
             "design": asdict(design),
             "images": len(folder),
+            "folder": str(images),
             "images_digest": folder.digest(),
             "images_distinct": len(distinct),
             "images_left_out": list(training_set.left_out),
@@ -106,13 +109,22 @@ def train(
             "overlap": training_set.overlap and asdict(training_set.overlap),
             "loss": trained.loss,
             "parity": parity,
-            "made_up_recall": synthetic_recall(folder, calibration, scorer, seed),
+            "made_up_recall": detection.recall[RECALL_SIZE],
+            "recall_by_size": {f"{size:g}": recall for size, recall in detection.recall.items()},
+            "light_band": list(detection.light),
             "python": platform.python_version(),
             "packages": {name: version(name) for name in _PACKAGES},
         }
         progress("writing the report", 0.95)
         rows = zip(training_set.names, scores, training_set.crops, maps, strict=True)
-        text = training_report(product, calibration, facts, [GalleryImage(*row) for row in rows])
+        text = training_report(
+            product,
+            calibration,
+            facts,
+            [GalleryImage(*row) for row in rows],
+            detection=detection,
+            part_mask=training_set.part_mask,
+        )
         (content / "report.html").write_text(text, encoding="utf-8")
         before = versions(models, product)
         bundle = write_bundle(

@@ -14,7 +14,8 @@ CELL_PX = 8
 def _noise(seed: int, level: float) -> Image:
     rng = np.random.default_rng(seed)
     noise = cv2.GaussianBlur(rng.normal(0, 12, (SIDE_PX, SIDE_PX, 3)), (0, 0), 1.5) * 3
-    return np.clip(level + noise, 0, 255).astype(np.uint8)
+    image: Image = np.clip(level + noise, 0, 255).astype(np.uint8)
+    return image
 
 
 def _part(seed: int) -> Image:

@@ -11,11 +11,12 @@ import pytest
 from linewatch.acquisition.sources.simulator.source import render
 from linewatch.domain import EngineOutput, Image, Result
 from linewatch.models.bundle import Calibration, GoldenSample
+from linewatch.training.detection import measure_detection
 from linewatch.training.golden_samples import (
+    RECALL_SIZE,
     CompiledScorer,
     Sample,
     add_visible_defect,
-    synthetic_recall,
     write_golden_samples,
 )
 from linewatch.training.images import ImageFolder, open_image_folder
@@ -121,8 +122,10 @@ def test_masked_areas_of_samples_are_not_scored(folder: ImageFolder, tmp_path: P
         assert mask is not None
         assert (mask.mean(axis=0) == (np.arange(SIDE_PX) >= 48)).all()
         assert scorer.score(Sample(image, mask)) == sample.raw
-    assert set(synthetic_recall(folder, CALIBRATION, scorer, 0).values()) == {1.0}  # Rejected for the print.
-    assert max(synthetic_recall(masked, CALIBRATION, scorer, 0).values()) < 0.5
+    assert set(measure_detection(folder, CALIBRATION, scorer, 0).recall[RECALL_SIZE].values()) == {
+        1.0
+    }  # Rejected for the print.
+    assert max(measure_detection(masked, CALIBRATION, scorer, 0).recall[RECALL_SIZE].values()) < 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
