@@ -22,7 +22,8 @@ def train_demo(
 ) -> Bundle:
     """Train on `parts` newly rendered good parts and replace the demo product's models by the result."""
     with tempfile.TemporaryDirectory(prefix="linewatch-demo-") as temporary:
-        images = Path(temporary)
+        images = Path(temporary) / "parts"  # The report names the folder: the same at each training.
+        images.mkdir()
         for number in range(1, parts + 1):
             cv2.imwrite(str(images / f"{number:04}.png"), render(SEED, number))
         bundle = train(PRODUCT, images, models, recipes, false_reject=FALSE_REJECT, progress=progress)

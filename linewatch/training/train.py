@@ -96,7 +96,7 @@ def train(
             "architecture": design.architecture,
             "design": asdict(design),
             "images": len(folder),
-            "folder": str(images),
+            "folder": images.name,
             "images_digest": folder.digest(),
             "images_distinct": len(distinct),
             "images_left_out": list(training_set.left_out),

@@ -45,17 +45,21 @@ def mean_luminance(crop: Image) -> float:
     return float(crop.reshape(-1, 3).mean(axis=0) @ np.array(LUMINANCE))
 
 
-def build_feature_network(shape: tuple[int, int], target: float | None) -> keras.Model:
+def build_feature_network(
+    shape: tuple[int, int], target: float | None, *, damp_rim: bool = True
+) -> keras.Model:
     """Return the network from BGR images to backbone features.
 
     Input (n, height, width, 3) float32, 0 to 255; output (n, height / 8, width / 8, 176) float32.
-    `target` is the mean luminance that each image is scaled to; None skips the normalisation.
+    `target` is the mean luminance that each image is scaled to; None skips the normalisation. With
+    `damp_rim` the zeros around the image count in the mean over 3x3 positions: features at the rim are
+    damped to 2/3 and in the corners to 4/9, so what enters and leaves the image there weighs less.
     """
     height, width = shape
     inlet = keras.Input((height, width, 3))
     taps = build_backbone(height, width)(_normalise_luminance(inlet, target))
     rows, columns = height // STRIDE, width // STRIDE
-    resampled = [_resample_to_grid(tap, rows, columns) for tap in taps]
+    resampled = [_resample_to_grid(tap, rows, columns, damp_rim=damp_rim) for tap in taps]
     return keras.Model(inlet, ops.concatenate(resampled, axis=-1))
 
 
@@ -76,14 +80,13 @@ def _normalise_luminance(x: Any, target: float | None) -> Any:
     return ops.clip(x * (target / ops.maximum(mean, 1.0)), 0.0, 255.0)
 
 
-def _resample_to_grid(tap: Any, rows: int, columns: int) -> Any:
-    # Zeros around the image count in the mean: features at the rim are damped to 2/3, corners to 4/9, so
-    # what enters and leaves the image there weighs less than what happens on the part.
-    padded = ops.pad(tap, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    pooled = ops.average_pool(padded, 3, 1, padding="valid")
-    if tap.shape[1] == 2 * rows:
+def _resample_to_grid(tap: Any, rows: int, columns: int, *, damp_rim: bool) -> Any:
+    if damp_rim:
+        tap = ops.pad(tap, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    pooled = ops.average_pool(tap, 3, 1, padding="valid" if damp_rim else "same")
+    if pooled.shape[1] == 2 * rows:
         return ops.average_pool(pooled, 2, 2)  # Equals bilinear halving, and is cheaper.
-    if tap.shape[1] == rows:
+    if pooled.shape[1] == rows:
         return pooled
     return ops.image.resize(pooled, (rows, columns), interpolation="bilinear")
 

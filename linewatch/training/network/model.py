@@ -41,6 +41,7 @@ class Design:
     architecture: str = "feature"  # Or "pixel": an autoencoder of the image itself.
     autoencoder: bool = True
     whitening: str = "local"  # Or "global": one covariance for all positions; or "none": mean square.
+    damp_rim: bool = True  # Count the zeros around the image in the mean of the features.
     gain: bool = True  # Scale each image to the same mean luminance.
     noise: float = 1.0  # Added to the autoencoder's input, in standard deviations of each channel.
     iterations: int = 300
@@ -87,8 +88,10 @@ def train_scorer(
     """
     height, width = crops.shape[1:3]
     target = float(np.median([mean_luminance(crop) for crop in crops])) if design.gain else None
-    build_front = build_pixel_network if design.architecture == "pixel" else build_feature_network
-    front = build_front((height, width), target)
+    if design.architecture == "pixel":
+        front = build_pixel_network((height, width), target)
+    else:
+        front = build_feature_network((height, width), target, damp_rim=design.damp_rim)
     features = FeatureExtractor(front)(crops)
     progress(0.1)
     head = _train_head(features, part_mask, design, seed, lambda done: progress(0.1 + 0.4 * done))
