@@ -67,6 +67,12 @@ def train(
     statistics = measure_images(folder)
     progress("finding the part", 0.04)
     training_set = build_training_set(folder, pixels, align, foreground)
+    count = int(training_set.groups.max()) + 1
+    if count < IMAGES_MIN:
+        raise UsageError(
+            f"only {count} of {len(training_set.names)} pictures differ, {IMAGES_MIN} are the least; "
+            "capture different parts"
+        )
     trained = train_scorer(
         training_set.crops,
         training_set.part_mask,
@@ -78,11 +84,6 @@ def train(
     maps = trained.maps * training_set.inspected
     scores = tuple(float(score) for score in maps.max(axis=(1, 2)))
     distinct = _largest_of_groups(scores, training_set.groups)
-    if len(distinct) < IMAGES_MIN:
-        raise UsageError(
-            f"only {len(distinct)} of {len(scores)} pictures differ, {IMAGES_MIN} are the least; "
-            "capture parts, not one part again and again"
-        )
     calibration = calibrate(distinct, false_reject)
     with temporary_folder() as content:
         progress("compiling the scorer", 0.78)

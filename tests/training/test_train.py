@@ -1,5 +1,6 @@
 """End to end on a small product: train, evaluate, recalibrate, and refuse unusable input."""
 
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -229,7 +230,61 @@ def test_evaluation_separates_good_from_defective(data: Path, home: Path, bundle
     assert metrics["pixel_auroc"] > 85
     assert set(metrics["per_defect"]) == {"missing"}
     assert 0 < metrics["scorer_ms_p50"] <= metrics["scorer_ms_p95"]
-    assert "Image AUROC" in measured.render_report()
+    assert metrics["images_masked"] == 6 >= metrics["masked_found"]
+    assert 0 <= metrics["located"] <= 1
+    assert metrics["pb1"] <= metrics["pb5"] and 0 <= metrics["pg2"] <= 100
+    assert "Image AUROC" in (text := measured.render_report()) and "Found where they are" in text
+
+
+def test_a_defect_is_hit_where_it_is(data: Path, home: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """A mask over the whole image is met by every box, a mask in an empty corner by none."""
+    for part in ("test/good", "test/missing"):
+        shutil.copytree(data / part, tmp_path / part)
+    masks = tmp_path / "ground_truth/missing"
+    masks.mkdir(parents=True)
+    strict = home / "recipes" / f"{PRODUCT}.toml"
+    text = strict.read_text()
+    hits = {}
+    try:
+        strict.write_text(f"{text}\nthreshold = 0.01\nunsure_threshold = 0.01\n")
+        for name, level in (("everywhere", 255), ("nowhere", 0)):
+            for image in sorted((tmp_path / "test/missing").iterdir()):
+                cv2.imwrite(
+                    str(masks / f"{image.stem}_mask.png"), np.full((SIDE_PX, SIDE_PX), level, np.uint8)
+                )
+            metrics = evaluate(PRODUCT, tmp_path, home / "models", home / "recipes").metrics
+            hits[name] = metrics["masked_found"], metrics["hits"], metrics["located"]
+    finally:
+        strict.write_text(text)
+
+    assert hits == {"everywhere": (6, 1.0, 1.0), "nowhere": (6, 0.0, 0.0)}
+
+
+def test_a_version_is_measured_before_it_is_activated(data: Path, home: Path, bundle: Bundle) -> None:
+    """`version` replaces the active one; an unknown one is refused."""
+    measured = evaluate(PRODUCT, data, home / "models", home / "recipes", version=bundle.version)
+
+    assert measured.metrics["version"] == bundle.version
+    with pytest.raises(RecipeError, match="mini/0a1b2c3d is not in"):
+        evaluate(PRODUCT, data, home / "models", home / "recipes", version="0a1b2c3d")
+
+
+def test_copies_of_an_image_count_once(data: Path, tmp_path: Path) -> None:
+    """Twelve images copied three times prove no more than twelve; copies of one are refused."""
+    for folder, originals in (("few", 12), ("one", 1)):
+        (tmp_path / folder).mkdir()
+        for copy in range(3 if folder == "few" else 12):
+            for image in sorted((data / "train/good").iterdir())[:originals]:
+                shutil.copy(image, tmp_path / folder / f"{copy}{image.name}")
+    quick = Design(iterations=2)
+
+    bundle = train(PRODUCT, tmp_path / "few", tmp_path / "models", tmp_path, pixels=64 * 64, design=quick)
+
+    assert bundle.training["images"] == 36
+    assert len(bundle.calibration.scores) == bundle.training["images_distinct"] == 12
+    assert bundle.calibration.bound is not None and bundle.calibration.bound > 0.2
+    with pytest.raises(UsageError, match="only 1 of 12 pictures differ"):
+        train(PRODUCT, tmp_path / "one", tmp_path / "models", tmp_path, pixels=64 * 64, design=quick)
 
 
 def test_evaluation_takes_the_test_folder_itself(data: Path, home: Path, bundle: Bundle) -> None:
@@ -321,6 +376,7 @@ def test_recalibrating_changes_only_thresholds(data: Path, home: Path, bundle: B
         ({"false_reject": 0.0}, "use 0.01 for 1 %"),
         ({"pixels": 10}, "pixels 10 is out of range"),
         ({"align": "yes"}, "align 'yes' is unknown; use one of auto, on, off"),
+        ({"foreground": "maybe"}, "foreground 'maybe' is unknown; use one of auto, on, off"),
         ({"architecture": "vit"}, "architecture 'vit' is unknown"),
     ],
 )
