@@ -17,6 +17,7 @@ from linewatch.runtime.stages import IDLE_S, Stage
 from linewatch.settings import EvidenceSettings
 
 SHED_FIRST = (Result.ERROR, Result.PASS, Result.UNSURE, Result.FAIL)
+DAY_S = 86_400.0
 QUIET_S = 10.0  # Without a shed frame for this long, the queue counts as keeping up again.
 NICENESS = (
     10  # Of the writing thread, above the others': encoding takes the processor time that the line leaves.
@@ -100,6 +101,7 @@ class EvidenceWriter:
         self._closed = False
         self._shed_s: float | None = None  # When the last frame was shed, None while the queue keeps up.
         metrics.evidence_queue_bytes.set_function(lambda: self.nbytes)
+        metrics.evidence_retention.set(settings.retention_days * DAY_S)
 
     @property
     def nbytes(self) -> int:

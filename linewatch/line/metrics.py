@@ -96,6 +96,9 @@ class Metrics:
         self.evidence_days_left = self._gauge(
             "evidence_days_left", "Days of evidence that the room holds at the present rate"
         ).labels(station)
+        self.evidence_retention = self._gauge(
+            "evidence_retention_seconds", "Age at which images are deleted"
+        ).labels(station)
         self.evidence_files_deleted = self._counter("evidence_files_deleted", "By retention").labels(station)
         self.disk_free = self._gauge("disk_free_bytes", "Free room beside the evidence").labels(station)
         self.state = self._gauge("state", "1 for the state the station is in", "state")
@@ -114,19 +117,7 @@ class Metrics:
         self.triggers = self._counter("triggers", "Triggers received").labels(station)
         self.triggers_missed = self._counter("triggers_missed", "Triggers refused").labels(station)
         self._gauge("build_info", "The version that runs", "version").labels(station, __version__).set(1)
-
-        for reason in Reason:
-            if reason.value >= Reason.STALE:
-                self.frames_dropped.labels(station, reason.name.lower())
-        for result in Result:
-            self.evidence_shed.labels(station, result)
-        for stage in STAGES:
-            self.stage_duration.labels(station, stage)
-            self.heartbeat.labels(station, stage)
-        for topic in ("verdict", "plc_verdict", "history", "event"):
-            for outcome in ("sent", "failed"):
-                self.mqtt_messages.labels(station, topic, outcome)
-        self.set_state(State.STARTING)
+        self._create_series()
 
     def know_product(self, product: str) -> None:
         """Make every series of a product exist at 0, so that the first FAIL is an increase."""
@@ -162,6 +153,21 @@ class Metrics:
     def render(self) -> tuple[bytes, str]:
         """Return the exposition text and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def _create_series(self) -> None:
+        """Create the series whose labels are known, at 0."""
+        for reason in Reason:
+            if reason.value >= Reason.STALE:
+                self.frames_dropped.labels(self.station, reason.name.lower())
+        for result in Result:
+            self.evidence_shed.labels(self.station, result)
+        for stage in STAGES:
+            self.stage_duration.labels(self.station, stage)
+            self.heartbeat.labels(self.station, stage)
+        for topic in ("verdict", "plc_verdict", "history", "event"):
+            for outcome in ("sent", "failed"):
+                self.mqtt_messages.labels(self.station, topic, outcome)
+        self.set_state(State.STARTING)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, ("station", *labels), namespace="linewatch", registry=self.registry)

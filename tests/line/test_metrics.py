@@ -33,6 +33,7 @@ CONTRACT: list[tuple[str, str, set[str]]] = [
     ("evidence_shed_total", "counter", {"result"}),
     ("evidence_queue_bytes", "gauge", set()),
     ("evidence_days_left", "gauge", set()),
+    ("evidence_retention_seconds", "gauge", set()),
     ("evidence_files_deleted_total", "counter", set()),
     ("disk_free_bytes", "gauge", set()),
     ("state", "gauge", {"state"}),
