@@ -10,10 +10,12 @@ The end of the stream runs down the line: capture ends, the others drain and end
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 from linewatch import links
@@ -28,7 +30,7 @@ from linewatch.acquisition.triggers import (
     is_triggered,
 )
 from linewatch.domain import Frame, Inspection, Reason, State
-from linewatch.errors import RecipeError
+from linewatch.errors import RecipeError, StorageFull
 from linewatch.identifiers import NAME
 from linewatch.line.capture import Capture
 from linewatch.line.changeover import Changeover
@@ -64,6 +66,8 @@ PREPARE_S = 60.0  # A large model from a slow disk takes its time, and holds up 
 PLACES = 3  # Of a recording at full speed: a part looked at, one in the graph, one recorded.
 ANSWER_SHARE = 0.95  # Of the deadline: then a part without a result gets its ERROR.
 PATIENCE = 0.6  # Of the deadline: the rest is for telling the PLC that no picture came.
+JOURNAL_WAIT_S = 40.0  # Then systemd starts the daemon again: fewer than ten times in five minutes.
+JOURNAL_RETRY_S = 2.0
 GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for goodbyes, and for a broker that hangs.
 
 
@@ -233,9 +237,9 @@ def run(  # noqa: PLR0915 - a list
                 create_app(desk, metrics.render, token, settings.evidence.path),
                 settings.http.host,
                 settings.http.port,
+                on_change=partial(station.set_impairment, "page"),
             )
         )
-        log.info("page address=%s", page.address)
         started(page)
 
         def alive() -> None:
@@ -320,6 +324,18 @@ def _first_occasions(settings: Settings, lanes: _Lanes, station: Station) -> Tri
 def _shed(frame: Frame) -> Frame:
     """Keep the exposure and let its picture go: the part gets ERROR 31."""
     return frame.without_image(Reason.QUEUE_FULL)
+
+
+def _open_journal(path: Path, warn: Callable[[str], None], stop: threading.Event) -> Journal:
+    """Open the journal; wait a while for a disk that is not mounted yet. Raises StorageFull."""
+    until = time.monotonic() + JOURNAL_WAIT_S
+    while True:
+        try:
+            return Journal.open(path, warn=warn)
+        except StorageFull as trouble:
+            log.warning("journal_unavailable reason=%r", str(trouble))
+            if time.monotonic() > until or stop.wait(JOURNAL_RETRY_S):
+                raise
 
 
 def _first_product(changeover: Changeover, product: str) -> None:

@@ -15,6 +15,13 @@ class ConfigError(LinewatchError):
     """The settings cannot be used; a restart would not help (exit status 78)."""
 
 
+class NotThereYet(ConfigError):
+    """A file, folder or address of the settings is missing, but may come: a share, a network at boot.
+
+    The daemon waits for it; commands end as for every ConfigError.
+    """
+
+
 class UsageError(LinewatchError):
     """The command line is wrong (exit status 2)."""
 

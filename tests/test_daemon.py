@@ -383,6 +383,34 @@ def test_settings_that_cannot_work_end_with_78_and_one_sentence(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_what_is_not_there_yet_at_boot_is_awaited(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """Neither the page's address, nor the share with the images, nor the broker's name ends the daemon."""
+    (tmp_path / "token").write_text("secret\n")
+    changes = {
+        "source.kind": "folder",
+        "source.uri": tmp_path / "share",
+        "source.loop": True,
+        "http.host": "192.0.2.7",
+        "http.token_file": tmp_path / "token",
+        "mqtt.host": "broker.invalid",
+    }
+    with Daemon(tmp_path, mosquitto.port, changes) as daemon:
+        share, deadline = tmp_path / "share", time.monotonic() + 30
+        while "does not exist; name a folder with images" not in daemon.log and time.monotonic() < deadline:
+            time.sleep(0.1)
+        share.mkdir()
+        shutil.copy(next(ROOT.glob("models/demo/*/golden/good1.png")), share / "1.png")
+        while not daemon.rows() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert daemon.stop() == 0
+
+    assert daemon.rows()
+    assert "does not exist; name a folder with images" in daemon.log
+    assert "page address=" not in daemon.log
+    assert "page_waits reason='http: this machine does not have the address 192.0.2.7" in daemon.log
+    assert "the name 'broker.invalid' cannot be resolved" in daemon.log
+
+
 def test_the_demonstration_shows_passes_fails_and_its_page() -> None:
     """What a newcomer runs first ends by itself with status 0."""
     done = subprocess.run(

@@ -42,7 +42,6 @@ def serve_office(
         metrics = Metrics(settings.station.name)
         app = create_app(backend, metrics.render, token, settings.evidence.path)
         server = stack.enter_context(WebServer(app, settings.http.host, settings.http.port))
-        log.info("page address=%s", server.address)
         started(server)
         while not stop.wait(POLL_S):
             signals.act()

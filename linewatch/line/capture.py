@@ -9,7 +9,7 @@ from linewatch.acquisition.frame_reader import FrameReader
 from linewatch.acquisition.sources import Source
 from linewatch.acquisition.triggers import TriggerMode
 from linewatch.domain import Frame
-from linewatch.errors import CameraLost
+from linewatch.errors import CameraLost, NotThereYet
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.runtime.backoff import Backoff
@@ -55,6 +55,8 @@ class Capture:
                         for frame in self._trigger_mode.frames(reader, stage, self._stop):
                             self._expose(frame)
                     break
+                except NotThereYet as error:
+                    self._station.camera_lost(str(error))
                 except CameraLost:
                     pass  # Reported to the station by the reader.
                 stage.beat()

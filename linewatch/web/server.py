@@ -1,10 +1,12 @@
 """HTTP server: waitress in a thread of its own, with limits for slow and numerous clients."""
 
+import errno
 import json
 import logging
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,8 +18,10 @@ from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask
 from waitress.utilities import Error, RequestEntityTooLarge
 
-from linewatch.errors import ConfigError
+from linewatch.errors import ConfigError, NotThereYet
 from linewatch.web.texts import ENGLISH
+
+log = logging.getLogger(__name__)
 
 THREADS = 8
 CONNECTIONS_MAX = 100
@@ -27,6 +31,7 @@ BODY_BYTES_MAX = 24_000_000  # Above the upload limit, so that the app itself re
 BODY_BYTES_READ = 100_000_000  # Larger bodies are refused without being read.
 HEADER_BYTES_MAX = 16_384
 STOP_S = 3
+RETRY_S = 2.0  # Between attempts to bind an address that this machine does not have yet.
 
 
 class _Parser(HTTPRequestParser):
@@ -87,7 +92,8 @@ class _Channel(HTTPChannel):
 class WebServer:
     """Serves an app inside a `with` block; on leaving, requests in progress are finished.
 
-    After entering, `port` is the port in use, also when 0 asked for any free one.
+    After entering, `port` is the port in use, also when 0 asked for any free one. An address that this
+    machine does not have yet is bound once it has it; `on_change` gets the reason, then "".
     """
 
     def __init__(
@@ -98,10 +104,17 @@ class WebServer:
         *,
         request_s: int = REQUEST_S,
         stopping: threading.Event | None = None,
+        on_change: Callable[[str], None] = lambda _: None,
+        retry_s: float = RETRY_S,
     ) -> None:
         self._app = app
         self._host = host
         self._request_s = request_s
+        self._on_change = on_change
+        self._retry_s = retry_s
+        self._server: BaseWSGIServer | None = None  # None until the address is bound.
+        self._leaving = threading.Event()
+        self._binding = threading.Lock()  # On leaving, either the server exists or it is never made.
         self.port = port
         self._channels: dict[int, socket.socket] = {}  # Waitress's socket map, by file descriptor.
         self._stopping = stopping or threading.Event()  # Set by the loop itself.
@@ -122,6 +135,27 @@ class WebServer:
         """Bind and start. Raises ConfigError when the address is not available."""
         # Waitress warns of every request that waits; a few polling tablets would fill the log.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        try:
+            self._bind()
+            log.info("page address=%s", self.address)
+        except NotThereYet as trouble:
+            log.warning("page_waits reason=%r", str(trouble))
+            self._on_change(str(trouble))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._binding:
+            self._leaving.set()
+        trigger: Any = self._server.trigger if self._server else None  # The stubs declare it an int.
+        if self.running and trigger is not None:
+            # Set by the loop once it is awake: set before, the loop could close the trigger while in use.
+            trigger.pull_trigger(self._stopping.set)
+        self._thread.join(2 * STOP_S)
+
+    def _bind(self) -> None:
         listener = listen(self._host, self.port)
         server = create_server(
             self._app,
@@ -137,21 +171,30 @@ class WebServer:
         )
         assert isinstance(server, BaseWSGIServer), "one socket makes one server"
         server.channel_class = _Channel
-        self._server = server
         self.port = listener.getsockname()[1]
-        self._thread.start()
-        return self
+        self._server = server
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        trigger: Any = self._server.trigger  # The stubs declare it an int.
-        if self.running:
-            # Set by the loop once it is awake: set before, the loop could close the trigger while in use.
-            trigger.pull_trigger(self._stopping.set)
-        self._thread.join(2 * STOP_S)
+    def _await_address(self) -> bool:
+        """Bind the address once this machine has it; return False if the block is left before."""
+        while self._server is None:
+            if self._leaving.wait(self._retry_s):
+                return False
+            try:
+                with self._binding:
+                    if self._leaving.is_set():
+                        return False
+                    self._bind()
+            except ConfigError as trouble:  # Also a port that was taken meanwhile.
+                self._on_change(str(trouble))
+            else:
+                log.info("page address=%s", self.address)
+                self._on_change("")
+        return True
 
     def _serve(self) -> None:
+        if not self._await_address():
+            return
+        assert self._server is not None
         try:
             while not self._stopping.is_set():
                 self._turn(1.0)
@@ -173,11 +216,18 @@ class WebServer:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind an address. Raises ConfigError when it is not available."""
+    """Bind an address. Raises ConfigError when it is taken, NotThereYet while this machine lacks it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=128)
+        return socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
     except OSError as error:
+        unresolved = (error.errno or 0) < 0  # Codes of getaddrinfo.
+        if unresolved or error.errno == errno.EADDRNOTAVAIL:
+            raise NotThereYet(
+                f"http: this machine does not have the address {host} ({error.strerror}); "
+                "set http.host to one of its own, or check the network"
+            ) from error
         raise ConfigError(
             f"http: cannot listen on {host}:{port} ({error.strerror}); "
             "stop the program that uses it, or set another http.host or http.port"

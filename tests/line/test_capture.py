@@ -1,11 +1,16 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from linewatch.acquisition.sources.folder import FolderSource
 from linewatch.acquisition.triggers import CommandTriggered, FreeRun, TriggerMode, TriggerRequest
 from linewatch.domain import Frame, Reason, State
+from linewatch.errors import ConfigError
 from linewatch.line.capture import Capture
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
@@ -297,3 +302,43 @@ def wait_until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.002)
+
+
+def test_a_share_that_is_mounted_later_is_awaited(tmp_path: Path) -> None:
+    """A missing folder at an absolute path is a lost camera with its sentence, and not the end."""
+    rig, share, opened = Rig(), tmp_path / "share", 0
+
+    def open_folder() -> FolderSource:
+        nonlocal opened
+        opened += 1
+        if opened == 2:
+            share.mkdir()  # Mounted, but still empty.
+        if opened == 3:
+            cv2.imwrite(str(share / "1.png"), np.full((8, 8, 3), 90, np.uint8))
+        return FolderSource(share)
+
+    capture = Capture(
+        open_folder, rig.occasions, rig.frames, rig.station, rig.metrics, rig.stop, silent_s=0.05
+    )
+    capture.run(Stage("capture", capture.run))
+
+    assert [frame.part for frame in rig.frames.items(lambda: None, 0.01)] == ["1.png"]
+    lost, back = rig.station.events
+    assert (lost["event"], back["event"]) == ("camera_lost", "camera_back")
+    assert f"source.uri '{share}' does not exist; name a folder" in str(lost["reason"])
+
+
+def test_a_folder_that_can_never_come_ends_the_line() -> None:
+    """A relative path is a mistake in the settings."""
+    rig = Rig()
+    capture = Capture(
+        lambda: FolderSource(Path("nowhere")),
+        rig.occasions,
+        rig.frames,
+        rig.station,
+        rig.metrics,
+        rig.stop,
+        silent_s=0.05,
+    )
+    with pytest.raises(ConfigError, match="nowhere"):
+        capture.run(Stage("capture", capture.run))

@@ -1,12 +1,15 @@
+import errno
 import http.client
 import logging
 import socket
 import threading
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -102,6 +105,52 @@ def test_a_taken_port_is_one_sentence(server: WebServer, app: Flask) -> None:
         WebServer(app, "127.0.0.1", server.port),
     ):
         pass
+
+
+def test_an_address_that_is_not_there_yet_is_awaited(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At boot a network address may come late: the page says so and appears with it."""
+    changes: list[str] = []
+    bound, there = threading.Event(), threading.Event()
+    create = socket.create_server
+
+    def create_server(address: tuple[str, int], **options: Any) -> socket.socket:
+        if not there.is_set():
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return create(("127.0.0.1", address[1]), **options)
+
+    def changed(trouble: str) -> None:
+        changes.append(trouble)
+        if not trouble:
+            bound.set()
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+    with WebServer(app, "192.0.2.7", 0, on_change=changed, retry_s=0.01) as server:
+        assert server.running and server.port == 0
+        there.set()
+        assert bound.wait(WAIT_S)
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=WAIT_S) as response:
+            assert response.status == 200
+
+    assert "this machine does not have the address 192.0.2.7" in changes[0]
+    assert not server.running
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
+def test_a_server_that_never_gets_its_address_ends_at_once(app: Flask, host: str) -> None:
+    """Neither a foreign address nor an unknown name keeps the process from starting or stopping."""
+    with WebServer(app, host, 0, retry_s=60) as server:
+        assert server.running
+
+    assert not server.running
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_the_address_of_all_networks_serves_both_kinds(app: Flask) -> None:
+    """The address "::" answers IPv4 and IPv6, as people expect of it."""
+    with WebServer(app, "::", 0) as server:
+        for host in ("127.0.0.1", "[::1]"):
+            with urllib.request.urlopen(f"http://{host}:{server.port}/healthz", timeout=WAIT_S) as response:
+                assert response.status == 200
 
 
 def test_a_request_in_progress_is_answered_before_the_end(backend: FakeBackend, app: Flask) -> None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from linewatch.domain import Frame, Image, Reason
-from linewatch.errors import ConfigError, ImageError
+from linewatch.errors import ConfigError, ImageError, NotThereYet
 from linewatch.vision.image_io import SUFFIXES, read_image
 
 log = logging.getLogger(__name__)
@@ -90,14 +90,20 @@ def find_images(folder: Path, setting: str = "source.uri") -> list[Path]:
     where = f"{setting} {str(folder)!r}"
     try:
         if not folder.is_dir():
-            what = "is a file, not a folder" if folder.exists() else "does not exist"
-            raise ConfigError(f"{where} {what}; name a folder with images")
+            if folder.exists():
+                raise ConfigError(f"{where} is a file, not a folder; name a folder with images")
+            raise missing(folder)(f"{where} does not exist; name a folder with images")
         paths = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
     except OSError as error:
-        raise ConfigError(f"{where} cannot be read ({error.strerror}); check its permissions") from error
+        raise missing(folder)(f"{where} cannot be read ({error.strerror}); check its permissions") from error
     if not paths:
-        raise ConfigError(f"{where} holds no images; known are {', '.join(sorted(SUFFIXES))}")
+        raise missing(folder)(f"{where} holds no images; known are {', '.join(sorted(SUFFIXES))}")
     return sorted(paths, key=lambda path: (natural_key(path.relative_to(folder)), str(path)))
+
+
+def missing(path: Path) -> type[ConfigError]:
+    """Return the error for a missing path: an absolute one may be on a share that is mounted later."""
+    return NotThereYet if path.is_absolute() else ConfigError
 
 
 def natural_key(path: Path) -> list[list[int | str]]:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from linewatch.acquisition.sources.folder import missing
 from linewatch.domain import Frame
 from linewatch.errors import CameraLost, ConfigError
 
@@ -54,7 +55,7 @@ class VideoFile:
     def __enter__(self) -> Self:
         """Open the file. Raises ConfigError when it cannot be played."""
         if not self._path.is_file():
-            raise ConfigError(f"source.uri {self.name!r} does not exist; name a video file")
+            raise missing(self._path)(f"source.uri {self.name!r} does not exist; name a video file")
         self._capture = self._open()
         return self
 
