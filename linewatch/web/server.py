@@ -222,13 +222,14 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
     except OSError as error:
+        words = str(error.strerror).partition(" (while")[0]  # Without the address, which follows twice.
         unresolved = (error.errno or 0) < 0  # Codes of getaddrinfo.
         if unresolved or error.errno == errno.EADDRNOTAVAIL:
             raise NotThereYet(
-                f"http: this machine does not have the address {host} ({error.strerror}); "
+                f"http: this machine does not have the address {host} ({words}); "
                 "set http.host to one of its own, or check the network"
             ) from error
         raise ConfigError(
-            f"http: cannot listen on {host}:{port} ({error.strerror}); "
+            f"http: cannot listen on {host}:{port} ({words}); "
             "stop the program that uses it, or set another http.host or http.port"
         ) from error
