@@ -1,346 +1,393 @@
-"""The picture of the daemon: build every part, join them with lanes, run until the end.
+"""The composition of the daemon: build every part, connect them with lanes, run until the end.
 
     Source -> Capture -[frames]-> Inspector -[examined]-> Inspector -[inspections]-> Recorder
                                   (examine)               (inspect)                      |
                                               history <- Courier <- journal -> live verdict
 
-The end of the stream runs down the line: capture ends, the others drain and end after it.
+`run` lists the parts in the order in which they depend on each other, then the steps of the shutdown.
 """
 
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Self
 
-from linewatch import links
-from linewatch.acquisition.multiview import MultiView
-from linewatch.acquisition.part_trigger import PartTriggered, empty_belt
 from linewatch.acquisition.sources import open_source
-from linewatch.acquisition.triggers import (
-    CommandTriggered,
-    FreeRun,
-    TriggerMode,
-    TriggerRequest,
-    is_triggered,
-)
-from linewatch.domain import Frame, Inspection, Reason, State
-from linewatch.errors import RecipeError, StorageFull
+from linewatch.acquisition.trigger_mode import is_triggered, trigger_mode
+from linewatch.domain import State
+from linewatch.errors import RecipeError
 from linewatch.identifiers import NAME
 from linewatch.line.capture import Capture
 from linewatch.line.changeover import Changeover
 from linewatch.line.commands import Commands
 from linewatch.line.evidence_writer import EvidenceWriter
-from linewatch.line.inspector import Examined, Inspector
-from linewatch.line.journal_warnings import JournalWarnings
+from linewatch.line.inspector import Inspector
+from linewatch.line.lanes import Lanes
+from linewatch.line.links import build_courier, build_live_link
 from linewatch.line.maintenance import Maintenance
 from linewatch.line.metrics import Metrics
 from linewatch.line.outstanding import Outstanding, record_in_time
 from linewatch.line.recorder import Recorder
-from linewatch.line.station import Station
+from linewatch.line.station import JournalWarnings, Station
 from linewatch.line.status import Announcer
 from linewatch.line.trial import TrialRunner
 from linewatch.line.view_merger import ViewMerger
 from linewatch.models.recipe_file import names, products
 from linewatch.models.scoring_worker import BESIDE_A_LINE, ScoringWorker
+from linewatch.mqtt.disabled import DisabledLink
+from linewatch.mqtt.history import Courier
+from linewatch.mqtt.live import LiveLink
 from linewatch.runtime import malloc, systemd
-from linewatch.runtime.lane import Lane
 from linewatch.runtime.retention_clock import RetentionClock
 from linewatch.runtime.signals import Signals
-from linewatch.runtime.stages import Stage, StageGroup, consume, transform
+from linewatch.runtime.stages import Heartbeat, Stage, StageGroup, consume, transform
 from linewatch.settings import Settings
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
+from linewatch.storage.journal_wait import open_journal
 from linewatch.web.app import create_app
 from linewatch.web.server import WebServer
 from linewatch.web.station_backend import StationBackend, storage_forecast
 
 log = logging.getLogger(__name__)
 
-PREPARE_S = 60.0  # A large model from a slow disk takes its time, and holds up no part.
-PLACES = 3  # Of a recording at full speed: a part looked at, one in the graph, one recorded.
-ANSWER_SHARE = 0.95  # Of the deadline: then a part without a result gets its ERROR.
-PATIENCE = 0.6  # Of the deadline: the rest is for telling the PLC that no picture came.
-JOURNAL_WAIT_S = 40.0  # Then systemd starts the daemon again: fewer than ten times in five minutes.
-JOURNAL_RETRY_S = 2.0
-GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for goodbyes, and for a broker that hangs.
+PREPARE_S = 60.0  # Loading a large model from a slow disk takes long and delays no part.
+ANSWER_SHARE = 0.95  # Of the deadline; a part without a result by then gets its ERROR.
+GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for disconnecting, and for a broker that hangs.
 
 
-def run(  # noqa: PLR0915 - a list
+@dataclass(frozen=True)
+class Events:
+    """What threads and signal handlers set; the stages and the main loop act on it."""
+
+    stop: threading.Event = field(default_factory=threading.Event)  # Capture ends.
+    drained: threading.Event = field(default_factory=threading.Event)  # The line has ended; services end.
+    hurry: threading.Event = field(default_factory=threading.Event)  # Services are not waited for.
+    reload: threading.Event = field(default_factory=threading.Event)  # Read recipe and model again.
+    failed: threading.Event = field(default_factory=threading.Event)  # A stage ended by an exception.
+
+
+@dataclass(frozen=True)
+class Base:
+    """What most parts are built with."""
+
+    settings: Settings
+    metrics: Metrics
+    journal: Journal
+    station: Station
+    evidence: Evidence
+    lanes: Lanes
+
+    @property
+    def answer_within_ns(self) -> int:
+        """How long after its exposure a part must have its result; the rest is for journal and broker."""
+        return round(ANSWER_SHARE * self.settings.limits.deadline_ms * 1e6)
+
+    def stage(
+        self,
+        name: str,
+        run: Callable[[Stage], None],
+        stall_s: float | None = None,
+        heartbeat: Heartbeat | None = None,
+    ) -> Stage:
+        """Return a stage whose durations are measured."""
+        observe = self.metrics.stage_duration.labels(self.metrics.station, name).observe
+        return Stage(name, run, observe, stall_s=stall_s, heartbeat=heartbeat)
+
+
+def run(
     settings: Settings,
     *,
     duration_s: float | None = None,
     started: Callable[[WebServer], None] = lambda _: None,
 ) -> None:
-    """Inspect until the source ends, SIGTERM or SIGINT comes, or `duration_s` is over.
+    """Inspect until the source ends, SIGTERM or SIGINT arrives, or `duration_s` is over.
 
     Returns when every captured frame has its journaled verdict. `started` is called once the page
     answers and the line is about to run. Raises ConfigError when the settings cannot work, StorageFull
-    when there is no room to begin, and whatever bug ended a stage.
+    when there is no room to begin, and the exception that ended a stage.
     """
     malloc.configure()
-    limits, source, token = settings.limits, settings.source, settings.http.token()
-    # Built, not entered: a wrong address is found before anything starts.
-    live = open_source(source, settings.gige).live
+    token = settings.http.token()
+    live = open_source(settings.source, settings.gige).live  # Not entered: finds a wrong address early.
+    events, warnings, clock = Events(), JournalWarnings(), RetentionClock()
+    examining, judging = Heartbeat(), Heartbeat()
 
-    stop, drained, hurry = threading.Event(), threading.Event(), threading.Event()
-
-    with ExitStack() as parts:
-        # First in, last out: a signal while parts are built or closed must not cut that short.
-        signals = parts.enter_context(
-            Signals(
-                stop,
-                hurry,
-                reload=lambda: commands.reload(),  # noqa: PLW0108 - they are built later
-                duration_s=duration_s,
-            )
-        )
-        metrics = Metrics(settings.station.name)
-        for product in filter(NAME.fullmatch, names(settings.models.recipes)):
-            metrics.know_product(product)  # A rise from nothing would be no increase.
-        warnings = JournalWarnings()
-        journal = parts.enter_context(Journal.open(settings.journal.path, warn=warnings.add))
-        station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
-        clock = RetentionClock()
-        evidence = Evidence(settings.evidence, utc_s=clock.utc_s)
-
-        lanes = _Lanes.of(settings, live)
-        for lane in (lanes.frames, lanes.examined, lanes.inspections, lanes.triggers):
-            metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
-
-        # What is left of the deadline is for the journal and the wire.
-        answer_within_ns = round(ANSWER_SHARE * limits.deadline_ms * 1e6)
-        outstanding = Outstanding(answer_within_ns)
-        inspector = Inspector(
-            station,
-            metrics,
-            frame_age_ms_max=limits.frame_age_ms_max,
-            answer_within_ns=answer_within_ns,
-        )
+    with ExitStack() as opened:
+        # Entered first, left last: a signal must not interrupt what is built or closed.
+        signals = Signals(events.stop, events.hurry, events.reload, duration_s=duration_s)
+        opened.enter_context(signals)
+        base = build_base(settings, opened, events.stop, warnings, clock, live=live)
+        journal, station, metrics = base.journal, base.station, base.metrics
+        outstanding = Outstanding(base.answer_within_ns)
+        inspector = build_inspector(base)
         changeover = Changeover(settings.models, inspector, station, metrics, journal.audit, live=live)
-        commands = Commands(
-            station,
-            changeover,
-            partial(products, settings.models.recipes),
-            lanes.triggers if is_triggered(settings) else None,
-            metrics,
-        )
-        announcer = Announcer(
-            station.snapshot,
-            outbox=journal.undelivered_count,
-            beats=lambda: inspect.beats,
-            busy=lambda: lanes.parts_waiting > 0 or any(stage.busy_s() > 0 for stage in (examine, inspect)),
-        )
-        live_link = links.live_link(
-            settings, station, commands, announcer, metrics, failed=lambda: group.failed
-        )
-        courier = links.courier(settings, journal, station, metrics)
-        shadow = TrialRunner(
-            settings.models.path,
-            parts.enter_context(ScoringWorker(settings.models, settings.station.name)),
-            evidence,
-            journal.add_comparisons,
-            metrics,
-        )
-        writer = EvidenceWriter(evidence, station, metrics, settings.evidence)
-        recorder = Recorder(
-            station,
-            journal,
-            live_link,
-            evidence,
-            writer,
-            metrics,
-            deadline_ms=limits.deadline_ms,
-            afterwards=shadow.offer,
-            places=lanes.places,
-        )
-        capture = Capture(
-            partial(open_source, source, settings.gige),
-            _occasions(settings, lanes, station),
-            lanes.frames,
-            station,
-            metrics,
-            stop,
-            silent_s=source.read_timeout_s,
-            exposed=outstanding.add,
-        )
-        housekeeping = Maintenance(
-            journal,
-            evidence,
-            station,
-            metrics,
-            retention_days=settings.journal.retention_days,
-            utc_s=clock.utc_s,
-            trial=shadow.step,
-            selftest=changeover.probe,
-            selftest_every_s=settings.models.selftest_every_s,
-        )
-
-        def stage(name: str, run: Callable[[Stage], None], stall_s: float | None = None) -> Stage:
-            observe = metrics.stage_duration.labels(metrics.station, name).observe
-            return Stage(name, run, observe, stall_s=stall_s)
-
-        def record(me: Stage) -> None:
-            try:
-                with commands, shadow:  # The last part recorded, nothing more can be asked.
-                    record_in_time(me, lanes.inspections, outstanding, recorder.record, inspector.give_up)
-                    station.intend(State.STOPPED, "stopped")
-            finally:
-                writer.close()
-
-        examine = stage("examine", lambda me: transform(me, lanes.frames, inspector.examine, lanes.examined))
-        inspect = stage(
-            "inspect",
-            lambda me: transform(
-                me, lanes.examined, ViewMerger(inspector.inspect).inspect, lanes.inspections
-            ),
-        )
+        commands = build_commands(base, changeover)
+        announcer = build_announcer(base, examining, judging)
+        live_link = build_live_link(settings, station, commands, announcer, metrics, events.failed)
+        courier = build_courier(settings, journal, station, metrics)
+        trial = build_trial(base, opened)
+        writer = EvidenceWriter(base.evidence, station, metrics, settings.evidence)
+        recorder = build_recorder(base, live_link, writer, trial)
+        record = build_record(base, outstanding, recorder, inspector, commands, trial, writer)
+        capture = build_capture(base, events.stop, outstanding)
+        maintenance = build_maintenance(base, clock, trial, changeover)
         group = StageGroup(
-            line=[
-                stage("capture", capture.run),
-                examine,
-                inspect,
-                stage("record", record),
-                stage("evidence", writer.run, math.inf),  # A disk that hangs must not end the line.
-            ],
-            services=[
-                stage("deliver", lambda me: courier.run(stop, drained, me.beat)),
-                stage("announce", lambda me: live_link.run(drained, me.beat)),
-                stage("prepare", commands.serve, PREPARE_S),
-                stage("shadow", lambda me: consume(me, shadow.trials, shadow.compare), PREPARE_S),
-                stage("tidy", lambda me: housekeeping.run(me, drained), PREPARE_S),  # It proves models, too.
-            ],
-            stall_s=limits.stall_s,
-            grace_s=limits.grace_s + GRACE_EXTRA_S,
+            line=build_line(base, capture, inspector, record, writer, examining, judging),
+            services=build_services(base, events, courier, live_link, commands, trial, maintenance),
+            stall_s=settings.limits.stall_s,
+            grace_s=settings.limits.grace_s + GRACE_EXTRA_S,
+            failed=events.failed,
         )
-
-        _first_product(changeover, settings.station.product)
-        desk = StationBackend(
-            station,
-            journal,
-            inspector,
-            commands,
-            settings.models,
-            parts.enter_context(ScoringWorker(settings.models, settings.station.name, share=BESIDE_A_LINE)),
-            latest=lambda: recorder.latest,
-            alive=lambda: not group.failed and group.stalled() is None,
-            queued=writer.pending,
-            forecast=partial(storage_forecast, evidence, settings),
-        )
-        page = parts.enter_context(
-            WebServer(
-                create_app(desk, metrics.render, token, settings.evidence.path),
-                settings.http.host,
-                settings.http.port,
-                on_change=partial(station.set_impairment, "page"),
-            )
-        )
+        use_first_product(changeover, settings.station.product)
+        page = build_page(base, opened, inspector, commands, recorder, writer, group, token)
+        tick = build_tick(base, group, events.reload, signals, commands, warnings)
         started(page)
-
-        def alive() -> None:
-            systemd.notify("WATCHDOG=1")
-            metrics.show_beats({stage.name: stage.beats for stage in group.stages})
-            signals.act()
-            station.check_images()
-            warnings.publish(station)
-
         systemd.notify("READY=1")
-        group.run(stop, drained, hurry=hurry, alive=alive)
+        # The line runs until `stop` is set or a stage ends. Then, in this order:
+        # 1. capture ends, 2. examine, inspect and record drain: every captured frame gets its verdict,
+        # 3. commands and trials are refused and the evidence queue is written, 4. `drained` is set and
+        # the services publish what is left within the grace, or not at all after `hurry`.
+        group.run(events.stop, events.drained, hurry=events.hurry, alive=tick)
         systemd.notify("STOPPING=1")
         log.info("stopped boot=%d last_seq=%d", journal.boot, station.snapshot().last_seq)
+        # 5. Leaving the block closes the page, the worker processes, the journal and the signal handlers.
 
 
-@dataclass(frozen=True)
-class _Lanes:
-    """The belts between the threads, each with what happens when it is full."""
-
-    frames: Lane[Frame]
-    examined: Lane[Examined]  # Full: looking at the next one waits.
-    inspections: Lane[Inspection]  # Full: judging waits.
-    triggers: Lane[TriggerRequest]  # Full: the trigger is refused as busy.
-    places: threading.Semaphore | None  # In the line, if they are limited.
-
-    @classmethod
-    def of(cls, settings: Settings, live: bool) -> Self:
-        """Choose what a full line does to the next frame.
-
-        What cannot wait sheds its oldest picture; a recording at full speed can wait, and must: parts
-        that queue only grow late.
-        """
-        limits = settings.limits
-        patient = not live and settings.source.fps == 0
-        return cls(
-            frames=Lane(
-                "frames",
-                1 if patient else limits.frames_max,
-                shed=None if patient else _shed,
-                bytes_max=limits.frames_bytes_max,
-                nbytes=lambda frame: frame.nbytes,
-            ),
-            examined=Lane("examined", 1),
-            inspections=Lane(
-                "inspections",
-                limits.inspections_max,
-                bytes_max=limits.frames_bytes_max,
-                nbytes=lambda inspection: inspection.frame.nbytes,
-            ),
-            triggers=Lane("triggers", 1),
-            places=threading.Semaphore(PLACES) if patient and settings.trigger.mode == "free" else None,
-        )
-
-    @property
-    def parts_waiting(self) -> int:
-        """How many parts are between two threads."""
-        return len(self.frames) + len(self.examined) + len(self.inspections)
+def build_line(
+    base: Base,
+    capture: Capture,
+    inspector: Inspector,
+    record: Callable[[Stage], None],
+    writer: EvidenceWriter,
+    examining: Heartbeat,
+    judging: Heartbeat,
+) -> list[Stage]:
+    """Return the stages that a frame passes, in order; each ends after the one before it."""
+    lanes, merge = base.lanes, ViewMerger(inspector.inspect).inspect
+    examine = partial(transform, inlet=lanes.frames, work=inspector.examine, outlet=lanes.examined)
+    inspect = partial(transform, inlet=lanes.examined, work=merge, outlet=lanes.inspections)
+    return [
+        base.stage("capture", capture.run),
+        base.stage("examine", examine, heartbeat=examining),
+        base.stage("inspect", inspect, heartbeat=judging),
+        base.stage("record", record),
+        base.stage("evidence", writer.run, math.inf),  # A disk that hangs must not end the line.
+    ]
 
 
-def _occasions(settings: Settings, lanes: _Lanes, station: Station) -> TriggerMode:
-    """Return when to expose, and how often. Raises ConfigError."""
-    once, views = _first_occasions(settings, lanes, station), settings.trigger.views
-    return once if views == 1 else MultiView(once, views, _patience_s(settings))
+def build_services(
+    base: Base,
+    events: Events,
+    courier: Courier,
+    live_link: LiveLink | DisabledLink,
+    commands: Commands,
+    trial: TrialRunner,
+    maintenance: Maintenance,
+) -> list[Stage]:
+    """Return the stages beside the line, which run until it has drained."""
+    return [
+        base.stage("deliver", lambda stage: courier.run(events.stop, events.drained, stage.beat)),
+        base.stage("announce", lambda stage: live_link.run(events.drained, stage.beat)),
+        base.stage("prepare", commands.serve, PREPARE_S),
+        base.stage("shadow", lambda stage: consume(stage, trial.trials, trial.compare), PREPARE_S),
+        base.stage("tidy", lambda stage: maintenance.run(stage, events.drained), PREPARE_S),
+    ]
 
 
-def _patience_s(settings: Settings) -> float:
-    return PATIENCE * settings.limits.deadline_ms / 1000
+def build_tick(
+    base: Base,
+    group: StageGroup,
+    reload: threading.Event,
+    signals: Signals,
+    commands: Commands,
+    warnings: JournalWarnings,
+) -> Callable[[], None]:
+    """Return what the main thread does every 0.2 s while no stage is stalled."""
+
+    def tick() -> None:
+        systemd.notify("WATCHDOG=1")
+        base.metrics.show_beats({stage.name: stage.beats for stage in group.stages})
+        signals.check_duration()
+        if reload.is_set():
+            reload.clear()
+            log.info("reload_requested signal=SIGHUP")
+            commands.reload()
+        base.station.check_images()
+        warnings.publish(base.station)
+
+    return tick
 
 
-def _first_occasions(settings: Settings, lanes: _Lanes, station: Station) -> TriggerMode:
-    match settings.trigger.mode:
-        case "mqtt":
-            return CommandTriggered(lanes.triggers, _patience_s(settings))
-        case "part":
-            trigger = settings.trigger
-            impaired = partial(station.set_impairment, "trigger")
-            return PartTriggered(trigger.axis, settings.source.fps, impaired, empty_belt(trigger))
-        case "free":
-            return FreeRun(settings.source.fps, every=settings.hardware_triggered, places=lanes.places)
+def build_record(
+    base: Base,
+    outstanding: Outstanding,
+    recorder: Recorder,
+    inspector: Inspector,
+    commands: Commands,
+    trial: TrialRunner,
+    writer: EvidenceWriter,
+) -> Callable[[Stage], None]:
+    """Return the work of the record stage, whose end stops what depends on the line."""
 
-
-def _shed(frame: Frame) -> Frame:
-    """Keep the exposure and let its picture go: the part gets ERROR 31."""
-    return frame.without_image(Reason.QUEUE_FULL)
-
-
-def _open_journal(path: Path, warn: Callable[[str], None], stop: threading.Event) -> Journal:
-    """Open the journal; wait a while for a disk that is not mounted yet. Raises StorageFull."""
-    until = time.monotonic() + JOURNAL_WAIT_S
-    while True:
+    def record(stage: Stage) -> None:
         try:
-            return Journal.open(path, warn=warn)
-        except StorageFull as trouble:
-            log.warning("journal_unavailable reason=%r", str(trouble))
-            if time.monotonic() > until or stop.wait(JOURNAL_RETRY_S):
-                raise
+            with commands, trial:  # After the last part, commands and trials are refused.
+                inlet = base.lanes.inspections
+                record_in_time(stage, inlet, outstanding, recorder.record, inspector.give_up)
+                base.station.intend(State.STOPPED, "stopped")
+        finally:
+            writer.close()  # The evidence stage ends after the frames that wait.
+
+    return record
 
 
-def _first_product(changeover: Changeover, product: str) -> None:
-    """Take up the first product; without a fit model the station stands in FAULT and can be told another."""
+def build_base(
+    settings: Settings,
+    opened: ExitStack,
+    stop: threading.Event,
+    warnings: JournalWarnings,
+    clock: RetentionClock,
+    *,
+    live: bool,
+) -> Base:
+    """Return what most parts are built with; the journal is closed with `opened`. Raises StorageFull."""
+    metrics = Metrics(settings.station.name)
+    for product in filter(NAME.fullmatch, names(settings.models.recipes)):
+        metrics.know_product(product)  # Prometheus sees no increase where a series appears.
+    journal = opened.enter_context(open_journal(settings.journal.path, warnings.add, stop))
+    station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
+    evidence = Evidence(settings.evidence, utc_s=clock.utc_s)
+    lanes = Lanes.of(settings, live)
+    for lane in (lanes.frames, lanes.examined, lanes.inspections, lanes.triggers):
+        metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
+    return Base(settings, metrics, journal, station, evidence, lanes)
+
+
+def build_inspector(base: Base) -> Inspector:
+    """Return the inspector, without a product."""
+    return Inspector(
+        base.station,
+        base.metrics,
+        frame_age_ms_max=base.settings.limits.frame_age_ms_max,
+        answer_within_ns=base.answer_within_ns,
+    )
+
+
+def build_commands(base: Base, changeover: Changeover) -> Commands:
+    """Return the command queue. Raises ConfigError for MQTT triggers without MQTT."""
+    triggers = base.lanes.triggers if is_triggered(base.settings) else None
+    known = partial(products, base.settings.models.recipes)
+    return Commands(base.station, changeover, known, triggers, base.metrics)
+
+
+def build_announcer(base: Base, examining: Heartbeat, judging: Heartbeat) -> Announcer:
+    """Return the announcer; the PLC's heartbeat is that of the judging stage."""
+
+    def busy() -> bool:
+        return base.lanes.parts_waiting > 0 or examining.busy_s() > 0 or judging.busy_s() > 0
+
+    return Announcer(
+        base.station.snapshot,
+        outbox=base.journal.undelivered_count,
+        beats=lambda: judging.beats,
+        busy=busy,
+    )
+
+
+def build_trial(base: Base, opened: ExitStack) -> TrialRunner:
+    """Return what compares the model on trial with the one on the line, in a process of its own."""
+    worker = opened.enter_context(ScoringWorker(base.settings.models, base.settings.station.name))
+    return TrialRunner(
+        base.settings.models.path, worker, base.evidence, base.journal.add_comparisons, base.metrics
+    )
+
+
+def build_recorder(
+    base: Base, live_link: LiveLink | DisabledLink, writer: EvidenceWriter, trial: TrialRunner
+) -> Recorder:
+    """Return the recorder, from journal to live verdict."""
+    return Recorder(
+        base.station,
+        base.journal,
+        live_link,
+        base.evidence,
+        writer,
+        base.metrics,
+        deadline_ms=base.settings.limits.deadline_ms,
+        afterwards=trial.offer,
+        places=base.lanes.places,
+    )
+
+
+def build_capture(base: Base, stop: threading.Event, outstanding: Outstanding) -> Capture:
+    """Return the capture stage's work. Raises ConfigError."""
+    settings, impaired = base.settings, partial(base.station.set_impairment, "trigger")
+    return Capture(
+        partial(open_source, settings.source, settings.gige),
+        trigger_mode(settings, base.lanes.triggers, base.lanes.places, impaired),
+        base.lanes.frames,
+        base.station,
+        base.metrics,
+        stop,
+        silent_s=settings.source.read_timeout_s,
+        exposed=outstanding.add,
+    )
+
+
+def build_maintenance(
+    base: Base, clock: RetentionClock, trial: TrialRunner, changeover: Changeover
+) -> Maintenance:
+    """Return the maintenance of journal, evidence and memory, with the scheduled self-test."""
+    return Maintenance(
+        base.journal,
+        base.evidence,
+        base.station,
+        base.metrics,
+        retention_days=base.settings.journal.retention_days,
+        utc_s=clock.utc_s,
+        trial=trial.step,
+        selftest=changeover.probe,
+        selftest_every_s=base.settings.models.selftest_every_s,
+    )
+
+
+def build_page(
+    base: Base,
+    opened: ExitStack,
+    inspector: Inspector,
+    commands: Commands,
+    recorder: Recorder,
+    writer: EvidenceWriter,
+    group: StageGroup,
+    token: str,
+) -> WebServer:
+    """Return the running page; it is closed with `opened`."""
+    settings = base.settings
+    worker = ScoringWorker(settings.models, settings.station.name, share=BESIDE_A_LINE)
+    backend = StationBackend(
+        base.station,
+        base.journal,
+        inspector,
+        commands,
+        settings.models,
+        opened.enter_context(worker),
+        latest=lambda: recorder.latest,
+        alive=lambda: not group.failed.is_set() and group.stalled() is None,
+        queued=writer.pending,
+        forecast=partial(storage_forecast, base.evidence, settings),
+    )
+    app = create_app(backend, base.metrics.render, token, settings.evidence.path)
+    impaired = partial(base.station.set_impairment, "page")
+    return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))
+
+
+def use_first_product(changeover: Changeover, product: str) -> None:
+    """Begin with a product; if it is unfit the station stands in FAULT until another one is requested."""
     try:
         changeover.begin(product)
-    except RecipeError:
-        log.warning("every part is an ERROR until a product passes its self-test")
+    except RecipeError as trouble:
+        log.warning("first_product_unfit product=%s reason=%r", product, str(trouble))

@@ -85,7 +85,7 @@ def room_of(module: str) -> str:
     """Return the room that a file lies in."""
     folder, slash, _ = module.partition("/")
     if not slash:
-        return {"daemon.py": "daemon", "links.py": "daemon", "__main__.py": "cli"}.get(folder, "root")
+        return {"daemon.py": "daemon", "__main__.py": "cli"}.get(folder, "root")
     return "web backends" if module.endswith("_backend.py") and folder == "web" else folder
 
 
@@ -141,6 +141,19 @@ def test_a_module_is_one_noun(module: str) -> None:
 def test_a_room_can_be_taken_in_at_a_glance(folder: Path) -> None:
     """No folder holds more modules than a newcomer can read the names of."""
     assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= MODULES_MAX
+
+
+def test_the_composition_of_the_daemon_fits_on_one_screen() -> None:
+    """`run` lists what is built in under 60 lines, each `build_` function has under 30."""
+    functions = [
+        node
+        for node in ast.parse(MODULES["daemon.py"].read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    lines = {node.name: (node.end_lineno or 0) - node.lineno + 1 for node in functions}
+
+    assert lines.pop("run") < 60
+    assert max(lines.values()) < 30
 
 
 def test_every_room_has_its_rule() -> None:

@@ -8,10 +8,9 @@ from typing import Protocol
 
 from linewatch.acquisition.frame_reader import FrameReader, NotYet
 from linewatch.domain import PASSED, Exposure, Frame, Reason, admit
-from linewatch.errors import CameraLost, ConfigError
+from linewatch.errors import CameraLost
 from linewatch.runtime.lane import Lane, LaneClosed
 from linewatch.runtime.stages import IDLE_S, Stage
-from linewatch.settings import Settings
 
 POLL_S = 0.02  # How soon a trigger is noticed while the camera delivers no frames.
 
@@ -195,13 +194,6 @@ def pause_until(due: float, stage: Stage, stop: threading.Event) -> bool:
             return True
         stage.beat()
     return False
-
-
-def is_triggered(settings: Settings) -> bool:
-    """Return whether exposures are triggered over MQTT. Raises ConfigError."""
-    if settings.trigger.mode == "mqtt" and not settings.mqtt.enabled:
-        raise ConfigError('trigger.mode "mqtt" needs mqtt.enabled = true; without MQTT no trigger arrives')
-    return settings.trigger.mode == "mqtt"
 
 
 def _without_image(trigger: TriggerRequest, fault: Reason) -> Frame:

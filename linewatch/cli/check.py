@@ -14,7 +14,7 @@ from pathlib import Path
 from linewatch.acquisition.part_trigger import empty_belt
 from linewatch.acquisition.sources import AwaitingTrigger, open_source
 from linewatch.acquisition.sources.usb_camera import UsbCamera
-from linewatch.acquisition.triggers import is_triggered
+from linewatch.acquisition.trigger_mode import is_triggered
 from linewatch.domain import Image
 from linewatch.errors import BrokerLost, ConfigError, LinewatchError, StorageFull
 from linewatch.models.bundle import ACTIVE

@@ -34,7 +34,7 @@ def serve_office(
     token = settings.http.token()
     with ExitStack() as stack:
         signals = stack.enter_context(
-            Signals(stop, threading.Event(), reload=lambda: None, duration_s=duration_s)
+            Signals(stop, threading.Event(), threading.Event(), duration_s=duration_s)
         )
         journal = stack.enter_context(Journal.open(settings.journal.path))
         worker = stack.enter_context(ScoringWorker(settings.models, settings.station.name))
@@ -44,4 +44,4 @@ def serve_office(
         server = stack.enter_context(WebServer(app, settings.http.host, settings.http.port))
         started(server)
         while not stop.wait(POLL_S):
-            signals.act()
+            signals.check_duration()

@@ -1,15 +1,11 @@
 """Signal handling: SIGTERM and SIGINT stop, a second one skips the grace, SIGHUP reloads the recipes."""
 
-import logging
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
-
-log = logging.getLogger(__name__)
 
 
 def ignore_sighup() -> None:
@@ -21,22 +17,21 @@ class Signals:
     """Set events on signals while inside the `with` block, and stop after `duration_s`.
 
     Installs no handlers outside the main thread. After a signal has stopped the run, SIGTERM and SIGINT
-    stay ignored when the block ends, so that cleaning up is not interrupted. `reload` is called by `act`,
-    not in the handler, which may interrupt anything.
+    stay ignored when the block ends, so that cleaning up is not interrupted. A handler only sets an event,
+    because it may interrupt anything.
     """
 
     def __init__(
         self,
         stop: threading.Event,
         hurry: threading.Event,
+        reload: threading.Event,
         *,
-        reload: Callable[[], None],
         duration_s: float | None = None,
     ) -> None:
         self._stop = stop
         self._hurry = hurry
         self._reload = reload
-        self._reload_wanted = False
         self._ends_s = math.inf if duration_s is None else time.monotonic() + duration_s
         self._before: dict[int, object] = {}
         self._stopped_by_signal = False
@@ -55,18 +50,14 @@ class Signals:
             after = signal.SIG_IGN if ending else handler
             signal.signal(number, after)  # type: ignore[arg-type]  # what signal() itself returned
 
-    def act(self) -> None:
-        """Stop when `duration_s` is over, and reload after a SIGHUP; call it from the main loop."""
+    def check_duration(self) -> None:
+        """Stop when `duration_s` is over; call it from the main loop."""
         if time.monotonic() >= self._ends_s:
             self._stop.set()
-        if self._reload_wanted:
-            self._reload_wanted = False
-            log.info("reload_requested signal=SIGHUP")
-            self._reload()
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            self._reload_wanted = True
+            self._reload.set()
             return
         self._stopped_by_signal = True
         if self._stop.is_set():

@@ -6,7 +6,7 @@ The first failure ends all; a stage that spends too long on one item ends the pr
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from linewatch.runtime.lane import Lane, LaneClosed
@@ -20,6 +20,34 @@ IDLE_S = 0.25
 
 class StageStalled(RuntimeError):
     """A stage spent longer on one item than its limit, or did not end in time."""
+
+
+class Heartbeat:
+    """The progress of one stage; whatever reads it can be built before the stage."""
+
+    def __init__(self) -> None:
+        self.beats = 0
+        self._since: float | None = None  # Monotonic start of the current item.
+
+    def beat(self) -> None:
+        """Count progress without an item."""
+        self.beats += 1
+
+    @contextmanager
+    def working(self, observe: Callable[[float], None]) -> Iterator[None]:
+        """Count one item; call `observe` with the seconds that it took."""
+        self._since = started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+            self.beats += 1
+            observe(time.monotonic() - started)
+
+    def busy_s(self) -> float:
+        """Return how many seconds the current item has taken so far; 0.0 when idle."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
 
 
 class Stage:
@@ -36,33 +64,30 @@ class Stage:
         observe: Callable[[float], None] = lambda _: None,
         *,
         stall_s: float | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self.name = name
         self.run = run
         self.stall_s = stall_s
         self._observe = observe
-        self.beats = 0
-        self._since: float | None = None  # Monotonic start of the current item.
+        self._heartbeat = heartbeat or Heartbeat()
+
+    @property
+    def beats(self) -> int:
+        """How often this stage has shown progress."""
+        return self._heartbeat.beats
 
     def beat(self) -> None:
         """Count progress without an item."""
-        self.beats += 1
+        self._heartbeat.beat()
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
+    def working(self) -> AbstractContextManager[None]:
         """Time one item, for `observe` and `busy_s`."""
-        self._since = started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._since = None
-            self.beats += 1
-            self._observe(time.monotonic() - started)
+        return self._heartbeat.working(self._observe)
 
     def busy_s(self) -> float:
         """Return how many seconds the current item has taken so far; 0.0 when idle."""
-        since = self._since
-        return 0.0 if since is None else time.monotonic() - since
+        return self._heartbeat.busy_s()
 
 
 def transform(stage: Stage, inlet: Lane[A], work: Callable[[A], Iterable[B]], outlet: Lane[B]) -> None:
@@ -100,7 +125,13 @@ class StageGroup:
     """
 
     def __init__(
-        self, line: Sequence[Stage], services: Sequence[Stage], *, stall_s: float, grace_s: float
+        self,
+        line: Sequence[Stage],
+        services: Sequence[Stage],
+        *,
+        stall_s: float,
+        grace_s: float,
+        failed: threading.Event | None = None,
     ) -> None:
         self.stages = (*line, *services)
         self._threads = {stage.name: self._thread(stage) for stage in self.stages}
@@ -110,11 +141,7 @@ class StageGroup:
         self._grace_s = grace_s
         self._failures: list[BaseException] = []
         self._ended = threading.Event()
-
-    @property
-    def failed(self) -> bool:
-        """Whether a stage ended by an exception."""
-        return bool(self._failures)
+        self.failed = failed or threading.Event()  # A stage ended by an exception.
 
     def stalled(self) -> Stage | None:
         """Return a stage that has spent longer than its limit on one item; None if there is none."""
@@ -141,13 +168,14 @@ class StageGroup:
             thread.start()
         while not self._ended.wait(0.2) and not stop.is_set():
             self._watch(alive)
+        # 1. The source stops exposing, also when a stage has failed.
         stop.set()
-        never = (
-            threading.Event()
-        )  # `hurry` does not apply to the line: every captured frame gets its verdict.
-        late = self._join(self._line, never, alive)
+        # 2. The line drains. `hurry` does not apply to it: every captured frame gets its verdict.
+        late = self._join(self._line, threading.Event(), alive)
+        # 3. The services publish what is left and end.
         drained.set()
         busy = self._join(self._services, hurry, alive)
+        # 4. The first failure is raised, or the stages that did not end.
         if self._failures:
             raise self._failures[0]
         if not hurry.is_set():
@@ -183,5 +211,6 @@ class StageGroup:
             pass  # A neighbouring stage ended first; its failure is the one to report.
         except BaseException as error:  # noqa: BLE001 - the boundary: kept, and raised by run()
             self._failures.append(error)
+            self.failed.set()
         finally:
             self._ended.set()

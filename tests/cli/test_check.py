@@ -8,7 +8,7 @@ import cv2
 import pytest
 from flask import Flask
 
-from linewatch.acquisition.triggers import is_triggered
+from linewatch.acquisition.trigger_mode import is_triggered
 from linewatch.cli.check import Finding, check_station
 from linewatch.domain import Result
 from linewatch.errors import ConfigError

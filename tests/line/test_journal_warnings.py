@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from linewatch.line.journal_warnings import REPEAT_S, JournalWarnings
 from linewatch.line.metrics import Metrics
-from linewatch.line.station import Station
+from linewatch.line.station import REPEAT_S, JournalWarnings, Station
 from linewatch.storage.journal import Journal
 from tests.fakes import verdict
 

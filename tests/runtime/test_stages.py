@@ -128,7 +128,7 @@ def test_services_go_on_until_the_line_has_drained(broken: bool) -> None:
 
     def announce(_: Stage) -> None:
         drained.wait(10)
-        heard.append((len(seen), group.failed))
+        heard.append((len(seen), group.failed.is_set()))
 
     line = [feed(lane, *range(20)), Stage("collect", lambda stage: consume(stage, lane, collect))]
     group = StageGroup(line, [Stage("announce", announce)], stall_s=5, grace_s=5)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from linewatch import links
 from linewatch.domain import State
 from linewatch.errors import ConfigError
 from linewatch.line.commands import Commands
+from linewatch.line.links import build_courier, build_live_link
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.line.status import Announcer
-from linewatch.links import DisabledLink
+from linewatch.mqtt.disabled import DisabledLink
 from linewatch.mqtt.live import LiveLink
 from linewatch.runtime.stages import StageAborted
 from linewatch.settings import LimitsSettings, MqttSettings, Settings, StationSettings
@@ -79,17 +79,17 @@ class Plant:
         self.station = Watched(self.metrics)
         self.station.camera_back(0)
         self.station.intend(State.READY)
-        self.failed = False
+        self.failed = threading.Event()
 
     def live_link(self) -> LiveLink | DisabledLink:
         """Build the live link as the pipeline does."""
-        return links.live_link(
+        return build_live_link(
             self.settings,
             self.station,
             Commands(self.station, NoChangeover(), dict, None, self.metrics),
             Announcer(self.station.snapshot, outbox=lambda: 0, beats=lambda: 1, busy=lambda: False),
             self.metrics,
-            failed=lambda: self.failed,
+            self.failed,
         )
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -182,7 +182,7 @@ def test_after_a_failure_the_link_leaves_without_goodbye(mosquitto: Mosquitto) -
     link = plant.live_link()
     with Subscriber(mosquitto.port) as ear, running(lambda stop: link.run(stop, lambda: None)) as raised:
         ear.wait_for("t/online", "1")
-        plant.failed = True
+        plant.failed.set()
         plant.station.changed.set()
         ear.wait_for("t/online", "0")
         states = ear.on("t/state")
@@ -206,7 +206,7 @@ def test_the_courier_empties_the_journal_into_the_history(tmp_path: Path, mosqui
         for seq in (1, 2, 3):
             journal.append(verdict(seq, boot=journal.boot))
         journal.release(journal.boot, 3)
-        with running(links.courier(plant.settings, journal, plant.station, plant.metrics).run):
+        with running(build_courier(plant.settings, journal, plant.station, plant.metrics).run):
             ear.wait(lambda ear: len(ear.on("t/history")) == 3)
         assert journal.undelivered_count() == 0
 
@@ -223,7 +223,7 @@ def test_without_mqtt_nothing_is_sent_and_nothing_is_owed(tmp_path: Path) -> Non
         journal.append(verdict(1, boot=journal.boot))
         journal.release(journal.boot, 1)
         with (
-            running(links.courier(plant.settings, journal, plant.station, plant.metrics).run),
+            running(build_courier(plant.settings, journal, plant.station, plant.metrics).run),
             running(lambda stop: link.run(stop, beats.set)),
         ):
             assert beats.wait(WAIT_S)
