@@ -125,13 +125,17 @@ class Bundle:
         return self.files[WEIGHTS]
 
 
-def read_bundle(models: Path, product: str, version: str = ACTIVE) -> Bundle:
-    """Read a version and verify every file of it. Raises RecipeError if it is missing, changed or damaged."""
+def read_bundle(models: Path, product: str, version: str = ACTIVE, *, verify: bool = True) -> Bundle:
+    """Read a version and verify every file of it. Raises RecipeError if it is missing, changed or damaged.
+
+    Without `verify` only the manifest is read, which does for a list.
+    """
     if version == ACTIVE:
         version = active_version(models, product)
     folder = models / product / version
     manifest = _read_manifest(folder, product, version)
-    _verify_files(folder, manifest.files)
+    if verify:
+        _verify_files(folder, manifest.files)
     fields = dict(manifest)
     del fields["format"]
     return Bundle(folder=folder, **fields)
@@ -218,6 +222,22 @@ def write_variant(
             content=content,
             likeness=bundle.likeness,
         )
+
+
+def file_stamps(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Return name, size, inode and time of change of every file below a folder.
+
+    Two equal results mean that no file was replaced or written in between; much quicker than hashing them.
+    Empty if there is no folder.
+    """
+    stamps = []
+    for path in folder.rglob("*"):
+        try:
+            found = path.stat()
+        except OSError:
+            continue  # Removed since the folder was read.
+        stamps.append((str(path), found.st_size, found.st_ino, found.st_ctime_ns))
+    return tuple(sorted(stamps))
 
 
 def good_samples(models: Path, product: str, version: str, count_max: int) -> list[Path]:

@@ -56,6 +56,16 @@ def load_recipe(recipes: Path, product: str, models: Path, version: str = "") ->
     return recipe, bundle
 
 
+def file_stamps(recipes: Path, product: str) -> tuple[object, ...]:
+    """Return what tells a change of a product's recipe or of its mask, without reading the mask."""
+    path = recipes / f"{product}.toml"
+    try:
+        mask = inspected_area(recipes, product)[1]
+    except RecipeError:
+        mask = None
+    return tuple(_stamp(file) for file in (path, mask))
+
+
 def names(recipes: Path) -> list[str]:
     """Return every product that has a recipe file, readable or not, sorted. Hidden files are none."""
     return sorted(path.stem for path in recipes.glob("*.toml") if not path.name.startswith("."))
@@ -102,6 +112,14 @@ def index_for(recipes: Path, product: str) -> int:
     if index > INDEX_MAX:
         raise RecipeError(f"all {INDEX_MAX} product numbers in {str(recipes)!r} are taken; remove a recipe")
     return index
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_size, found.st_ino, found.st_ctime_ns) if found else None
 
 
 def pinned_version(recipes: Path, product: str) -> str:

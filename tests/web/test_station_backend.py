@@ -20,6 +20,7 @@ from linewatch.line.inspector import Inspector
 from linewatch.line.metrics import Metrics
 from linewatch.line.recorder import Latest
 from linewatch.line.station import Station
+from linewatch.models.bundle import set_active
 from linewatch.models.recipe_file import products
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.runtime.stages import Stage
@@ -332,6 +333,36 @@ def test_a_damaged_model_and_a_nonsense_date_do_not_hide_the_products(rig: Rig) 
         latest=lambda: None, alive=lambda: True,
     )  # fmt: skip
     assert [bool(product.trouble) for product in other.products()] == [False, True]
+
+
+def test_a_product_is_listed_anew_when_one_of_its_files_changes(rig: Rig) -> None:
+    """Recipe, active version, mask and model files; a product without changes is not read again."""
+    first = teach(rig.models, "demo", index=1)
+    teach(rig.models, "lid", index=2)
+    office = OfficeBackend("test", rig.journal, rig.models, rig.worker, products_fresh_s=0)
+    before = list(office.products())
+    assert [product is known for product, known in zip(office.products(), before, strict=True)] == [True] * 2
+
+    second = teach(rig.models, "demo", index=1, level=101, golden=[])
+    demo, lid = office.products()
+    assert (demo.version, len(demo.models), lid is before[1]) == (second.version, 2, True)
+
+    set_active(rig.models.path, "demo", first.version)
+    assert office.products()[0].version == first.version
+
+    mask = rig.models.recipes / "mask.png"
+    mask.write_bytes(png(part()))
+    recipe = rig.models.recipes / "demo.toml"
+    recipe.write_text(f'index = 7\nthreshold = 3.0\nmask = "{mask}"\n')
+    lid, demo = office.products()
+    assert (demo.index, demo.threshold, demo.trouble) == (7, 3.0, "")
+    mask.unlink()
+    assert "mask" in office.products()[1].trouble
+    recipe.write_text("index = 7\n")
+
+    with first.graph.open("a") as graph:
+        graph.write(" ")
+    assert "was changed after training" in office.products()[1].trouble
 
 
 def test_a_broken_recipe_is_shown_at_every_product(rig: Rig) -> None:
