@@ -19,10 +19,16 @@ install:  ## Install a release beside the others, the unit and example settings;
 	cp -R README.md CHANGELOG.md LICENSE docs/*.md $(SHARE)/doc/linewatch
 	sed 's#/opt/linewatch#$(PREFIX)#; s#/etc/linewatch#$(SYSCONFDIR)#' systemd/linewatch@.service > $(DESTDIR)$(UNITDIR)/linewatch@.service
 	install -m 644 systemd/sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/linewatch.conf
-	install -m 644 config/linewatch.toml $(DESTDIR)$(SYSCONFDIR)/example.toml
+	@# Not config/linewatch.toml: in a clone that is somebody's own station, perhaps with passwords.
+	sed 's#/opt/linewatch#$(PREFIX)#' config/example.toml > $(DESTDIR)$(SYSCONFDIR)/example.toml
+	chmod 644 $(DESTDIR)$(SYSCONFDIR)/example.toml
 	ln -sfn releases/$(RELEASE) $(DESTDIR)$(PREFIX)/current.new && mv -T $(DESTDIR)$(PREFIX)/current.new $(DESTDIR)$(PREFIX)/current
 	@# Last: its presence marks a complete release.
-	cp -R config $(SHARE)/linewatch && cp -R models $(SHARE)/linewatch/models
+	mkdir $(SHARE)/linewatch.new $(SHARE)/linewatch.new/recipes $(SHARE)/linewatch.new/models
+	cp -R config/bench.toml config/constraints.txt config/container config/grafana config/mosquitto config/prometheus $(SHARE)/linewatch.new
+	cp config/recipes/demo.toml $(SHARE)/linewatch.new/recipes && cp -R models/demo $(SHARE)/linewatch.new/models
+	cp -R docs/examples $(SHARE)/doc/linewatch
+	chmod -R u+rwX,go+rX $(SHARE) && mv $(SHARE)/linewatch.new $(SHARE)/linewatch
 	@echo "Release $(RELEASE) is installed. The first time:"
 	@echo "  systemd-sysusers && systemctl daemon-reload"
 	@echo "  cp $(SYSCONFDIR)/example.toml $(SYSCONFDIR)/station1.toml   # and edit it"

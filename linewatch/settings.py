@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -347,6 +348,9 @@ def load(path: Path | None, instead: Mapping[str, Any] = MappingProxyType({})) -
     if path is None:
         path = DEFAULT_FILE if DEFAULT_FILE.exists() else None
     tables = {} if path is None else _read_toml(path)
+    mqtt = tables.get("mqtt")
+    if path is not None and isinstance(mqtt, dict) and mqtt.get("password"):
+        _refuse_open_password(path)
     refuse_unknown_variables(os.environ, keys())
     try:
         return Settings(**(tables | dict(instead)))
@@ -365,6 +369,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"settings file {str(path)!r} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"settings file {str(path)!r} is not valid TOML: {error}") from error
+
+
+def _refuse_open_password(path: Path) -> None:
+    if path.stat().st_mode & stat.S_IROTH:
+        raise ConfigError(
+            f"{path}: mqtt.password stands in a file that every user of this machine can read; "
+            f"write it into a file of its own and name that in mqtt.password_file, or: chmod o-r {path}"
+        )
 
 
 def keys() -> Iterator[str]:

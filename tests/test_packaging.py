@@ -89,11 +89,46 @@ def test_an_installed_tree_has_its_documented_layout(tmp_path: Path) -> None:
     assert next(release.glob("lib/python3*/site-packages/linewatch/cli/main.py"))
     assert (release / "share/linewatch/mosquitto/acl").exists()
     assert (release / "share/doc/linewatch/operations.md").exists()
-    assert (tmp_path / "etc/linewatch/example.toml").exists()
+    share, example = release / "share/linewatch", tmp_path / "etc/linewatch/example.toml"
+    models = tomllib.loads(example.read_text())["models"]
+    assert models == {
+        "path": "/srv/lw/current/share/linewatch/models",
+        "recipes": "/srv/lw/current/share/linewatch/recipes",
+    }
+    # The clone's own station, models and recipes stay there.
+    assert {path.name for path in share.rglob("*.toml")} == {"bench.toml", "demo.toml"}
+    assert [path.name for path in (share / "models").iterdir()] == ["demo"]
     unit = (tmp_path / "usr/local/lib/systemd/system/linewatch@.service").read_text()
     assert "ExecStart=/srv/lw/current/bin/linewatch run --config /etc/linewatch/%i.toml" in unit
     assert (tmp_path / "usr/local/lib/sysusers.d/linewatch.conf").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"srv", "etc", "usr"}
+
+
+def test_the_example_station_becomes_ready(tmp_path: Path) -> None:
+    """Copied as docs/operations.md says, it inspects the demo product in a folder with nothing in it."""
+    example = (ROOT / "config/example.toml").read_text()
+    share = tmp_path / "share"
+    (share / "recipes").mkdir(parents=True)
+    shutil.copy(ROOT / "config/recipes/demo.toml", share / "recipes")
+    shutil.copytree(ROOT / "models/demo", share / "models/demo")
+    here = tmp_path / "station1"
+    here.mkdir()
+    config = tmp_path / "station1.toml"
+    config.write_text(example.replace("/opt/linewatch/current/share/linewatch", str(share)))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LINEWATCH_")}
+    environment |= {"LINEWATCH_HTTP__PORT": "0", "PYTHONPATH": str(ROOT)}
+    # Other tests share these cores.
+    environment |= {"LINEWATCH_LIMITS__DEADLINE_MS": "5000", "LINEWATCH_LIMITS__FRAME_AGE_MS_MAX": "5000"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "linewatch", "run", "--config", config, "--duration", "8"],
+        cwd=here, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "to=READY" in done.stdout
+    assert "FAULT" not in done.stdout and "DEGRADED" not in done.stdout
+    assert "result=PASS" in done.stdout
 
 
 def test_a_line_pc_gets_neither_training_nor_the_demo_broker() -> None:

@@ -274,6 +274,18 @@ def test_secrets_are_never_in_messages(tmp_path: Path, monkeypatch: pytest.Monke
     assert settings.mqtt.secret() == "hunter2"
 
 
+def test_a_password_in_settings_that_all_can_read_is_refused(tmp_path: Path) -> None:
+    """The password works in the settings file once that is closed to others."""
+    path = write(tmp_path, "[mqtt]\npassword = 'hunter2'\n")
+    path.chmod(0o644)
+    said = refusal(path)
+    assert "mqtt.password stands in a file that every user of this machine can read" in said
+    assert "hunter2" not in said
+
+    path.chmod(0o640)
+    assert load(path).mqtt.secret() == "hunter2"
+
+
 def test_a_password_file_is_read_without_its_newline(tmp_path: Path) -> None:
     """The password is read from its file; a missing file is named."""
     path = tmp_path / "password"

@@ -288,12 +288,46 @@ def test_an_absent_camera_is_lost(capfd: pytest.CaptureFixture[str]) -> None:
         ("rtsp://admin:S3cret@10.0.0.5:8554/line1?token=S3cret", "rtsp://10.0.0.5:8554/line1"),
         ("rtsps://admin:S3cret%40x@cam.plant/", "rtsps://cam.plant/"),
         ("rtsp://u:S3cret@[fd00::5]:554/x#S3cret", "rtsp://[fd00::5]:554/x"),
+        ("rtsp://u:S3cret%2F%40%3F%23%3A@cam:554/x", "rtsp://cam:554/x"),
+        ("rtsp://u:S3c@ret:@cam/x", "rtsp://cam/x"),
+        ("rtsp://cam:554/x@1", "rtsp://cam:554/..."),
+        ("rtsp://[fd00::5]:554/x@1", "rtsp://[fd00::5]:554/..."),
+        ("rtsp://u:12/S3cret@cam/x", "rtsp://u:12/..."),
+        ("rtsp://cam/x?user=u@S3cret", "rtsp://cam/..."),
     ],
 )
 def test_a_password_in_an_address_is_never_shown(uri: str, name: str) -> None:
     """The source's name, used in messages, leaves out user, password and query."""
     assert strip_credentials(uri) == name
     assert open_source(SourceSettings(kind="rtsp", uri=uri)).name == name
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "rtsp://u:S3c/ret@cam/x",
+        "rtsp://u:S3c?ret@10.0.0.5:554/x",
+        "rtsp://u:S3c#ret@[fd00::5]/x",
+        "RTSP://u:#S3cret@cam.plant/x",
+        "rtsp://u:12/S3cret@10.0.0.5/x",
+        "rtsp://u:12#S3cret@cam.plant:554",
+    ],
+)
+def test_a_password_that_cuts_the_address_is_explained(uri: str) -> None:
+    """A slash in a password would send the rest of it to a name server as a host."""
+    with pytest.raises(ConfigError, match="percent-encoded, as %2F, %3F or %23") as caught:
+        open_source(SourceSettings(kind="rtsp", uri=uri))
+
+    assert "S3c" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["folder", "video", "camera", "simulator", "gige"])
+def test_an_address_of_another_kind_is_not_repeated(kind: Any) -> None:
+    """The wrong kind for a network address is named without the address."""
+    with pytest.raises(ConfigError, match=r'source\.kind "\w+" does not take') as caught:
+        open_source(SourceSettings(kind=kind, uri="rtsp://u:S3cret@cam/x"))
+
+    assert "S3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["http://u:S3cret@cam/x", "S3cret", "rtsp://", "rtsp://u:S3cret@h:99999/x"])

@@ -1,5 +1,6 @@
 """Sources of frames: one module per kind, one protocol for all."""
 
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -58,6 +59,11 @@ def open_source(settings: SourceSettings, gige: GigeSettings | None = None) -> S
     timeouts = {"open_timeout_s": settings.open_timeout_s, "read_timeout_s": settings.read_timeout_s}
     if not settings.uri and settings.kind in _HOW_TO_SET:
         raise ConfigError(f"source.uri is empty; {_HOW_TO_SET[settings.kind]}")
+    if settings.kind != "rtsp" and re.match(r"\w+://", settings.uri):  # Not repeated: it may hold a password.
+        raise ConfigError(
+            f'source.uri is a network address, which source.kind "{settings.kind}" does not take; '
+            'write source.kind = "rtsp" for a network camera'
+        )
     match settings.kind:
         case "simulator":
             return Simulator(settings.uri)

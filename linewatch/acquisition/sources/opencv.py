@@ -3,6 +3,7 @@
 import atexit
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -252,16 +253,33 @@ def open_rtsp(uri: str, *, open_timeout_s: float, read_timeout_s: float) -> Live
 
 
 def strip_credentials(uri: str) -> str:
-    """Return an RTSP address without user, password and query. Raises ConfigError if it is not one."""
+    """Return an RTSP address without user, password and query; "..." for the path if it may hold some.
+
+    Raises ConfigError if it is not an RTSP address, or if a password in it has to be percent-encoded.
+    """
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = None, None
+        host, port, parts = None, None, urlsplit("")
+    if _CUT_PASSWORD.match(uri):  # The address ends before its "@", within the password.
+        raise ConfigError(
+            "source.uri: a password with / ? or # has to be percent-encoded, as %2F, %3F or %23, "
+            "for example rtsp://user:pass%2Fword@host:554/path"
+        )
     if not host or parts.scheme not in ("rtsp", "rtsps"):
         raise ConfigError("source.uri is not an RTSP address; write rtsp://host:554/path")
     host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
+    path = parts.path if "@" not in parts.path + parts.query + parts.fragment else "/..."
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{path}"
+
+
+# user:pass, cut by / ? or # before its "@"; what follows the "@" is a host. Digits may be a port, so then
+# the host has to be an address or a name with dots.
+_HOST = r"(\d+\.\d+\.\d+\.\d+|[\w-]+(\.[\w-]+)+|\[[0-9a-fA-F:]+\])(:\d+)?([/?#]|$)"
+_CUT_PASSWORD = re.compile(
+    rf"rtsps?://(?!\[)[^/?#@]*:([^/?#@]*[^\d/?#@][^/?#@]*[/?#].*@|\d*[/#].*@{_HOST})", re.IGNORECASE
+)
 
 
 def _open_stream(uri: str, options: Sequence[int]) -> VideoCapture:
