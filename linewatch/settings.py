@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,50 +22,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from linewatch.environment import ENV_PREFIX, did_you_mean, refuse_unknown_variables
 from linewatch.errors import ConfigError
-from linewatch.identifiers import NAME
+from linewatch.setting_types import BaseTopic, Count, Days, Name, NamedPath, Seconds
 from linewatch.text_files import NotUtf8Error, read_utf8
 
 DEFAULT_FILE = Path("config/linewatch.toml")
-
-
-def _is_name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            "must be 1 to 32 letters, digits, dots, dashes and underscores, a letter or digit first, "
-            "because folders, topics and metrics are named after it"
-        )
-    return name
-
-
-def _is_base_topic(topic: str) -> str:
-    """Refuse topics that a subscriber who follows docs/plc.md would not receive."""
-    levels = topic.split("/")
-    if not all(levels) or topic.startswith("$") or len(topic) > BASE_TOPIC_CHARACTERS_MAX:
-        problem = "no '$' first, no '/' at either end or twice in a row"
-    elif set(topic) & set("#+") or not topic.isprintable() or " " in topic:
-        problem = "no '#' or '+', which are wildcards, and no blanks"
-    else:
-        return topic
-    raise ValueError(
-        f"must be 1 to {BASE_TOPIC_CHARACTERS_MAX} characters such as linewatch/station1, with {problem}"
-    )
-
-
-BASE_TOPIC_CHARACTERS_MAX = 60
-Name = Annotated[str, AfterValidator(_is_name)]
-# Bounded: timers and dates overflow on very large numbers, hours after the start.
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Days = Annotated[float, Field(gt=0, le=36_500)]
-Count = Annotated[int, Field(ge=1)]
-
-
-def _named(path: Path) -> Path:
-    if not path.name:  # "", "." and "/" name no file.
-        raise ValueError(f"{str(path)!r} names nothing; write a path such as var/name")
-    return path
-
-
-NamedPath = Annotated[Path, AfterValidator(_named)]
 
 
 def _without_empty(values: Any, *names: str) -> Any:
@@ -190,7 +149,7 @@ class MqttSettings(Section):
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
-    base_topic: Annotated[str, AfterValidator(_is_base_topic)] = "linewatch/station1"
+    base_topic: BaseTopic = "linewatch/station1"
     username: str = ""
     password: SecretStr = SecretStr("")
     password_file: Path | None = None

@@ -1,0 +1,50 @@
+"""Types of settings: bounded numbers, and names and topics whose rules are explained in words."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from linewatch.identifiers import NAME
+
+BASE_TOPIC_CHARACTERS_MAX = 60
+
+
+def _is_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            "must be 1 to 32 letters, digits, dots, dashes and underscores, a letter or digit first, "
+            "because folders, topics and metrics are named after it"
+        )
+    return name
+
+
+def _is_base_topic(topic: str) -> str:
+    """Refuse topics that a subscriber who follows docs/plc.md would not receive."""
+    levels = topic.split("/")
+    if not all(levels) or topic.startswith("$") or len(topic) > BASE_TOPIC_CHARACTERS_MAX:
+        problem = "no '$' first, no '/' at either end or twice in a row"
+    elif set(topic) & set("#+") or not topic.isprintable() or " " in topic:
+        problem = "no '#' or '+', which are wildcards, and no blanks"
+    else:
+        return topic
+    raise ValueError(
+        f"must be 1 to {BASE_TOPIC_CHARACTERS_MAX} characters such as linewatch/station1, with {problem}"
+    )
+
+
+Name = Annotated[str, AfterValidator(_is_name)]
+# Bounded: timers and dates overflow on very large numbers, hours after the start.
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Days = Annotated[float, Field(gt=0, le=36_500)]
+Count = Annotated[int, Field(ge=1)]
+BaseTopic = Annotated[str, AfterValidator(_is_base_topic)]
+
+
+def _named(path: Path) -> Path:
+    if not path.name:  # "", "." and "/" name no file.
+        raise ValueError(f"{str(path)!r} names nothing; write a path such as var/name")
+    return path
+
+
+NamedPath = Annotated[Path, AfterValidator(_named)]
