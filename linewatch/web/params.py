@@ -19,7 +19,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.routing import BaseConverter
 
 from linewatch.domain import Reason, Result
-from linewatch.settings import Name
+from linewatch.setting_types import Name
 from linewatch.web.backend import Actual, Query
 
 LIMIT = 50
