@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from linewatch.domain import Image
 
 COVERAGE_MIN = 0.05  # Cells that fewer good parts cover are background.
+GAP_MAX = 0.25  # Gaps narrower than this share of the shorter side belong to the part.
 AREA_SPREAD_MAX = 0.4  # 5 % to 95 % range of the covered areas, relative to their median.
 BORDER_SHARE_MAX = 0.1  # Share of the image border that the part covers, median over the images.
 EDGE_MIN = 0.2  # Share of the step between part and background that lies within a few pixels of the outline.
@@ -55,8 +56,15 @@ class Foreground:
 
     @property
     def part_mask(self) -> NDArray[np.float32]:
-        """Return (rows, columns) float32: 1 in each cell that good parts reach, 0 on the background."""
-        return np.asarray(self.coverage > COVERAGE_MIN, np.float32)
+        """Return (rows, columns) float32: 1 in each cell that good parts reach, 0 on the background.
+
+        Narrow gaps belong to the part: between the leads of a component lie the defects of bent ones.
+        """
+        reached = np.asarray(self.coverage > COVERAGE_MIN, np.uint8)
+        side = round(GAP_MAX * min(reached.shape))
+        padded = np.pad(reached, side)
+        closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((side + 1, side + 1), np.uint8))
+        return closed[side : side + reached.shape[0], side : side + reached.shape[1]].astype(np.float32)
 
 
 def find_foreground(crops: Iterable[Image], cell_px: int) -> Foreground:

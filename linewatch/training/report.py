@@ -219,8 +219,8 @@ def _facts_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     inspected = "the whole area"
     if share < 1:
         inspected = (
-            f"{share:.0%} of it, outlined in the pictures: the part stands out from its background, which is "
-            "not inspected; train with --foreground off to inspect everything"
+            f"{share:.0%} of the area, outlined in the pictures: the part stands out from its background, "
+            "which is not inspected; train with --foreground off to inspect everything"
         )
     darkest, brightest = facts.get("light_band", (0.0, 0.0))
     distinct = facts.get("images_distinct", facts["images"])

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from linewatch.domain import Result
-from linewatch.models.training_quality import missing_challenge, summarize_training, training_warnings
+from linewatch.models.training_quality import (
+    is_adequate,
+    missing_challenge,
+    smallest_found,
+    summarize_training,
+    training_warnings,
+)
 from tests.bundles import models_in, part, teach
 
 
@@ -15,6 +21,25 @@ def test_a_training_is_summarised_in_a_sentence() -> None:
     assert good.startswith("This product can be learnt: 92% of synthetic defects are found (scratch 75%, ")
     assert bad.startswith("This product is not learnt well enough: only 6% of synthetic defects are found")
     assert "fix light and position" in bad
+
+
+def test_large_defects_suffice_to_have_learnt() -> None:
+    """The sentence states from which size half of the synthetic defects are found."""
+    facts = {
+        "made_up_recall": {"stain": 0.2},
+        "recall_by_size": {
+            "0.05": {"stain": 0.0},
+            "0.08": {"stain": 0.2},
+            "0.15": {"stain": 0.6},
+            "0.25": {"stain": 1},
+        },
+    }
+
+    assert is_adequate(facts) and smallest_found(facts) == 0.15
+    assert summarize_training(facts).startswith(
+        "Only larger defects are found: half of the synthetic ones from 15%"
+    )
+    assert not is_adequate({**facts, "recall_by_size": {"0.25": {"stain": 0.4}}})
 
 
 def test_a_well_trained_product_has_no_warnings(tmp_path: Path) -> None:

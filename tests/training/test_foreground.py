@@ -58,3 +58,19 @@ def test_even_images_have_no_foreground() -> None:
     flat = np.full((SIDE_PX, SIDE_PX, 3), 90, np.uint8)
 
     assert not find_foreground([flat] * 12, CELL_PX).stands_out
+
+
+def test_a_narrow_gap_belongs_to_the_part() -> None:
+    """Between two legs is inspected, beside them is not."""
+    images = []
+    for seed in range(20):
+        image = _noise(seed, 200)
+        cv2.rectangle(image, (32, 24), (96, 60), (40, 60, 50), -1)
+        for left in (40, 76):
+            cv2.rectangle(image, (left, 60), (left + 12, 100), (40, 60, 50), -1)
+        images.append(image)
+
+    mask = find_foreground(images, CELL_PX).part_mask
+
+    assert mask[10, 8] == 1, "between the legs"
+    assert mask[10, 1] == mask[10, 14] == mask[14, 8] == 0, "beside and below them"

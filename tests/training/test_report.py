@@ -1,12 +1,14 @@
 """The content of training and evaluation reports, without training anything."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from linewatch.models.bundle import Calibration
+from linewatch.training.detection import DefectExample, Detection
 from linewatch.training.report import GalleryImage, evaluation_report, training_report
 
 FACTS: dict[str, Any] = {
@@ -42,6 +44,35 @@ def test_a_poor_training_is_highlighted() -> None:
 
     assert "This product can be learnt" in good and 'class="lead"' in good and "<svg" not in good
     assert "is not learnt well enough: only 20%" in bad and 'class="lead bad"' in bad and "<svg" in bad
+
+
+def test_images_above_the_limit_are_named_with_what_leaving_them_out_changes() -> None:
+    """The limit without them is stated where enough images remain."""
+    rng = np.random.default_rng(2)
+    scores = (*(float(score) for score in rng.gumbel(1.0, 0.1, 30)), 2.31)
+    limit = Calibration(2.0, 1.8, 0.01, 0.15, "gumbel", scores)
+
+    assert "1: odd.png. If they are not good, leave these out and train again; the limit would " in report(
+        limit
+    )
+    assert "<td>none</td>" in report(replace(limit, threshold=3.0))
+
+
+def test_what_is_not_inspected_and_what_was_tried_is_shown() -> None:
+    """The inspected area is outlined and explained, and synthetic defects appear as images."""
+    mask = np.zeros((8, 8), np.float32)
+    mask[2:6, 2:6] = 1
+    example = DefectExample("stain", 0.08, np.full((64, 64, 3), 90, np.uint8), 2.5)
+    detection = Detection({0.05: {"stain": 0.2}, 0.08: {"stain": 0.9}}, (-0.2, 0.3), (example,))
+    images = [gallery_image("usual.png", 1.0)]
+    facts = FACTS | {"inspected_share": 0.25, "light_band": [-0.2, 0.3]}
+
+    text = training_report("cup", CALIBRATION, facts, images, detection=detection, part_mask=mask)
+
+    assert "25% of the area, outlined in the pictures" in text
+    assert "in light from -20% to +30% of the usual" in text
+    assert "stain, found · score 1250" in text and "Synthetic defects found, by size" in text
+    assert text != training_report("cup", CALIBRATION, facts, images, detection=detection)
 
 
 def test_scores_are_those_of_the_page() -> None:
