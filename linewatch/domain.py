@@ -35,7 +35,7 @@ class Result(StrEnum):
 
     @property
     def code(self) -> int:
-        """The number on the wire, 1 to 4; 0 is never sent, so cleared PLC memory never reads as PASS."""
+        """The number in payloads, 1 to 4; 0 is never sent, so cleared PLC memory never reads as PASS."""
         return _CODES[self]
 
 
@@ -43,7 +43,7 @@ _CODES = {Result.PASS: 1, Result.FAIL: 2, Result.UNSURE: 3, Result.ERROR: 4}
 
 
 class Reason(IntEnum):
-    """Why a verdict is not a PASS; the numbers are part of the wire contract."""
+    """Why a verdict is not a PASS; the numbers are part of the protocol."""
 
     NONE = 0
     ABOVE_THRESHOLD = 10
@@ -61,7 +61,7 @@ class Reason(IntEnum):
 
 
 class ReplyCode(IntEnum):
-    """The `code` in the reply to a command; the numbers are part of the wire contract."""
+    """The `code` in the reply to a command; the numbers are part of the protocol."""
 
     DONE = 0
     NOT_READY = 1

@@ -1,4 +1,4 @@
-"""What products, stations and versions may be called: names become folders, files, topics and labels."""
+"""Allowed names of products, stations and versions; they become folders, files, topics and labels."""
 
 import re
 

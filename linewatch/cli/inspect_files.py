@@ -9,7 +9,7 @@ import cv2
 from linewatch.domain import Image
 from linewatch.errors import ImageError, StorageFull
 from linewatch.models.engine import OpenVinoEngine
-from linewatch.models.judge_file import judge_picture
+from linewatch.models.judge_file import judge_image
 from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import load_recipe
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
@@ -50,7 +50,7 @@ def inspect_files(
         except ImageError as error:
             unreadable(error)
             continue
-        verdict, scored = judge_picture(image, scorer, recipe, station=station, seq=number)
+        verdict, scored = judge_image(image, scorer, recipe, station=station, seq=number)
         file = ""
         if out is not None and scored is not None:
             file = _write(out / f"{name}_heatmap.jpg", draw_heatmap(image, scored, recipe.threshold))

@@ -25,11 +25,11 @@ from linewatch.vision.recipe import Recipe
 log = logging.getLogger(__name__)
 
 Audit = Callable[[str, str, Mapping[str, object]], None]
-"""Keeps who did what, with its facts; the journal's `audit`. Raises StorageFull."""
+"""Records who did what, with its facts; the journal's `audit`. Raises StorageFull."""
 
 
 class Changeover:
-    """Brings products into use; one thing at a time, whoever calls."""
+    """Bring products into use; calls from several threads run one after the other."""
 
     def __init__(
         self,
@@ -49,11 +49,11 @@ class Changeover:
         self._audit = audit
         self._engines = EngineCache(models.resident_bytes_max)
         self._references = ReferenceEmbeddings(models.path, models.recipes)
-        self._usual: dict[str, tuple[Recipe, RejectChart]] = {}  # What rate each product's parts taught.
+        self._usual: dict[str, tuple[Recipe, RejectChart]] = {}  # The usual reject rate of each product.
         self._busy = threading.Lock()
 
     def begin(self, product: str) -> None:
-        """Take up the first product. Raises RecipeError and leaves the station in FAULT if it is unfit."""
+        """Bring the first product into use. Raises RecipeError and leaves FAULT if it is unfit."""
         with self._busy:
             self._station.intend(State.SELFTEST, "self-test before the first part")
             self._take_up(product, "linewatch", "start")
@@ -62,7 +62,7 @@ class Changeover:
     def change(self, product: str, who: str, claim: Callable[[], None] = lambda: None) -> None:
         """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
 
-        `claim` is called when it is ready; it raises TookTooLong if nobody waits for it any more.
+        `claim` is called when the product is ready; it raises PrepareTimeout after the time limit.
 
         From the first line to the last no part is judged: a failed changeover must never go on
         silently with the product before it.
@@ -78,14 +78,14 @@ class Changeover:
             log.info("product_changed product=%s took_s=%.3f", product, took_s)
 
     def test(self, who: str) -> None:
-        """Prove the product in use again, from disk. Raises RecipeError and leaves FAULT if it failed."""
+        """Test the product in use again, from disk. Raises RecipeError and leaves FAULT if it failed."""
         with self._busy:
             self._station.intend(State.SELFTEST, "self-test")
             self._take_up(self._station.snapshot().product, who, "self-test")
             self._station.intend(State.READY)  # Also out of FAULT; a paused station stays paused.
 
     def reload(self, who: str) -> None:
-        """Read and prove the product in use again beside the line, which goes on; then swap.
+        """Read and test the product in use again while the line goes on, then replace it.
 
         Raises RecipeError and leaves the station in FAULT if it is unfit now.
         """
@@ -94,7 +94,7 @@ class Changeover:
             self._station.intend(State.READY)
 
     def probe(self) -> None:
-        """Prove the model in use beside the line, which goes on; leaves FAULT if it failed.
+        """Test the model in use while the line goes on; leaves FAULT if it fails.
 
         Does nothing while no part is judged, or while a changeover or another test runs.
         """
@@ -127,7 +127,7 @@ class Changeover:
         started = time.monotonic()
         before = self._station.snapshot()
         station = before.station
-        for known in (before.product, product):  # What drifted on a product that leaves is told no more.
+        for known in (before.product, product):  # Resets their drift metrics.
             self._metrics.know_product(known)
         try:
             prepared, bundle = prepare(
@@ -149,7 +149,7 @@ class Changeover:
         self._station.tested(passed=True)
         if before.product == product and before.model not in ("", bundle.version):
             self._station.event("model_activated", product=product, model=bundle.version, before=before.model)
-        self._metrics.selftest_success.clear()  # What failed before is not what judges now.
+        self._metrics.selftest_success.clear()  # Of products before.
         self._metrics.selftest_success.labels(station, product).set(1)
         self._metrics.use_model(product, bundle.version, bundle.checksum[:16])
         self._metrics.model_load.set(time.monotonic() - started)
@@ -157,23 +157,21 @@ class Changeover:
             self._remember(who, "in_use", before, f"{product}/{bundle.version}", why)
 
     def _drift(self, recipe: Recipe, bundle: Bundle) -> Drift:
-        """Return fresh charts; with the same thresholds as before, the usual rate of rejects is known."""
+        """Return new drift charts; the usual reject rate is kept if the recipe is as before."""
         judged_by, rejects = self._usual.get(recipe.product, (recipe, RejectChart()))
         if judged_by != recipe:
             rejects = RejectChart()
         rejects.restart()
         self._usual[recipe.product] = recipe, rejects
-        pictures = bundle.pictures
-        return Drift(
-            bundle.calibration.scores, recipe.threshold, pictures.brightness, pictures.sharpness, rejects
-        )
+        usual = bundle.pictures
+        return Drift(bundle.calibration.scores, recipe.threshold, usual.brightness, usual.sharpness, rejects)
 
     def _refuse(self, product: str, trouble: str, who: str, why: str) -> None:
         """Judge nothing until a product passes its self-test."""
         before = self._station.snapshot()
         self._inspector.use(None)
         index = index_of(self._models.recipes, product)
-        self._station.use(product, index, "")  # Not the old one: a verdict must not name what did not judge.
+        self._station.use(product, index, "")  # Not the old model: it does not judge.
         self._station.tested(passed=False)
         self._metrics.selftest_success.clear()
         self._metrics.selftest_success.labels(before.station, product).set(0)
@@ -183,7 +181,7 @@ class Changeover:
         self._remember(who, "refused", before, product, f"{why}: {trouble}")
 
     def _remember(self, who: str, action: str, before: Snapshot, to: str, why: str) -> None:
-        """Write into the audit what judges from now on, or what was not let."""
+        """Write into the audit what judges from now on, or what was refused."""
         came_from = f"{before.product}/{before.model}" if before.model else ""
         try:
             self._audit(who, action, {"from": came_from, "to": to, "why": why})

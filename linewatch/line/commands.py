@@ -1,4 +1,4 @@
-"""What a PLC or a person may ask of the station, done in order and answered once it is true."""
+"""Commands of PLC and page: run one after the other, answered when they have taken effect."""
 
 import logging
 import time
@@ -22,47 +22,47 @@ from linewatch.runtime.stages import Stage, consume
 log = logging.getLogger(__name__)
 
 REPLIES_S = 60.0  # A repeated rid within this time gets the stored reply.
-REPLIES_MAX = 10_000  # A flood: from about 160 a second on the oldest go sooner.
-CHANGE_S = 20.0  # Then whoever asked for a product is told that it failed, and it stays failed.
+REPLIES_MAX = 10_000  # From about 160 commands a second on, the oldest are dropped sooner.
+CHANGE_S = 20.0  # Then the changeover is answered as failed, and stays failed.
 SPAN_MS_MAX = 10**11  # Below this `exp_ms` is a span from arrival, above it a point in UTC.
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a request ended."""
+    """The outcome of a command."""
 
     code: ReplyCode
     reason: str = ""
 
 
 class Changing(Protocol):
-    """What brings products into use; the changeover."""
+    """Brings products into use; the changeover."""
 
     def change(self, product: str, who: str, claim: Callable[[], None]) -> None:
         """Judge `product` from now on. Raises RecipeError and leaves the station in FAULT if it is unfit.
 
-        `claim` is called once, before it comes into use, and raises TookTooLong when nobody waits any more.
+        `claim` is called once, before the product comes into use; it raises PrepareTimeout after the limit.
         """
 
     def test(self, who: str) -> None:
-        """Prove the product in use again. Raises RecipeError and leaves the station in FAULT if it failed."""
+        """Test the product in use again. Raises RecipeError and leaves the station in FAULT if it fails."""
 
     def reload(self, who: str) -> None:
-        """Do the same beside the line, which goes on meanwhile."""
+        """Read and test the product in use again while the line goes on. Raises what `test` does."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCommand:
-    """A request that takes time, and who wants to know how it ended."""
+    """A queued command and the callback for its outcome."""
 
     command: Command
     done: Callable[[Answer], None]
 
 
 class Commands:
-    """Takes requests from the network and from the page; `serve` runs them one after the other.
+    """Accept commands from any thread; `serve` runs them one after the other.
 
-    `products` gives the products that have a recipe, by name, with their index.
+    `products` returns the index of each product that has a recipe, by name.
     """
 
     def __init__(
@@ -78,29 +78,33 @@ class Commands:
         self._station = station
         self._changeover = changeover
         self._products = products
-        self._triggers = triggers  # None: something else decides when to expose.
+        self._triggers = triggers  # None: exposures are not triggered by command.
         self._metrics = metrics
         self._clock_s = clock_s
-        self._errands = Lane[PendingCommand]("commands", 4)
+        self._pending = Lane[PendingCommand]("commands", 4)
         self._replies: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
-        self._astray = ""  # Why nobody knows which product is wanted; only another `product` ends it.
+        self._unknown_product = ""  # Why the last `product` was refused; only a known one ends it.
         self._lock = Lock()
 
+    @property
+    def waiting(self) -> int:
+        """Number of queued commands."""
+        return len(self._pending)
+
     def receive(self, incoming: Incoming, reply: Callable[[str], None]) -> None:
-        """Take one message below `B/cmd/`; never waits. `reply` gets the answer's JSON, perhaps later."""
+        """Handle one message below `B/cmd/` without blocking; `reply` gets the JSON, perhaps later."""
         arrived_ns = time.monotonic_ns()
         command = parse_command(incoming)
         if not incoming.answerable:
-            log.warning("command_refused name=%r reason='its name is too long to answer'", command.name[:32])
+            log.warning("command_refused name=%r reason='name too long to answer'", command.name[:32])
             return
         key = (command.name, command.rid)
-        understood = not isinstance(
-            command, InvalidCommand
-        )  # Else nothing was done, and it may come again mended.
+        # An invalid command did nothing: its rid may be used again.
+        understood = not isinstance(command, InvalidCommand)
         with self._lock:
             stored = self._replies.get(key)
             if command.rid and stored and self._clock_s() - stored[0] < REPLIES_S:
-                if stored[1]:  # "" while it is still being done: its answer comes once.
+                if stored[1]:  # "" while the command runs: it is answered once.
                     reply(stored[1])
                 return
             if understood:
@@ -130,21 +134,21 @@ class Commands:
             self.request(command, answer)
 
     def request(self, command: Command, done: Callable[[Answer], None]) -> None:
-        """Queue what takes time; `done` is called once, with the truth."""
+        """Queue a command; `done` is called once, with its outcome."""
         if not self._queue(PendingCommand(command, done)):
             done(Answer(ReplyCode.BUSY, "too many commands at once; wait for the replies"))
 
-    def _queue(self, errand: PendingCommand) -> bool:
-        """Let an errand wait its turn if there is room; while a new product waits, no part passes."""
-        with self._lock:  # Only here errands are added, so the room that is seen stays.
-            if len(self._errands) == self._errands.capacity:
+    def _queue(self, pending: PendingCommand) -> bool:
+        """Queue a command if there is room; while a changeover waits, no part passes."""
+        with self._lock:  # Commands are added only here, so the room remains.
+            if len(self._pending) == self._pending.capacity:
                 return False
-            if errand.command.name == "product":  # Said first: once queued, it may be over at any time.
-                self._station.await_change(errand.command.product or f"number {errand.command.index}")
-            return self._errands.offer(errand)
+            if pending.command.name == "product":  # Before queueing: it may run at once.
+                self._station.await_change(pending.command.product or f"number {pending.command.index}")
+            return self._pending.offer(pending)
 
     def reload(self) -> None:
-        """Read the recipe and the model of the product in use again, and prove them."""
+        """Read and test the recipe and the model of the product in use again."""
 
         def done(answer: Answer) -> None:
             if answer.code is not ReplyCode.DONE:
@@ -153,8 +157,8 @@ class Commands:
         self.request(Command("reload", 0, who="reload"), done)
 
     def serve(self, stage: Stage) -> None:
-        """Run errands until closed."""
-        consume(stage, self._errands, self._run)
+        """Run queued commands until closed."""
+        consume(stage, self._pending, self._run)
 
     def __enter__(self) -> Self:
         return self
@@ -162,49 +166,49 @@ class Commands:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take no more requests; `serve` ends after those that wait."""
-        self._errands.close()
+        """Refuse further commands; `serve` ends after those in the queue."""
+        self._pending.close()
 
-    def _run(self, errand: PendingCommand) -> None:
-        # Whoever takes it says how it ended: the product before it is used, or the clock that it was late.
-        word = Lock()
-        wanted = errand.command.product or str(errand.command.index)
+    def _run(self, pending: PendingCommand) -> None:
+        # The first to take it answers: the changeover when the product is ready, or the timer.
+        answered = Lock()
+        wanted = pending.command.product or str(pending.command.index)
         late = PrepareTimeout(wanted, CHANGE_S)
 
         def claim() -> None:
-            if not word.acquire(blocking=False):
+            if not answered.acquire(blocking=False):
                 raise late
 
-        def give_up() -> None:  # Should it hang, the PLC hears of it before the watchdog does.
-            if word.acquire(blocking=False):
-                errand.done(Answer(ReplyCode.TIMEOUT, str(late)))
+        def give_up() -> None:  # If preparing hangs, the PLC is answered before the watchdog acts.
+            if answered.acquire(blocking=False):
+                pending.done(Answer(ReplyCode.TIMEOUT, str(late)))
 
         timer = Timer(CHANGE_S, give_up)
         timer.daemon = True
-        if errand.command.name == "product":
+        if pending.command.name == "product":
             timer.start()
         try:
-            answer = self._do(errand, claim)
+            answer = self._do(pending, claim)
         except RecipeError as trouble:
             answer = Answer(ReplyCode.SELFTEST_FAILED, str(trouble))
         finally:
             timer.cancel()
-        if answer.code is ReplyCode.DONE or word.acquire(blocking=False):
-            errand.done(answer)
+        if answer.code is ReplyCode.DONE or answered.acquire(blocking=False):
+            pending.done(answer)
 
-    def _do(self, errand: PendingCommand, claim: Callable[[], None]) -> Answer:
+    def _do(self, pending: PendingCommand, claim: Callable[[], None]) -> Answer:
         mode = self._station.snapshot().mode
-        proves = errand.command.name in ("selftest", "reload", "reset")
-        if proves and self._astray:  # The product before is not what somebody asked for last.
-            return Answer(ReplyCode.UNKNOWN, f"{self._astray}; name one that is known")
-        match errand.command.name:
+        tests = pending.command.name in ("selftest", "reload", "reset")
+        if tests and self._unknown_product:  # They would bring back the product before.
+            return Answer(ReplyCode.UNKNOWN, f"{self._unknown_product}; name one that is known")
+        match pending.command.name:
             case "product":
                 self._station.change_begins()
-                return self._change(errand.command, claim)
+                return self._change(pending.command, claim)
             case "selftest":
-                self._changeover.test(errand.command.who)
+                self._changeover.test(pending.command.who)
             case "reload":
-                self._changeover.reload(errand.command.who)
+                self._changeover.reload(pending.command.who)
             case "pause":
                 if mode not in (State.READY, State.CHANGEOVER):
                     return Answer(ReplyCode.NOT_READY, f"only a ready station can be paused; it is {mode}")
@@ -216,7 +220,7 @@ class Commands:
             case "reset":
                 self._station.forgive_images()
                 if mode is State.FAULT:
-                    self._changeover.test(errand.command.who)
+                    self._changeover.test(pending.command.who)
             case "rebirth":
                 self._station.reborn()
             case other:
@@ -224,10 +228,10 @@ class Commands:
         return Answer(ReplyCode.DONE)
 
     def _change(self, command: Command, claim: Callable[[], None]) -> Answer:
-        """Change to a product that has a recipe; else FAULT: somebody wants another one than would judge."""
+        """Change to a product that has a recipe; else FAULT, because the PLC expects another one."""
         try:
             products = self._products()
-        except RecipeError as trouble:  # A broken recipe file: nobody can be sure which product is which.
+        except RecipeError as trouble:  # A broken recipe file: an index may mean any product.
             return self._unknown(str(trouble))
         names = {index: name for name, index in products.items()}
         product = command.product or names.get(command.index, "")
@@ -235,12 +239,12 @@ class Commands:
             known = ", ".join(f"{name} ({index})" for name, index in sorted(products.items()))
             wanted = command.product or command.index
             return self._unknown(f"product {wanted!r} has no recipe; known are {known or 'none'}")
-        self._astray = ""
+        self._unknown_product = ""
         self._changeover.change(product, command.who, claim)
         return Answer(ReplyCode.DONE)
 
     def _unknown(self, why: str) -> Answer:
-        self._astray = why
+        self._unknown_product = why
         self._station.intend(State.FAULT, why)
         return Answer(ReplyCode.UNKNOWN, why)
 
@@ -252,7 +256,7 @@ class Commands:
         return self._missed(command, answer)
 
     def _missed(self, command: Command | InvalidCommand, answer: Answer) -> Answer:
-        """Count a trigger that exposes nothing: a part goes by without a verdict."""
+        """Count a trigger without an exposure: its part gets no verdict."""
         if command.name == "trigger":
             self._metrics.triggers.inc()
             self._metrics.triggers_missed.inc()
@@ -262,7 +266,7 @@ class Commands:
 
     def _exposure(self, command: Command, arrived_ns: int) -> Answer:
         if self._triggers is None:
-            return Answer(ReplyCode.NOT_READY, 'nobody triggers here; set trigger.mode = "mqtt"')
+            return Answer(ReplyCode.NOT_READY, 'this station takes no triggers; set trigger.mode = "mqtt"')
         expires_ns = _expiry(command.exp_ms, arrived_ns)
         if expires_ns is not None and expires_ns < arrived_ns:
             return Answer(ReplyCode.EXPIRED, "exp_ms lies in the past; compare the clocks")
@@ -284,7 +288,7 @@ class Commands:
 
 
 def _expiry(exp_ms: int, arrived_ns: int) -> int | None:
-    """Return the monotonic time after which an exposure comes too late for its part; None for never."""
+    """Return when a trigger expires (monotonic nanoseconds), None for never."""
     if exp_ms == 0:
         return None
     span_ms = exp_ms if exp_ms < SPAN_MS_MAX else exp_ms - time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""Frame to inspection: the stage that judges. Whatever a frame is, it leaves with one result."""
+"""The examine and inspect stages: every frame becomes one inspection with a result."""
 
 import logging
 import time
@@ -31,21 +31,21 @@ from linewatch.vision.scoring import Crop
 log = logging.getLogger(__name__)
 
 _PART_UNSEEN = (Reason.BAD_PICTURE, Reason.NOT_REGISTERED)
-"""Reasons of parts that were there and could not be scored: they fill the reject bin like a FAIL."""
+"""Reasons of parts that could not be scored; they count as rejects like a FAIL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """An exposure on its way to the graph, with the product that will judge it."""
+    """An exposure ready for the network, with the product that will judge it."""
 
     frame: Frame
     prepared: Prepared | None
-    view: Crop | None  # None when there is nothing to judge; `reason` then says why.
+    view: Crop | None  # The network's input; None if it cannot be judged, for `reason`.
     reason: Reason
 
 
 class ServiceTime:
-    """How long one step takes for a part: a moving average, in nanoseconds."""
+    """Moving average of the time that one step takes per part, in nanoseconds."""
 
     WEIGHT = 0.1  # Of the newest part.
 
@@ -53,19 +53,19 @@ class ServiceTime:
         self.expected_ns = 0.0
 
     def add(self, took_ns: int) -> None:
-        """Take one more part into the average."""
+        """Add the time of one part."""
         self.expected_ns += self.WEIGHT * (took_ns - self.expected_ns)
 
     def doubt(self) -> None:
-        """Expect a little less: a part was not begun, so the average may be out of date."""
+        """Lower the average: a part was skipped for it, and it may be out of date."""
         self.expected_ns *= 1 - self.WEIGHT
 
 
 class Inspector:
-    """Judges frames with the product in use; `use` swaps the product between two frames.
+    """Judge frames with the product in use; `use` replaces the product between two frames.
 
-    `examine` and `inspect` may run in a thread each: one looks at the next frame while the graph
-    works on the last.
+    `examine` and `inspect` may run in separate threads: one prepares the next frame while the network
+    computes the last.
     """
 
     def __init__(
@@ -80,13 +80,11 @@ class Inspector:
         self._station = station
         self._metrics = metrics
         self._frame_age_ms_max = frame_age_ms_max
-        self._answer_within_ns = (
-            answer_within_ns  # After the exposure; a part that takes longer is not begun.
-        )
+        self._answer_within_ns = answer_within_ns  # After exposure; a part that needs longer is skipped.
         self._examine_time, self._inspect_time = ServiceTime(), ServiceTime()
         self._clock_ns = clock_ns
         self._prepared: Prepared | None = None
-        self._gate: QualityGate | None = None  # The last one, also while no product is fit.
+        self._gate: QualityGate | None = None  # Of the last product, also while none is in use.
 
     @property
     def prepared(self) -> Prepared | None:
@@ -94,7 +92,7 @@ class Inspector:
         return self._prepared
 
     def use(self, prepared: Prepared | None) -> None:
-        """Judge with this from the next frame on; one assignment is the whole changeover."""
+        """Judge with this product from the next frame on; None judges nothing."""
         if prepared is not None:
             if self._gate is not None:
                 prepared.gate.follow(self._gate)
@@ -133,11 +131,11 @@ class Inspector:
         if result is Result.ERROR:
             self._metrics.frames_dropped.labels(station.station, reason.name.lower()).inc()
         if prepared is not None and (scored is not None or reason in _PART_UNSEEN):
-            # What another product scores says nothing of how this one drifts.
+            # Scores of another product do not count for the drift of this one.
             raw = scored.raw if scored and not scored.looks_like else None
-            self._tell(prepared, prepared.drift.observe_part(result, raw))
+            self._report_drift(prepared, prepared.drift.observe_part(result, raw))
         if prepared is not None and scored is not None and prepared.alarm.observe(scored.looks_like):
-            self._tell_stranger(prepared.recipe.product, scored.looks_like)
+            self._report_wrong_product(prepared.recipe.product, scored.looks_like)
         yield Inspection(
             frame=frame,
             product=prepared.recipe.product if prepared else station.product,
@@ -151,7 +149,7 @@ class Inspector:
         )
 
     def give_up(self, frame: Frame) -> Inspection:
-        """Return what is recorded of a part that has no result when it must be answered for."""
+        """Return the ERROR of a part that has no result when its verdict is due."""
         station = self._station.snapshot()
         self._metrics.frames_dropped.labels(station.station, Reason.LATE.name.lower()).inc()
         return Inspection(
@@ -166,7 +164,7 @@ class Inspector:
         )
 
     def _admit(self, frame: Frame, now_ns: int, station: Standing | None, *left: ServiceTime) -> Judgement:
-        """Return PASSED if the part may still pass after the steps that are `left`, else its ERROR."""
+        """Return PASSED if the part may still pass after the remaining steps, `left`; else its ERROR."""
         start_within_ns = None
         if self._answer_within_ns is not None:
             start_within_ns = self._answer_within_ns - sum(step.expected_ns for step in left)
@@ -208,26 +206,27 @@ class Inspector:
         return scored, judged
 
     def _health(self, prepared: Prepared, image: Image) -> Reason:
-        """Return why a picture cannot be judged, and show how it compares with training."""
+        """Return why an image cannot be judged; report how it compares with the training images."""
         health = prepared.gate.examine(image)
         labels = (self._metrics.station, prepared.recipe.product)
         self._metrics.brightness_ratio.labels(*labels).set(health.brightness_ratio)
         self._metrics.sharpness_ratio.labels(*labels).set(health.sharpness_ratio)
         self._station.image_examined(health.fault)
-        self._tell(prepared, prepared.drift.observe_image(health.brightness_ratio, health.sharpness_ratio))
+        self._report_drift(
+            prepared, prepared.drift.observe_image(health.brightness_ratio, health.sharpness_ratio)
+        )
         return health.reason
 
-    def _tell_stranger(self, product: str, looks_like: str) -> None:
-        """Let somebody look what comes down the belt; the part itself is UNSURE."""
+    def _report_wrong_product(self, product: str, looks_like: str) -> None:
         self._station.event("wrong_product", product=product, looks_like=looks_like)
         log.warning("wrong_product product=%s looks_like=%s", product, looks_like)
 
-    def _tell(self, prepared: Prepared, edges: Iterable[DriftChange]) -> None:
-        """Let metrics and events know what began or ceased to drift."""
+    def _report_drift(self, prepared: Prepared, changes: Iterable[DriftChange]) -> None:
+        """Report what began or ceased to drift as metric, event and log line."""
         product = prepared.recipe.product
-        for edge in edges:
-            signal, on = edge.signal.value, int(edge.on)
-            value, limit = round(edge.value, 3), round(edge.limit, 3)
+        for change in changes:
+            signal, on = change.signal.value, int(change.on)
+            value, limit = round(change.value, 3), round(change.limit, 3)
             self._metrics.drift.labels(self._metrics.station, product, signal).set(on)
             self._station.event("drift", product=product, signal=signal, on=on, value=value, limit=limit)
             log.warning(

@@ -83,10 +83,8 @@ class Metrics:
             station
         )
         self.journal_errors = self._counter("journal_errors", "Verdicts the journal refused").labels(station)
-        self.evidence_bytes = self._gauge("evidence_bytes", "Pictures kept").labels(station)
-        self.evidence_write_errors = self._counter("evidence_write_errors", "Pictures not kept").labels(
-            station
-        )
+        self.evidence_bytes = self._gauge("evidence_bytes", "Images kept").labels(station)
+        self.evidence_write_errors = self._counter("evidence_write_errors", "Images not kept").labels(station)
         self.evidence_shed = self._counter(
             "evidence_shed", "Frames not kept because the evidence queue was full", "result"
         )
@@ -111,9 +109,9 @@ class Metrics:
         self.selftest_success = self._gauge("selftest_success", "1 if the last self-test passed", "product")
         self.drift_psi = self._gauge("drift_psi", "Population stability index of the scores", "product")
         self.drift = self._gauge("drift", "1 while this has left its usual range", "product", "signal")
-        self.brightness_ratio = self._gauge("brightness_ratio", "Against the training pictures", "product")
-        self.sharpness_ratio = self._gauge("sharpness_ratio", "Against the training pictures", "product")
-        self.shadow_disagreements = self._counter("shadow_disagreements", "Shadow against live", "product")
+        self.brightness_ratio = self._gauge("brightness_ratio", "Relative to the training images", "product")
+        self.sharpness_ratio = self._gauge("sharpness_ratio", "Relative to the training images", "product")
+        self.shadow_disagreements = self._counter("shadow_disagreements", "Trial against live", "product")
         self.triggers = self._counter("triggers", "Triggers received").labels(station)
         self.triggers_missed = self._counter("triggers_missed", "Triggers refused").labels(station)
         self._gauge("build_info", "The version that runs", "version").labels(station, __version__).set(1)
@@ -144,7 +142,7 @@ class Metrics:
         self.queue_depth.labels(self.station, name).set_function(depth)
 
     def show_beats(self, beats: Mapping[str, int]) -> None:
-        """Stamp every stage whose count of signs of life moved since the last call."""
+        """Stamp every stage that has made progress since the last call."""
         for stage, count in beats.items():
             if self._beats.get(stage) != count:
                 self._beats[stage] = count

@@ -77,7 +77,7 @@ class Recorder:
         self,
         station: Station,
         journal: VerdictLog,
-        wire: VerdictPublisher,
+        link: VerdictPublisher,
         heatmaps: HeatmapStore,
         frames: FrameStore,
         metrics: Metrics,
@@ -89,7 +89,7 @@ class Recorder:
     ) -> None:
         self._station = station
         self._journal = journal
-        self._wire = wire
+        self._link = link
         self._heatmaps = heatmaps
         self._frames = frames
         self._metrics = metrics
@@ -113,11 +113,11 @@ class Recorder:
             checked = self._admitted(verdict, inspection)
             in_time = checked.result is verdict.result
             if in_time:
-                self._wire.publish_verdict(verdict)
+                self._link.publish_verdict(verdict)
         if not in_time:  # The disk was slow or a changeover began: this PASS must not be published.
             verdict = checked
             self._commit(self._journal.amend, verdict)  # Also after an error: pending rows must be true too.
-            self._wire.publish_verdict(verdict)
+            self._link.publish_verdict(verdict)
         self._journal.release(verdict.boot, verdict.seq)
 
         self.latest = Latest(verdict, inspection)

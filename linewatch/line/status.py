@@ -1,4 +1,4 @@
-"""What the station says about itself: the state for people and the word for the PLC."""
+"""The station's announcements: the state for people and the status word for the PLC."""
 
 import time
 from collections.abc import Callable
@@ -11,10 +11,10 @@ HEARTBEAT_S = 0.5
 
 
 class Announcer:
-    """Builds announcements; its heartbeat moves only while the judging stage does.
+    """Build announcements, with a heartbeat that advances only while the judging stage makes progress.
 
-    `beats` counts that stage's signs of life, so a hung stage stops the PLC's heartbeat even though
-    the network thread goes on. Called from one thread.
+    `beats` returns that stage's heartbeat count: if the stage hangs, so does the PLC's heartbeat, although
+    the network thread goes on. Call it from one thread.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Announcer:
         self._beat_due_s = 0.0
 
     def announce(self) -> Announcement:
-        """Return what is true now."""
+        """Return the present state and status word."""
         now = self._snapshot()
         facts = facts_of(now, self._outbox())
         word = status_word(
@@ -50,12 +50,12 @@ class Announcer:
         return Announcement(facts, word)
 
     def _beat(self) -> int:
-        """Return the heartbeat: one further every 0.5 s, if the judging stage moved since."""
+        """Return the heartbeat; it advances every 0.5 s if the judging stage made progress."""
         now_s, beats = self._clock_s(), self._beats()
         if now_s >= self._beat_due_s and beats != self._beats_seen:
             self._heartbeat = (self._heartbeat + 1) % 16
             self._beats_seen = beats
-            # The caller wakes a little early or late; the count shall still keep its pace.
+            # The caller wakes early or late; the average pace stays.
             self._beat_due_s = max(self._beat_due_s + HEARTBEAT_S, now_s + HEARTBEAT_S / 2)
         return self._heartbeat
 

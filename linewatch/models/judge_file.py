@@ -1,4 +1,4 @@
-"""Judge pictures as the line would, without a line: for `linewatch inspect` and the page's uploads."""
+"""Judge single images without a line, for `linewatch inspect` and the page's uploads."""
 
 import time
 
@@ -18,13 +18,13 @@ from linewatch.vision.recipe import Recipe, judge
 from linewatch.vision.scoring import Scorer
 
 
-def judge_picture(
+def judge_image(
     image: Image, scorer: Scorer, recipe: Recipe, *, station: str, seq: int = 0
 ) -> tuple[Verdict, Scored | None]:
-    """Judge one picture that no camera of the line took: any light and sharpness will do.
+    """Judge one image, without the quality gate: light and sharpness are not checked.
 
-    `boot` is 0. Returns None beside the verdict when the part was not found. Raises RecipeError when
-    the recipe's `roi` or `mask` does not fit the picture.
+    Returns the verdict, with `boot` 0, and the scores, None if the part was not found. Raises
+    RecipeError if the recipe's `roi` or `mask` does not fit the image.
     """
     started_ns = time.monotonic_ns()
     scored: Scored | None = None
@@ -34,9 +34,7 @@ def judge_picture(
     except NotRegistered:
         judged = Judgement(Result.UNSURE, Reason.NOT_REGISTERED)
     except ImageError as trouble:
-        raise RecipeError(
-            f"this picture does not fit the recipe of {recipe.product!r}: {trouble}"
-        ) from trouble
+        raise RecipeError(f"this image does not fit the recipe of {recipe.product!r}: {trouble}") from trouble
     inspection = Inspection(
         frame=Frame(image, started_ns, captured_ms=time.time_ns() // 1_000_000, seq=seq),
         product=recipe.product,

@@ -24,7 +24,7 @@ import cv2
 
 from linewatch.domain import Image, Reason, Result, Verdict
 from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeError
-from linewatch.models.judge_file import judge_picture
+from linewatch.models.judge_file import judge_image
 from linewatch.models.loader import Prepared, prepare
 from linewatch.models.recipe_file import load_recipe
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
@@ -227,7 +227,7 @@ def main() -> None:
             if prepared is None or prepared.recipe != recipe or others != current:
                 prepared, _ = prepare(product, models, version=version, references=references)
                 others = current
-            verdict, scored = judge_picture(image, prepared.scorer, recipe, station=arguments["station"])
+            verdict, scored = judge_image(image, prepared.scorer, recipe, station=arguments["station"])
         except LinewatchError as trouble:
             _send(answers, {"error": _kind(trouble), "sentence": str(trouble).removeprefix(_PREFIX)})
             continue

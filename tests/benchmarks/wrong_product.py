@@ -24,7 +24,7 @@ from linewatch.acquisition.sources.simulator.source import DEFECTS, render
 from linewatch.domain import Image, Reason, Result
 from linewatch.models.bundle import Bundle
 from linewatch.models.engine import OpenVinoEngine
-from linewatch.models.judge_file import judge_picture
+from linewatch.models.judge_file import judge_image
 from linewatch.models.loader import Prepared, prepare
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
 from linewatch.settings import ModelsSettings
@@ -96,7 +96,7 @@ def summarise(prepared: Prepared, images: Iterable[Image]) -> str:
     """Return how many images are judged WRONG_PRODUCT, and the results of the others, as text."""
     seen: Counter[Result | Reason] = Counter()
     for image in images:
-        verdict, _ = judge_picture(image, prepared.scorer, prepared.recipe, station="")
+        verdict, _ = judge_image(image, prepared.scorer, prepared.recipe, station="")
         special = verdict.reason in (Reason.WRONG_PRODUCT, Reason.NOT_REGISTERED)
         seen[verdict.reason if special else verdict.result] += 1
     rest = [

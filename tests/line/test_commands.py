@@ -263,7 +263,7 @@ def test_a_broken_recipe_file_is_an_answer_and_never_kills_the_caller() -> None:
     assert rig.mode is State.FAULT
 
 
-def test_an_earlier_errand_does_not_make_a_station_ready_that_awaits_a_changeover() -> None:
+def test_an_earlier_command_does_not_make_a_station_ready_that_awaits_a_changeover() -> None:
     """A self-test that was asked for first ends, and still no part passes before the new product."""
     rig = Rig()
     seen: list[State] = []
@@ -299,7 +299,7 @@ def test_a_change_is_announced_before_it_can_be_over() -> None:
     real = rig.station.await_change
 
     def spy(product: str) -> None:
-        waiting.append(len(rig.commands._errands))
+        waiting.append(rig.commands.waiting)
         real(product)
 
     rig.station.await_change = spy  # type: ignore[method-assign]  # to see the order
@@ -352,7 +352,7 @@ def test_a_free_running_station_takes_no_triggers() -> None:
     rig.say("trigger", rid=1)
 
     assert [(reply["code"], reply["reason"]) for reply in rig.replies] == [
-        (1, 'nobody triggers here; set trigger.mode = "mqtt"')
+        (1, 'this station takes no triggers; set trigger.mode = "mqtt"')
     ]
 
 

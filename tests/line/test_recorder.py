@@ -12,7 +12,7 @@ from linewatch.line.station import Station
 from tests.fakes import FakeLedger, FakePictures, FakeWire, frame
 
 
-class Backend:
+class Rig:
     """A recorder with everything around it in memory, and a clock that the test moves."""
 
     def __init__(self) -> None:
@@ -67,13 +67,13 @@ class Backend:
 
 def test_the_row_is_committed_before_the_wire_hears() -> None:
     """What the PLC reads is in the journal already, and is the same."""
-    desk = Backend()
-    desk.journal.on_append = lambda: assert_empty(desk.wire.sent)
+    rig = Rig()
+    rig.journal.on_append = lambda: assert_empty(rig.wire.sent)
 
-    desk.record()
+    rig.record()
 
-    assert desk.wire.sent == [desk.journal.rows[1]]
-    assert desk.journal.released == 1
+    assert rig.wire.sent == [rig.journal.rows[1]]
+    assert rig.journal.released == 1
 
 
 def assert_empty(sent: Sequence[object]) -> None:
@@ -83,163 +83,163 @@ def assert_empty(sent: Sequence[object]) -> None:
 
 def test_a_fail_names_a_heatmap_that_is_already_there() -> None:
     """The heatmap is written before the verdict goes out, the frame after it."""
-    desk = Backend()
+    rig = Rig()
     kept_before: list[list[str]] = []
-    desk.journal.on_append = lambda: kept_before.append(list(desk.pictures.kept))
+    rig.journal.on_append = lambda: kept_before.append(list(rig.pictures.kept))
 
-    desk.record(Result.FAIL)
+    rig.record(Result.FAIL)
 
     assert kept_before == [["1.jpg"]]
-    assert desk.pictures.kept == ["1.jpg", "1.png"]
-    assert (desk.wire.sent[0].image, desk.wire.sent[0].heatmap) == ("1.png", "1.jpg")
+    assert rig.pictures.kept == ["1.jpg", "1.png"]
+    assert (rig.wire.sent[0].image, rig.wire.sent[0].heatmap) == ("1.png", "1.jpg")
 
 
 def test_a_large_camera_does_not_make_the_plc_wait_for_its_heatmap() -> None:
     """The heatmap is drawn small, the frame is kept as it is."""
-    desk = Backend()
+    rig = Rig()
 
-    desk.record(Result.FAIL, picture=np.full((1000, 1600, 3), 90, np.uint8))
+    rig.record(Result.FAIL, picture=np.full((1000, 1600, 3), 90, np.uint8))
 
-    assert desk.pictures.shapes == {"1.jpg": (400, 640, 3), "1.png": (1000, 1600, 3)}
+    assert rig.pictures.shapes == {"1.jpg": (400, 640, 3), "1.png": (1000, 1600, 3)}
 
 
 def test_a_full_evidence_disk_costs_the_picture_and_not_the_verdict() -> None:
     """The verdict goes out without a heatmap's path, the station is DEGRADED until it works again."""
-    desk = Backend()
-    desk.pictures.full = True
-    desk.record(Result.FAIL)
+    rig = Rig()
+    rig.pictures.full = True
+    rig.record(Result.FAIL)
 
-    assert [(v.result, v.heatmap) for v in desk.wire.sent] == [(Result.FAIL, "")]
-    assert desk.station.snapshot().state is State.DEGRADED
+    assert [(v.result, v.heatmap) for v in rig.wire.sent] == [(Result.FAIL, "")]
+    assert rig.station.snapshot().state is State.DEGRADED
 
-    desk.pictures.full = False
-    desk.record(Result.FAIL, seq=2)
-    assert desk.station.snapshot().state is State.READY
+    rig.pictures.full = False
+    rig.record(Result.FAIL, seq=2)
+    assert rig.station.snapshot().state is State.READY
 
 
 def test_a_full_journal_disk_costs_the_row_and_not_the_verdict() -> None:
     """If the disk refuses, the verdict still goes out and the state says so."""
-    desk = Backend()
-    desk.journal.full = True
+    rig = Rig()
+    rig.journal.full = True
 
-    desk.record()
+    rig.record()
 
-    assert [v.result for v in desk.wire.sent] == [Result.PASS]
-    assert desk.station.snapshot().state is State.DEGRADED
-    assert desk.count("journal_errors_total") == 1
+    assert [v.result for v in rig.wire.sent] == [Result.PASS]
+    assert rig.station.snapshot().state is State.DEGRADED
+    assert rig.count("journal_errors_total") == 1
 
 
 @pytest.mark.parametrize("result", [Result.PASS, Result.FAIL, Result.UNSURE])
 def test_a_part_judged_too_late_is_an_error(result: Result) -> None:
     """Past the deadline no PASS exists any more, in the journal or on the wire."""
-    desk = Backend()
+    rig = Rig()
 
-    desk.record(result, after_ms=201)
+    rig.record(result, after_ms=201)
 
-    for verdict in (desk.wire.sent[0], desk.journal.rows[1]):
+    for verdict in (rig.wire.sent[0], rig.journal.rows[1]):
         assert (verdict.result, verdict.reason, verdict.late) == (Result.ERROR, Reason.LATE, True)
-    assert desk.count("deadline_misses_total") == 1
-    assert desk.count("inspections_total", product="demo", result="ERROR") == 1
+    assert rig.count("deadline_misses_total") == 1
+    assert rig.count("inspections_total", product="demo", result="ERROR") == 1
 
 
 def test_a_slow_disk_turns_a_pass_into_an_error_on_both_sides() -> None:
     """When the deadline passes while the row is written, the row is amended before anyone sees it."""
-    desk = Backend()
+    rig = Rig()
 
     def slow() -> None:
-        desk.now_ns += 500 * 1_000_000
+        rig.now_ns += 500 * 1_000_000
 
-    desk.journal.on_append = slow
-    desk.record()
+    rig.journal.on_append = slow
+    rig.record()
 
-    assert desk.wire.sent[0].result is Result.ERROR
-    assert desk.journal.rows[1] == desk.wire.sent[0]
-    assert desk.wire.sent[0].latency_ms == 520
+    assert rig.wire.sent[0].result is Result.ERROR
+    assert rig.journal.rows[1] == rig.wire.sent[0]
+    assert rig.wire.sent[0].latency_ms == 520
 
 
 def test_no_pass_leaves_a_station_that_is_not_ready() -> None:
     """A PASS in hand when a changeover begins is taken back, even between commit and publishing."""
-    desk = Backend()
-    desk.journal.on_append = lambda: desk.station.intend(State.CHANGEOVER)
+    rig = Rig()
+    rig.journal.on_append = lambda: rig.station.intend(State.CHANGEOVER)
 
-    desk.record()
+    rig.record()
 
-    assert (desk.wire.sent[0].result, desk.wire.sent[0].reason) == (Result.ERROR, Reason.NOT_READY)
-    assert desk.journal.rows[1] == desk.wire.sent[0]
+    assert (rig.wire.sent[0].result, rig.wire.sent[0].reason) == (Result.ERROR, Reason.NOT_READY)
+    assert rig.journal.rows[1] == rig.wire.sent[0]
 
 
 def test_no_pass_outlives_the_product_that_judged_it() -> None:
     """After a whole changeover, a PASS of the product before is an ERROR: the PLC asked for another."""
-    desk = Backend()
-    desk.journal.on_append = lambda: desk.station.use("cup", 2, "0badcafe")
+    rig = Rig()
+    rig.journal.on_append = lambda: rig.station.use("cup", 2, "0badcafe")
 
-    desk.record()
+    rig.record()
 
-    assert (desk.wire.sent[0].result, desk.wire.sent[0].reason) == (Result.ERROR, Reason.NOT_READY)
+    assert (rig.wire.sent[0].result, rig.wire.sent[0].reason) == (Result.ERROR, Reason.NOT_READY)
 
 
 def test_a_changeover_waits_for_a_verdict_that_is_going_out() -> None:
     """Between the last look at the station and the wire nothing can change: no PASS slips through."""
-    desk = Backend()
-    changed = threading.Thread(target=lambda: desk.station.intend(State.CHANGEOVER))
+    rig = Rig()
+    changed = threading.Thread(target=lambda: rig.station.intend(State.CHANGEOVER))
 
     def publish(verdict: Verdict) -> bool:
         changed.start()
         changed.join(0.05)
-        seen.append((desk.station.snapshot().mode, verdict.result))
+        seen.append((rig.station.snapshot().mode, verdict.result))
         return True
 
     seen: list[tuple[State, Result]] = []
-    desk.wire.publish_verdict = publish  # type: ignore[method-assign]  # looks around while sending
-    desk.record()
+    rig.wire.publish_verdict = publish  # type: ignore[method-assign]  # looks around while sending
+    rig.record()
     changed.join(5)
 
     assert seen == [(State.READY, Result.PASS)]
-    assert desk.station.snapshot().mode is State.CHANGEOVER
+    assert rig.station.snapshot().mode is State.CHANGEOVER
 
 
 def test_a_verdict_that_could_not_go_out_is_not_kept_for_later() -> None:
     """Without a broker the row waits in the journal; the live wire never hears of it again."""
-    desk = Backend()
-    desk.wire.gone = True
-    desk.record()
-    desk.wire.gone = False
-    desk.record(seq=2)
+    rig = Rig()
+    rig.wire.gone = True
+    rig.record()
+    rig.wire.gone = False
+    rig.record(seq=2)
 
-    assert [v.seq for v in desk.wire.sent] == [2]
-    assert sorted(desk.journal.rows) == [1, 2]
+    assert [v.seq for v in rig.wire.sent] == [2]
+    assert sorted(rig.journal.rows) == [1, 2]
 
 
 def test_an_exposure_without_a_picture_gets_its_error() -> None:
     """A dropped frame is one ERROR verdict with its reason, and no evidence is claimed."""
-    desk = Backend()
-    dropped = frame(seq=1, captured_ns=desk.now_ns).without_image(Reason.QUEUE_FULL)
-    desk.recorder.record(
+    rig = Rig()
+    dropped = frame(seq=1, captured_ns=rig.now_ns).without_image(Reason.QUEUE_FULL)
+    rig.recorder.record(
         Inspection(dropped, "demo", 1, "7f3a91c2", 1.0, Result.ERROR, Reason.QUEUE_FULL, age_ms=0)
     )
 
-    verdict = desk.wire.sent[0]
+    verdict = rig.wire.sent[0]
     assert (verdict.result, verdict.reason, verdict.image, verdict.heatmap) == (
         Result.ERROR,
         Reason.QUEUE_FULL,
         "",
         "",
     )
-    assert desk.pictures.kept == []
+    assert rig.pictures.kept == []
 
 
 def test_every_verdict_is_counted_once() -> None:
     """Counters by product and result add up to what was recorded."""
-    desk = Backend()
-    desk.metrics.know_product("demo")
+    rig = Rig()
+    rig.metrics.know_product("demo")
     for seq, result in enumerate([Result.PASS, Result.FAIL, Result.PASS, Result.UNSURE], 1):
-        desk.record(result, seq=seq)
+        rig.record(result, seq=seq)
 
-    assert {r: desk.count("inspections_total", product="demo", result=r) for r in Result} == {
+    assert {r: rig.count("inspections_total", product="demo", result=r) for r in Result} == {
         Result.PASS: 2,
         Result.FAIL: 1,
         Result.UNSURE: 1,
         Result.ERROR: 0,
     }
-    assert desk.station.snapshot().last_seq == 4
-    assert replace(desk.wire.sent[0], latency_ms=0).boot == 7
+    assert rig.station.snapshot().last_seq == 4
+    assert replace(rig.wire.sent[0], latency_ms=0).boot == 7

@@ -13,7 +13,7 @@ from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.line.trial import WAITING_MAX, TrialRunner
 from linewatch.models.bundle import set_trial
-from linewatch.models.judge_file import judge_picture
+from linewatch.models.judge_file import judge_image
 from linewatch.models.loader import prepare
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.settings import EvidenceSettings, JournalSettings, Settings
@@ -53,7 +53,7 @@ class Line:
         """Judge a part, journal it, and offer it to the trial."""
         image = part(blob)
         self.seq += 1
-        verdict, scored = judge_picture(
+        verdict, scored = judge_image(
             image, self.prepared.scorer, self.prepared.recipe, station="test", seq=self.seq
         )
         facts = {name: getattr(verdict, name) for name in Verdict.__slots__} | {"boot": self.journal.boot}
