@@ -351,6 +351,7 @@ def build_maintenance(
         utc_s=clock.utc_s,
         trial=trial.step,
         selftest=changeover.probe,
+        recognise=changeover.recognise_next,
         selftest_every_s=base.settings.models.selftest_every_s,
     )
 

@@ -49,6 +49,8 @@ class Changeover:
         self._audit = audit
         self._engines = EngineCache(models.resident_bytes_max)
         self._references = ReferenceEmbeddings(models.path, models.recipes)
+        self._in_use: Bundle | None = None
+        self._unrecognised: list[str] = []  # Products that the model in use has no embeddings of yet.
         self._usual: dict[str, tuple[Recipe, RejectChart]] = {}  # The usual reject rate of each product.
         self._busy = threading.Lock()
 
@@ -115,6 +117,25 @@ class Changeover:
         finally:
             self._busy.release()
 
+    def recognise_next(self) -> None:
+        """Let the model in use recognise the parts of one more product; maintenance calls it every second.
+
+        A changeover computes only the embeddings of the product before it, whose parts may still be on the
+        belt. Does nothing while a changeover or a test runs.
+        """
+        if not self._unrecognised or not self._busy.acquire(blocking=False):
+            return
+        try:
+            prepared, bundle = self._inspector.prepared, self._in_use
+            if prepared is None or bundle is None or not self._unrecognised:
+                return
+            engine = self._engines.get(bundle)
+            assert engine is not None, "the engine used last is always cached"
+            name = self._unrecognised.pop(0)
+            prepared.scorer.recognise(self._references.for_model(bundle, engine, (name,)))
+        finally:
+            self._busy.release()
+
     def _take_up(
         self,
         product: str,
@@ -137,6 +158,7 @@ class Changeover:
                 engines=self._engines,
                 brief=brief,
                 references=self._references,
+                recognise=(before.product,) if brief else None,
             )
             claim()
         except RecipeError as trouble:
@@ -145,6 +167,7 @@ class Changeover:
         prepared = replace(prepared, drift=self._drift(prepared.recipe, bundle))
         self._metrics.drift_psi.labels(station, product).set_function(lambda: prepared.drift.psi)
         self._inspector.use(prepared)
+        self._in_use, self._unrecognised = bundle, self._references.missing(bundle) if brief else []
         self._station.use(product, prepared.recipe.index, bundle.version)
         self._station.tested(passed=True)
         if before.product == product and before.model not in ("", bundle.version):

@@ -28,6 +28,7 @@ class Maintenance:
         *,
         retention_days: float,
         trial: Callable[[str], None] = lambda _product: None,
+        recognise: Callable[[], None] = lambda: None,
         selftest: Callable[[], None] = lambda: None,
         selftest_every_s: float = 0.0,
         utc_s: Callable[[], float] = time.time,
@@ -40,6 +41,7 @@ class Maintenance:
         self._retention_s = retention_days * 86_400
         self._utc_s = utc_s
         self._trial = trial
+        self._recognise = recognise
         self._selftest = selftest
         self._selftest_every_s = selftest_every_s  # 0: never.
 
@@ -58,6 +60,7 @@ class Maintenance:
 
     def step(self) -> None:
         """Run one step; storage errors are reported and the step is repeated next time."""
+        self._recognise()
         try:
             self._trial(self._station.snapshot().product)
             self._journal.maintain(round(1000 * (self._utc_s() - self._retention_s)))

@@ -1,6 +1,6 @@
 """Load a product for inspection: read its recipe, compile its model, run its self-test."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from linewatch.errors import SelfTestFailed
@@ -38,13 +38,15 @@ def prepare(
     engines: EngineCache | None = None,
     brief: bool = False,
     references: ReferenceEmbeddings | None = None,
+    recognise: Collection[str] | None = None,
 ) -> tuple[Prepared, Bundle]:
     """Load a product's recipe and model and verify them on the golden samples. Raises RecipeError.
 
     `version` overrides the recipe's. `live` enables the freeze detection, for frames from a camera.
     A model whose engine is in `engines` is not compiled again, and with `brief` only its first golden
     sample of each kind is scored then; its files are always verified. With `references` parts of other
-    products are recognised; computing their embeddings takes a while, and verifying needs none.
+    products are recognised; computing their embeddings takes a while, and verifying needs none. `recognise`
+    limits what is computed to these products.
     """
     recipe, bundle = load_recipe(models.recipes, product, models.path, version)
     cached = engines.get(bundle) if engines else None
@@ -59,7 +61,9 @@ def prepare(
         raise
     if engines:
         engines.keep(bundle, engine)
-    scorer = build_scorer(bundle, engine, references.for_model(bundle, engine) if references else ())
+    scorer = build_scorer(
+        bundle, engine, references.for_model(bundle, engine, recognise) if references else ()
+    )
     return Prepared(recipe, scorer, QualityGate(bundle.pictures, live=live)), bundle
 
 

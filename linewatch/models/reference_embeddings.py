@@ -2,6 +2,7 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 
@@ -43,10 +44,14 @@ class ReferenceEmbeddings:
         others = (name for name in names(self._recipes) if name != product and self._has_model(name))
         return tuple((name, self._active(name)) for name in islice(others, PRODUCTS_MAX))
 
-    def for_model(self, bundle: Bundle, engine: Engine) -> tuple[OtherProduct, ...]:
+    def for_model(
+        self, bundle: Bundle, engine: Engine, only: Collection[str] | None = None
+    ) -> tuple[OtherProduct, ...]:
         """Return the other products with their embeddings; log and skip those that cannot be read.
 
-        Empty if the model has no likeness, because embeddings cannot be compared then.
+        With `only` these products are computed and the others returned if they are cached: each takes as
+        long as scoring SAMPLES_MAX parts. Empty if the model has no likeness, because embeddings cannot be
+        compared then.
         """
         if bundle.likeness is None:
             return ()
@@ -54,6 +59,8 @@ class ReferenceEmbeddings:
         before, now = self._cache.pop(key, {}), {}
         for name, version in self.list_others(bundle.product):
             cached = before.get((name, version))
+            if cached is None and only is not None and name not in only:
+                continue
             try:
                 now[name, version] = cached or self._embed(name, version, bundle, engine)
             except (LinewatchError, OSError) as trouble:
@@ -64,6 +71,13 @@ class ReferenceEmbeddings:
         if len(self._cache) > MODELS_MAX:
             self._cache.popitem(last=False)
         return tuple(now.values())
+
+    def missing(self, bundle: Bundle) -> list[str]:
+        """Return the other products that `for_model` would have to compute."""
+        if bundle.likeness is None:
+            return []
+        cached = self._cache.get((graph_key(bundle), bundle.registration), {})
+        return [other[0] for other in self.list_others(bundle.product) if other not in cached]
 
     def _active(self, product: str) -> str:
         try:

@@ -55,8 +55,13 @@ class Scorer:
         """Without `registration` the whole inspected area is scored; `references` are the other products."""
         self._registration = registration
         self._engine = engine
-        self._matcher = ProductMatcher(likeness, references)
+        self._likeness = likeness
         self._masks: dict[Path, NDArray[np.bool_]] = {}
+        self.recognise(references)
+
+    def recognise(self, references: Sequence[OtherProduct]) -> None:
+        """Tell parts of these products from now on; may be called while another thread scores."""
+        self._matcher = ProductMatcher(self._likeness, references)
 
     def score(self, image: Image, recipe: Recipe, mask: NDArray[np.bool_] | None = None) -> Scored:
         """Score one frame: `crop`, then `score_crop`. Raises NotRegistered and ImageError.

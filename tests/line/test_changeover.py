@@ -48,14 +48,15 @@ class Line:
 
     def inspect(self, shown: Frame | None = None) -> tuple[str, str, Result]:
         """Inspect a good part of product demo; return product, model and result."""
-        inspection = self._inspect(shown or frame(image=part()))
+        inspection = self.inspect_all(shown or frame(image=part()))
         return inspection.product, inspection.model, inspection.result
 
     def reason(self, level: int) -> Reason:
         """Inspect a part of an even grey; return the reason."""
-        return self._inspect(frame(image=part() - 100 + level)).reason
+        return self.inspect_all(frame(image=part() - 100 + level)).reason
 
-    def _inspect(self, shown: Frame) -> Inspection:
+    def inspect_all(self, shown: Frame) -> Inspection:
+        """Inspect a frame."""
         (examined,) = self.inspector.examine(shown)
         (inspection,) = self.inspector.inspect(examined)
         return inspection
@@ -491,6 +492,34 @@ def test_a_product_that_comes_back_knows_the_others_still(tmp_path: Path) -> Non
     line.changeover.change("demo", "mqtt")
 
     assert line.reason(140) is Reason.WRONG_PRODUCT
+
+
+def test_a_change_recognises_the_product_before_it_at_once_and_the_others_one_by_one(tmp_path: Path) -> None:
+    """With many products a changeover takes no longer; a part of the last product is known from the start."""
+    models = models_in(tmp_path)
+    teach(models, likeness=GREY)
+    teach_lid(models, 140)
+    for product, level in (("cup", 165), ("screw", 190)):
+        teach(models, product, level=level, golden=[(part() - 100 + level, Result.PASS, 0.0)])
+    line = Line(models)
+    line.changeover.begin("lid")
+
+    line.changeover.change("demo", "mqtt")
+
+    def nearest() -> list[str]:
+        """Return which product parts of lid, cup and screw are taken for."""
+        shown = (line.inspect_all(frame(image=part() - 100 + level)) for level in (140, 165, 190))
+        return [inspection.scored.looks_like for inspection in shown if inspection.scored]
+
+    assert nearest() == ["lid", "lid", ""]
+    line.changeover.recognise_next()
+    assert nearest() == ["lid", "cup", "cup"]
+    line.changeover.recognise_next()
+    line.changeover.recognise_next()
+    assert nearest() == ["lid", "cup", "screw"]
+    line.changeover.change("lid", "mqtt")
+    line.changeover.change("demo", "mqtt")
+    assert nearest() == ["lid", "cup", "screw"], "they are cached"
 
 
 def test_a_damaged_other_product_keeps_nobody_from_the_line(

@@ -68,6 +68,20 @@ def test_other_products_are_represented_by_their_good_samples(plant: Plant) -> N
     assert len(plant.embeddings()["cup"]) == SAMPLES_MAX
 
 
+def test_embeddings_can_be_computed_product_by_product(plant: Plant) -> None:
+    """Of those asked for; the others are returned if they are cached, and missing until then."""
+    teach_lid(plant.models)
+    teach_lid(plant.models, "screw", 180)
+    assert plant.references.missing(plant.bundle) == ["lid", "screw"]
+
+    def products(*only: str) -> list[str]:
+        return [other.product for other in plant.references.for_model(plant.bundle, plant.engine, only)]
+
+    assert (products(), products("screw"), products("lid")) == ([], ["screw"], ["lid", "screw"])
+    assert (products(), plant.references.missing(plant.bundle)) == (["lid", "screw"], [])
+    assert plant.engine.runs == 2
+
+
 def test_products_without_recipe_or_model_are_left_out(plant: Plant) -> None:
     """Both a recipe without a model and a model without a recipe are ignored."""
     (plant.models.recipes / "new.toml").write_text("index = 7\n")
