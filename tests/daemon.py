@@ -91,7 +91,7 @@ class Daemon:
             print(self.log_path.read_text()[-4000:])
 
     def notice(self, timeout_s: float) -> str:
-        """Return what it tells systemd next, "" if it is silent; `notified` keeps everything."""
+        """Return its next message to systemd, "" if there is none; `notified` keeps everything."""
         self._notify.settimeout(timeout_s)
         try:
             self.notified.append(self._notify.recv(4096).decode())
@@ -130,12 +130,12 @@ class Daemon:
             return error.code, error.read()
 
     def rows(self, path: Path | None = None) -> list[dict[str, Any]]:
-        """Return the journal's rows, oldest first, as a stranger would read them; `path` says where it is."""
+        """Return the journal's rows, oldest first, read with plain SQLite; `path` replaces its usual path."""
         with sqlite3.connect(f"file:{path or self.folder / 'journal.db'}?mode=ro", uri=True) as db:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute("SELECT * FROM verdicts ORDER BY id")]
 
 
 def verdicts(payloads: list[str]) -> list[dict[str, Any]]:
-    """Parse what was heard."""
+    """Parse payloads."""
     return [json.loads(payload) for payload in payloads]

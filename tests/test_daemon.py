@@ -48,7 +48,7 @@ KEYS = [
 
 
 def is_ready(ear: Subscriber) -> bool:
-    """Whether the station has said READY; before that a command finds nobody."""
+    """Whether the station has published READY; before that it receives no command."""
     return "READY" in [state["state"] for state in verdicts(ear.on("t/state"))]
 
 
@@ -156,7 +156,7 @@ def test_a_bug_ends_the_process_and_the_will_is_delivered(tmp_path: Path, mosqui
 
 
 def test_a_start_over_a_damaged_journal_is_told(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """It is set aside before anybody could be told; the event comes all the same, and the boot grows on."""
+    """It is set aside before the broker is connected; the event follows, and the boot number still grows."""
     (tmp_path / "journal.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     (tmp_path / "journal.db.boot").write_text("6\n")
     with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
@@ -326,7 +326,7 @@ def test_scanned_codes_go_through_unchanged(tmp_path: Path, mosquitto: Mosquitto
 def test_an_unknown_product_is_refused_and_a_known_one_is_taken_up(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
-    """The reply comes when it is true; a product nobody knows is a FAULT until a known one is named."""
+    """The reply comes once the product is in use; an unknown one is a FAULT until a known one is used."""
     with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
         ear.wait(is_ready)
         ear.say("t/cmd/product", '{"rid":1,"product":"nonsense"}')

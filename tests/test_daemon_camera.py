@@ -1,4 +1,4 @@
-"""What the PLC hears of a triggered part when the camera is in trouble, of the whole daemon."""
+"""Verdicts on triggered parts while the camera is in trouble, with the whole daemon."""
 
 import itertools
 import json
@@ -42,11 +42,11 @@ class Plc:
         raise AssertionError(f"never {ends}; last {verdict}")
 
     def state(self) -> dict[str, Any]:
-        """Return the state as it was told last."""
+        """Return the state published last."""
         return (verdicts(self._ear.on("t/state")) or [{"state": "", "reason": ""}])[-1]
 
     def wait_state(self, state: str, reason: str = "") -> None:
-        """Wait until a state is told."""
+        """Wait until a state is published."""
         self._ear.wait(
             lambda _: self.state()["state"] == state and reason in self.state()["reason"], f"{state} {reason}"
         )

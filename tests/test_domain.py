@@ -133,7 +133,7 @@ def test_what_stands_is_returned_as_it_is() -> None:
 
 
 def test_a_frame_without_an_image_has_a_fault() -> None:
-    """Also when nobody named one: an exposure without an image must not pass."""
+    """An exposure without an image must not pass, also if no fault was set."""
     assert frame().image_fault is Reason.NONE
     assert frame().without_image(Reason.CAMERA_LOST).image_fault is Reason.CAMERA_LOST
     assert frame(image=None).image_fault is Reason.INTERNAL

@@ -11,7 +11,7 @@ def test_ready_is_said_when_the_product_is_proven_and_the_page_answers(
     tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
     """Neither before, nor is there any other word before it; the last one is STOPPING."""
-    told = (
+    program = (
         "from linewatch.cli import main as cli\n"
         "from linewatch.line import changeover\n"
         "begin = changeover.Changeover.begin\n"
@@ -22,7 +22,7 @@ def test_ready_is_said_when_the_product_is_proven_and_the_page_answers(
         "changeover.Changeover.begin = slow\n"
         "cli.main()\n"
     )
-    with Daemon(tmp_path, mosquitto.port, program=told) as daemon:
+    with Daemon(tmp_path, mosquitto.port, program=program) as daemon:
         log, first = daemon.log, list(daemon.notified)
         answers, _ = daemon.get("/healthz")
         daemon.process.send_signal(signal.SIGTERM)
@@ -37,7 +37,7 @@ def test_ready_is_said_when_the_product_is_proven_and_the_page_answers(
 
 
 def test_a_hang_that_stops_every_thread_silences_the_watchdog(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """Native code that keeps the interpreter to itself: only systemd can still help, and it hears nothing."""
+    """Native code that never releases the interpreter: only systemd, without watchdog messages, can act."""
     hung = (
         "import ctypes, itertools\n"
         "from linewatch.cli import main as cli\n"
@@ -60,7 +60,7 @@ def test_a_hang_that_stops_every_thread_silences_the_watchdog(tmp_path: Path, mo
 
 
 def test_a_stage_that_hangs_ends_the_process_with_its_name(tmp_path: Path, mosquitto: Mosquitto) -> None:
-    """After `limits.stall_s` nothing more is told to the watchdog; exit 1, and systemd starts it again."""
+    """After `limits.stall_s` the watchdog gets nothing more; exit 1, and systemd starts it again."""
     hung = (
         "import time\n"
         "from linewatch.cli import main as cli\n"

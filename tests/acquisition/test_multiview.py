@@ -65,7 +65,7 @@ def test_a_part_has_its_views_under_one_number() -> None:
 
 
 def test_one_trigger_takes_all_views() -> None:
-    """Nobody has to ask three times; all carry the trigger."""
+    """One trigger command is enough; all views carry its id."""
     triggers = Lane[TriggerRequest]("triggers", 1)
     triggers.offer(TriggerRequest(5, "A5", time.monotonic_ns()))
 
@@ -94,7 +94,7 @@ def test_a_view_taken_after_the_part_may_have_left_has_no_picture(reason_to_leav
 
 
 def test_a_camera_that_is_lost_between_two_views_leaves_a_whole_part() -> None:
-    """What is missing is there without a picture, so the part is told, and as an ERROR."""
+    """Missing views have no image, so the part gets its verdict, an ERROR."""
     assert exposed(frame(), "lost", *(frame() for _ in range(3))) == [
         (1, 1, 3, Reason.NONE),
         (1, 2, 3, Reason.CAMERA_LOST),

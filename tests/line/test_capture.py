@@ -141,7 +141,7 @@ def test_an_exposure_that_comes_after_its_trigger_expired_is_late_and_not_judged
 
 
 def test_a_frame_captured_after_the_next_trigger_is_not_the_part_befores() -> None:
-    """Two parts come between two frames: the frame shows the second, and the first is told late."""
+    """Two parts come between two frames: the frame shows the second, the first gets ERROR LATE."""
     triggers = Lane[TriggerRequest]("triggers", 2)
     now = time.monotonic_ns()
     triggers.offer(TriggerRequest(17, "A1", now))
@@ -153,7 +153,7 @@ def test_a_frame_captured_after_the_next_trigger_is_not_the_part_befores() -> No
 
 
 def test_a_part_triggered_while_the_camera_is_lost_gets_its_error() -> None:
-    """The PLC hears of every part it asked for, camera or not."""
+    """Every triggered part gets a verdict, camera or not."""
     triggers = Lane[TriggerRequest]("triggers", 1)
     triggers.offer(TriggerRequest(5, "B2", time.monotonic_ns()))
     rig = Rig("lost", live=True, occasions=CommandTriggered(triggers, PATIENCE_S))
@@ -165,7 +165,7 @@ def test_a_part_triggered_while_the_camera_is_lost_gets_its_error() -> None:
 
 
 def test_a_part_triggered_while_a_read_hangs_gets_its_error_and_the_camera_may_come_back() -> None:
-    """Nobody waits for a hung camera: the part is answered, the station says so, and goes on with it."""
+    """A hung camera delays no verdict; the station reports it lost and resumes when it delivers again."""
     triggers = Lane[TriggerRequest]("triggers", 1)
     goes_on = threading.Event()
 
@@ -268,17 +268,17 @@ def test_a_trigger_that_is_accepted_while_the_line_stops_gets_its_word() -> None
 def test_a_lost_camera_is_told_before_it_is_let_go_of() -> None:
     """Some drivers take seconds to close what is unplugged; the PLC does not wait for them."""
     rig = Rig(frame(), "lost")
-    told: list[str] = []
+    troubles: list[str] = []
 
     def close() -> None:
         wait_until(lambda: rig.station.snapshot().state is State.FAULT)
-        told.append(rig.station.snapshot().camera_trouble)
+        troubles.append(rig.station.snapshot().camera_trouble)
 
     rig.source.on_close = close
 
     rig.run()
 
-    assert "unplugged" in told[0]
+    assert "unplugged" in troubles[0]
 
 
 def test_a_trigger_that_was_accepted_before_a_stop_gets_its_word() -> None:

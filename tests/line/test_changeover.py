@@ -177,7 +177,7 @@ def test_an_unfit_product_leaves_fault_and_never_the_old_product(
 
 
 def test_a_first_product_that_is_unfit_leaves_fault(tmp_path: Path) -> None:
-    """The daemon runs on and can be told another product."""
+    """The daemon goes on and accepts another product."""
     models = models_in(tmp_path)
     line = Line(models)
     with pytest.raises(RecipeError):
@@ -325,12 +325,12 @@ def test_without_room_every_product_is_compiled_anew(tmp_path: Path) -> None:
 
 
 def test_a_scheduled_test_leaves_the_line_judging(tmp_path: Path) -> None:
-    """It runs beside the line, and brings nothing into use that nobody asked for."""
+    """It runs beside the line and does not bring a newly activated version into use."""
     models = models_in(tmp_path)
     old = teach(models).version
     line = Line(models)
     line.changeover.begin("demo")
-    teach(models, level=80, golden=[])  # Active on disk; nobody told the line.
+    teach(models, level=80, golden=[])  # Active on disk only.
 
     line.changeover.probe()
 
@@ -386,7 +386,7 @@ def test_a_reload_takes_up_what_changed_while_parts_are_judged(tmp_path: Path) -
 
 
 def test_a_reload_of_what_is_unfit_now_is_a_fault(tmp_path: Path) -> None:
-    """What is on disk is what shall judge; if it cannot, nothing does, and a second reload mends it."""
+    """If the files on disk are unfit nothing judges, until a second reload finds them fit."""
     models = models_in(tmp_path)
     teach(models)
     line = Line(models)
@@ -425,7 +425,7 @@ def test_a_lamp_that_fades_is_told_once_and_no_more_when_the_product_leaves(tmp_
 
 
 def test_pictures_too_dark_to_be_judged_are_rejects_too(tmp_path: Path) -> None:
-    """The bin fills: that is told, beside the light."""
+    """The reject rate drifts too, and is reported beside the light."""
     models = models_in(tmp_path)
     teach(models)
     line = Line(models)
@@ -433,8 +433,8 @@ def test_pictures_too_dark_to_be_judged_are_rejects_too(tmp_path: Path) -> None:
 
     assert {line.inspect(frame(image=part() - 95))[2] for _ in range(50)} == {Result.ERROR}
 
-    told = [event["signal"] for event in line.station.events]
-    assert told == ["brightness", "rejects"]
+    reported = [event["signal"] for event in line.station.events]
+    assert reported == ["brightness", "rejects"]
 
 
 def teach_lid(models: ModelsSettings, level: int = 140, **facts: Any) -> Bundle:
@@ -458,8 +458,8 @@ def test_a_part_of_another_product_of_this_station_is_known(tmp_path: Path) -> N
     line.changeover.change("lid", "mqtt")
 
     assert [line.reason(level) for level in (100, 140)] == [Reason.WRONG_PRODUCT, Reason.NONE]
-    told = [event["looks_like"] for event in line.station.events if event["event"] == "wrong_product"]
-    assert told == ["lid", "demo"]
+    reported = [event["looks_like"] for event in line.station.events if event["event"] == "wrong_product"]
+    assert reported == ["lid", "demo"]
 
 
 def test_a_product_that_was_learnt_meanwhile_is_known_after_a_reload(tmp_path: Path) -> None:
@@ -480,7 +480,7 @@ def test_a_product_that_was_learnt_meanwhile_is_known_after_a_reload(tmp_path: P
 
 
 def test_a_product_that_comes_back_knows_the_others_still(tmp_path: Path) -> None:
-    """Their samples are not looked at again: a changeover to a product used before stays quick."""
+    """Their samples are not scored again: a changeover to a product used before stays quick."""
     models = models_in(tmp_path)
     teach(models, likeness=GREY)
     lid = teach_lid(models)

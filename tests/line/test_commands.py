@@ -137,7 +137,7 @@ def test_a_product_is_named_or_numbered(facts: dict[str, Any], name: str) -> Non
 
 @pytest.mark.parametrize("facts", [{"product": "screw"}, {"index": 9}, {"product": "../demo"}])
 def test_an_unknown_product_is_a_fault(facts: dict[str, Any]) -> None:
-    """5, with what would have been known; nobody wants the product that is still loaded."""
+    """Code 5, with the known products in its reason; the product still loaded does not judge."""
     rig = Rig()
     code, reason = rig.ask("product", rid=1, **facts)
 
@@ -179,32 +179,32 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let the test decide when whoever asked for a product has waited long enough."""
+    """Let the test decide when the time limit of a changeover is over."""
     clock = Clock()
     monkeypatch.setattr("linewatch.line.commands.Timer", clock)
     return clock
 
 
 def test_a_product_that_is_not_ready_in_time_is_told_and_never_used(clock: Clock) -> None:
-    """7 comes while it is still being prepared, once; whoever was told so finds the station in FAULT."""
+    """Code 7 is sent once, while the product is still being prepared; the station ends in FAULT."""
     rig = Rig()
-    told: list[object] = []
+    answered: list[object] = []
 
     def strike() -> None:
         clock.strike()
-        told.extend(reply["code"] for reply in rig.replies)
+        answered.extend(reply["code"] for reply in rig.replies)
 
     rig.changeover.meanwhile = strike
 
     code, reason = rig.ask("product", rid=1, product="bottle")
 
-    assert (code, told, rig.mode) == (ReplyCode.TIMEOUT, [ReplyCode.TIMEOUT], State.FAULT)
+    assert (code, answered, rig.mode) == (ReplyCode.TIMEOUT, [ReplyCode.TIMEOUT], State.FAULT)
     assert reason == str(PrepareTimeout("bottle", CHANGE_S))
     assert clock.wait_s == CHANGE_S
 
 
 def test_a_product_that_fails_after_its_time_is_answered_once(clock: Clock) -> None:
-    """Whoever was told 7 hears nothing else of it."""
+    """After code 7 there is no second reply."""
     rig = Rig()
     rig.changeover.meanwhile = lambda: clock.strike()  # noqa: PLW0108 - it is set later
     rig.changeover.trouble = SelfTestFailed("golden sample scores 9 instead of 1; train again")
@@ -249,7 +249,7 @@ def test_a_failed_self_test_is_told_and_leaves_fault() -> None:
 
 
 def test_a_broken_recipe_file_is_an_answer_and_never_kills_the_caller() -> None:
-    """The network's thread survives a typo in a file; which product is meant nobody knows: FAULT."""
+    """A typo in a recipe file does not end the network thread; the product is unknown, so FAULT."""
     rig = Rig()
 
     def broken() -> Mapping[str, int]:
@@ -565,7 +565,7 @@ def test_rebirth_makes_the_station_say_everything_again() -> None:
 
 
 def test_reload_proves_the_product_in_use_again() -> None:
-    """SIGHUP reads recipe and model from disk; nobody waits for a reply."""
+    """SIGHUP reads recipe and model from disk; there is no reply."""
     rig = Rig()
     rig.commands.reload()
     rig.serve()

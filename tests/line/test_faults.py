@@ -84,10 +84,10 @@ class FlakyWire:
         self.sent: list[Verdict] = []
         self.lost: list[Verdict] = []
 
-    def publish_verdict(self, told: Verdict) -> bool:
+    def publish_verdict(self, published: Verdict) -> bool:
         """Send or lose."""
         away = self._fault.strikes()
-        (self.lost if away else self.sent).append(told)
+        (self.lost if away else self.sent).append(published)
         return not away
 
 
@@ -159,19 +159,19 @@ def test_whatever_operation_of_the_disk_or_the_wire_fails_every_part_keeps_its_v
         folder.mkdir()
         wire, station, boot = run_line(folder, Fault(fail_at), monkeypatch)
 
-        told = sorted([*wire.sent, *wire.lost], key=lambda each: each.seq)
-        assert [each.seq for each in told] == [1, 2, 3, 4, 5], fail_at
-        assert [each.result for each in told] == list(PARTS), fail_at
+        published = sorted([*wire.sent, *wire.lost], key=lambda each: each.seq)
+        assert [each.seq for each in published] == [1, 2, 3, 4, 5], fail_at
+        assert [each.result for each in published] == list(PARTS), fail_at
         assert [each.seq for each in wire.sent] == sorted(each.seq for each in wire.sent), fail_at
         with Journal.open(folder / "journal.db", warn=lambda _: None) as journal, journal.reader() as reader:
             batch = reader.undelivered(100)
             assert batch is not None
-            assert batch.verdicts == told, fail_at
+            assert batch.verdicts == published, fail_at
             assert journal.boot == boot + 1
         pictures = [path for path in (folder / "evidence").rglob("*") if path.is_file()]
         assert all(cv2.imread(str(path)) is not None for path in pictures), fail_at
         kept = {path.relative_to(folder / "evidence").as_posix() for path in pictures}
-        assert {each.heatmap for each in told if each.heatmap} <= kept, fail_at
+        assert {each.heatmap for each in published if each.heatmap} <= kept, fail_at
         assert station.snapshot().state is State.READY, (fail_at, station.snapshot().reasons)
 
 
@@ -179,10 +179,10 @@ def test_whatever_operation_of_the_disk_or_the_wire_fails_every_part_keeps_its_v
 
 
 class FlakyBroker:
-    """Hears what is published; goes away at the k-th operation, once. `turn` is called in each pump."""
+    """Receives what is published; goes away at the k-th operation, once. `turn` is called in each pump."""
 
     def __init__(self, fault: Fault, turn: Callable[[], None]) -> None:
-        self.heard: list[Message] = []
+        self.received: list[Message] = []
         self.fault = fault
         self.turn = turn
         self.connections = 0
@@ -217,7 +217,7 @@ class FlakySession:
         """Hear all of it or lose it."""
         self._gone = self._gone or self._broker.fault.strikes()
         if not self._gone:
-            self._broker.heard += messages
+            self._broker.received += messages
 
     def subscribe(self, topic_filter: str) -> None:
         """Subscribe."""
@@ -268,17 +268,19 @@ def test_whatever_operation_of_the_broker_fails_no_live_verdict_comes_twice_or_l
     """Each k-th connect, subscribe, publish and pump in turn: order is kept, what was lost stays lost."""
     healthy = Fault()
     broker, _ = publish_all(healthy)
-    assert [message.payload for message in broker.heard if message.topic == "t/online"] == ["1", "0"]
+    assert [message.payload for message in broker.received if message.topic == "t/online"] == ["1", "0"]
     assert healthy.count > 40
 
     for fail_at in range(1, healthy.count - 2):  # The last ones are the goodbye.
         broker, out = publish_all(Fault(fail_at))
-        lines = [int(message.payload[6:16]) for message in broker.heard if message.topic == "t/plc/verdict"]
-        live = [message.payload for message in broker.heard if message.topic == "t/verdict"]
+        lines = [
+            int(message.payload[6:16]) for message in broker.received if message.topic == "t/plc/verdict"
+        ]
+        live = [message.payload for message in broker.received if message.topic == "t/verdict"]
         assert lines == sorted(set(lines)), fail_at
         assert len(lines) == len(live) >= 19, fail_at
         assert set(lines) <= set(out), fail_at
         assert broker.connections == 2, fail_at
-        assert [message.payload for message in broker.heard if message.topic == "t/online"][-1] == "0", (
+        assert [message.payload for message in broker.received if message.topic == "t/online"][-1] == "0", (
             fail_at
         )

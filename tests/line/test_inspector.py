@@ -30,7 +30,7 @@ REFERENCES = (OtherProduct("lid", (LID,)), OtherProduct("cup", (CUP,)))
 
 
 class FakeEngine:
-    """Gives the scores of its script, one after the other, then 0; and the embedding that it is told."""
+    """Returns the scripted scores one after the other, then 0, each with `embedding`."""
 
     input_shape = (32, 32)
 
@@ -192,7 +192,7 @@ def test_a_frame_that_waited_too_long_is_an_error() -> None:
 
 
 def test_a_frame_that_grows_too_old_before_the_graph_is_an_error() -> None:
-    """What counts is the age when scoring begins, not when the picture was looked at."""
+    """The age when scoring begins counts, not the age when the frame was examined."""
     bench = Bench()
     (examined,) = bench.inspector.examine(bench.frame(age_ms=499))
     bench.now_ns += 2_000_000
@@ -277,7 +277,7 @@ def test_a_degraded_station_judges() -> None:
 
 
 def test_a_part_that_is_not_found_is_unsure() -> None:
-    """Nobody knows whether it is good, and a person should look."""
+    """Whether it is good is unknown; a person must check it."""
     bench = Bench()
     bench.inspector.use(prepared(bench.engine, registration=ROUND))
 
@@ -308,13 +308,13 @@ def test_a_belt_with_another_product_is_told_once() -> None:
         for _ in range(parts):
             bench.inspect(bench.frame())
 
-    told = [event for event in bench.station.events if event["event"] == "wrong_product"]
-    assert [event["looks_like"] for event in told] == ["lid", "cup", "lid"]
-    assert {event["product"] for event in told} == {"bottle"}
+    reported = [event for event in bench.station.events if event["event"] == "wrong_product"]
+    assert [event["looks_like"] for event in reported] == ["lid", "cup", "lid"]
+    assert {event["product"] for event in reported} == {"bottle"}
 
 
 def test_another_product_is_no_drift_of_this_ones_scores() -> None:
-    """It fills the reject bin, and that is told; its scores say nothing of good parts."""
+    """It counts as a reject, but its scores do not count as those of good parts."""
     bench = Bench(*[1.0] * 200)
     drift = Drift([0.1] * 50, 2.0)
     bench.inspector.use(replace(prepared(bench.engine), drift=drift))

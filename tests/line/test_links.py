@@ -177,7 +177,7 @@ def test_a_broker_that_goes_degrades_the_station_until_it_is_back(mosquitto: Mos
 
 
 def test_after_a_failure_the_link_leaves_without_goodbye(mosquitto: Mosquitto) -> None:
-    """A bug in a stage is told by the broker's will, not by a tidy farewell."""
+    """After a bug in a stage the broker publishes the will, because no DISCONNECT is sent."""
     plant = Plant(mqtt_on(mosquitto.port))
     link = plant.live_link()
     with Subscriber(mosquitto.port) as ear, running(lambda stop: link.run(stop, lambda: None)) as raised:

@@ -135,7 +135,7 @@ def test_an_idle_line_pays_what_it_owes(small_disk: SmallDisk) -> None:
 
 
 def test_a_removed_journal_is_trouble_and_then_new(house: House) -> None:
-    """Somebody deleted the file under the daemon: it says so, starts another and goes on."""
+    """A file deleted under the daemon is reported and replaced, and the line goes on."""
     (house.folder / "journal.db").unlink()
 
     house.housekeeping.step()
@@ -148,7 +148,7 @@ def test_a_removed_journal_is_trouble_and_then_new(house: House) -> None:
 
 def test_trouble_with_pictures_does_not_stop_the_journal_s_chores(house: House) -> None:
     """Each of the two is tried at every step; trouble is one event."""
-    (house.folder / "evidence").write_text("somebody put a file here")
+    (house.folder / "evidence").write_text("not a folder")
     house.record(1)
     for _ in range(3):
         house.housekeeping.step()
@@ -226,7 +226,7 @@ def test_it_keeps_house_every_second_until_the_stop(house: House) -> None:
 
 
 def test_the_product_in_use_is_tested_on_schedule(tmp_path: Path) -> None:
-    """Again and again, until told to stop."""
+    """Repeatedly, until `stop` is set."""
     house = House(tmp_path)
     stop = threading.Event()
     tested: list[str] = []

@@ -94,7 +94,7 @@ def test_every_metric_has_its_name_type_and_labels(name: str, kind: str, labels:
 
 
 def test_nothing_is_there_that_the_contract_does_not_name() -> None:
-    """Whoever adds a metric adds it to the list above and to the documents."""
+    """A new metric must be added to the list above and to the documents."""
     ours = {name for name in families(in_use()) if name.startswith("linewatch_")}
 
     assert ours == {f"linewatch_{name}" for name, _, _ in CONTRACT}
@@ -166,7 +166,7 @@ def test_only_the_model_in_use_is_shown() -> None:
 
 
 def test_a_queue_is_read_at_every_scrape() -> None:
-    """Depth needs no update by whoever puts and takes."""
+    """Depth is read at each scrape; producers and consumers do not update it."""
     metrics = Metrics("station1")
     waiting = [1, 2]
     metrics.watch_queue("frames", 4, waiting.__len__)

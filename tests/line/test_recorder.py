@@ -199,7 +199,7 @@ def test_a_changeover_waits_for_a_verdict_that_is_going_out() -> None:
 
 
 def test_a_verdict_that_could_not_go_out_is_not_kept_for_later() -> None:
-    """Without a broker the row waits in the journal; the live wire never hears of it again."""
+    """Without a broker the row waits in the journal and is never published live."""
     rig = Rig()
     rig.wire.gone = True
     rig.record()

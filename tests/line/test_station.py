@@ -125,7 +125,7 @@ def test_the_last_verdict_and_the_product_are_in_the_snapshot() -> None:
     now = post.station.snapshot()
     assert (now.product, now.product_index, now.model, now.selftest_passed) == ("bottle", 3, "7f3a91c2", True)
     assert (now.last_seq, now.last_result) == (5, Result.FAIL)
-    assert post.station.changed.clear(), "the PLC's word shall follow at once"
+    assert post.station.changed.clear(), "the PLC's status word must follow at once"
     assert (before.product, before.last_seq) == ("demo", 0)
 
 
@@ -149,7 +149,7 @@ def test_events_carry_who_and_when_and_are_bounded() -> None:
 
 
 def test_pictures_that_stay_unfit_are_a_fault_until_one_is_fit() -> None:
-    """A frozen or black camera is told once, with its reason, and is over with the next fit picture."""
+    """A frozen or black camera is one event with its reason, and ends with the next fit image."""
     post = Post()
     post.ready()
     post.expose("black", "black", after_s=0.9)
@@ -166,7 +166,7 @@ def test_pictures_that_stay_unfit_are_a_fault_until_one_is_fit() -> None:
 
 @pytest.mark.parametrize("no_room", [True, False])
 def test_a_full_disk_has_an_event_of_its_own(no_room: bool) -> None:
-    """Told once, and told from a disk that is read-only or broken."""
+    """Reported once, and not for a disk that is read-only or broken."""
     post = Post()
     post.ready()
     for _ in range(2):

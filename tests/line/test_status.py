@@ -51,7 +51,7 @@ def test_the_heartbeat_moves_with_the_judging_stage() -> None:
 
 
 def test_a_hung_judging_stage_stops_the_heartbeat() -> None:
-    """The network thread goes on announcing, but the PLC sees that nobody judges."""
+    """The network thread goes on announcing, but the PLC sees that nothing is judged."""
     post = Post()
     before = post.heartbeat(beats=1)
 
@@ -100,7 +100,7 @@ def test_the_word_shows_the_state(state: State, expected: set[int]) -> None:
 
 
 def test_a_degraded_station_is_ready_and_degraded() -> None:
-    """Judging goes on: bit 1 stays, bit 4 says that somebody should look."""
+    """Judging goes on: bit 1 stays, bit 4 asks for attention."""
     post = Post()
 
     post.station.impaired("journal", "disk full")
@@ -156,7 +156,7 @@ def test_the_state_tells_the_facts_of_the_snapshot() -> None:
 
 
 def test_a_rebirth_makes_the_state_worth_saying_again() -> None:
-    """Somebody who asks hears the state at once although nothing changed."""
+    """A rebirth publishes the state at once although nothing changed."""
     post = Post()
     before = post.announcer.announce().facts
     assert post.announcer.announce().facts.change_key == before.change_key

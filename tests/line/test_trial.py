@@ -161,8 +161,8 @@ def test_an_unfit_model_on_trial_is_told_once_and_harms_nobody(
         line.judge(0)
         line.compare()
 
-    told = [record.getMessage() for record in caplog.records if "trial_failed" in record.getMessage()]
-    assert len(told) == 1 and "was changed after training" in told[0]
+    logged = [record.getMessage() for record in caplog.records if "trial_failed" in record.getMessage()]
+    assert len(logged) == 1 and "was changed after training" in logged[0]
     assert line.disagreements() is None
 
 
