@@ -16,7 +16,8 @@ from linewatch.acquisition.sources import AwaitingTrigger, Source, open_source
 from linewatch.domain import Frame, Image
 from linewatch.errors import ImageError, LinewatchError, StorageFull
 from linewatch.settings import GigeSettings, SourceSettings
-from linewatch.vision.image_io import SUFFIXES, read_image
+from linewatch.vision.image_folders import images_in
+from linewatch.vision.image_io import read_image
 from linewatch.vision.image_quality import brightness, sharpness
 
 _SIDE_PX = 32  # Images are compared at this size, in grey.
@@ -82,7 +83,7 @@ def save_frames(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageFull(out, f"cannot be made ({error.strerror}); choose another --out") from error
-    existing = sorted(path for path in out.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    existing = images_in(out)
     first = 1 + max((int(path.stem) for path in out.glob("*.png") if path.stem.isdecimal()), default=0)
     saved = skipped = 0
     columns = (TextColumn("Capturing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))

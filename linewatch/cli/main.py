@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -339,6 +340,8 @@ def inspect(
 def main() -> None:
     """Run the command line; every error a user can cause is one sentence on stderr."""
     debug = "--debug" in sys.argv
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # File names may not be UTF-8.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         status = app(args=arguments, prog_name="linewatch", standalone_mode=False)

@@ -72,6 +72,6 @@ def write_html(path: Path, page: str) -> None:
 def _write(path: Path, text: str, option: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="replace")  # File names may not be UTF-8.
     except OSError as error:
         raise StorageFull(path, f"{error.strerror}; name another file with {option}") from error

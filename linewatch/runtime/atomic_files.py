@@ -24,7 +24,7 @@ def write_text(path: Path, text: str, mode: int | None = None) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # File names may not be UTF-8.
         if mode is not None:
             temporary.chmod(mode)
         temporary.replace(path)

@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from linewatch.domain import Scored
-from linewatch.errors import NotRegistered, UsageError
+from linewatch.errors import ImageError, NotRegistered, UsageError
 from linewatch.models.bundle import Bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import load_recipe
-from linewatch.training.images import GOOD, GROUND_TRUTH
+from linewatch.training.images import GOOD, GROUND_TRUTH, find_images
 from linewatch.training.progress import ProgressCallback, no_progress
 from linewatch.training.report import GALLERY_SIZE, CurvePlot, GalleryImage, evaluation_report
-from linewatch.vision.image_io import SUFFIXES, read_image
+from linewatch.vision.image_folders import folders_in, images_in
+from linewatch.vision.image_io import read_image, read_marks
 from linewatch.vision.recipe import Recipe
 from linewatch.vision.scoring import Scorer
 
+MASK_NAMES = ("{}_mask", "{}", "{}_gt", "{}_label", "mask_{}", "{}-mask")  # Case and suffix do not matter.
 _SIDE_PX = 256  # Longer side at which pixels are compared: ample for a map with a stride of 8.
 
 
@@ -75,8 +77,8 @@ def evaluate(
     `version` replaces the one that the recipe uses, so that a model can be measured before it is activated.
 
     MVTec AD layout (Bergmann et al. 2019): `data`, or its folder `test`, holds `good/` and one folder per
-    defect; masks are `ground_truth/DEFECT/NAME_mask.png`, inside or beside it. Raises UsageError,
-    RecipeError and ImageError.
+    defect; masks are `ground_truth/DEFECT/NAME_mask.png`, or another of `MASK_NAMES`, inside or beside it.
+    Raises UsageError, RecipeError and ImageError.
     """
     recipe, bundle = load_recipe(recipes, product, models, version)
     scorer = build_scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
@@ -104,11 +106,31 @@ def _labelled(data: Path) -> Iterator[tuple[Path, str, Path | None]]:
     truth = next(
         (place for place in (root / GROUND_TRUTH, root.parent / GROUND_TRUTH) if place.is_dir()), None
     )
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name != GROUND_TRUTH):
-        for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in SUFFIXES:
-                mask = None if truth is None else truth / folder.name / f"{path.stem}_mask.png"
-                yield path, folder.name, mask
+    for folder in folders_in(root):
+        if folder.name == GROUND_TRUTH:
+            continue
+        images = find_images(folder)
+        masks = {} if truth is None or folder.name == GOOD else _masks(truth / folder.name, images)
+        for path in images:
+            yield path, folder.name, masks.get(path)
+
+
+def _masks(folder: Path, images: Sequence[Path]) -> dict[Path, Path]:
+    """Return the mask of each image that has one. Raises UsageError if a folder of masks has none of them."""
+    files = images_in(folder) if folder.is_dir() else []
+    by_stem = {path.stem.casefold(): path for path in files}
+    found = {
+        image: by_stem[name]
+        for image in images
+        for name in (ending.format(image.stem.casefold()) for ending in MASK_NAMES)
+        if name in by_stem
+    }
+    if files and images and not found:
+        names = ", ".join(repr(name.format(images[0].stem)) for name in MASK_NAMES)
+        raise UsageError(
+            f"{str(folder)!r} holds no mask for {images[0].name!r} or any other picture; call them {names}"
+        )
+    return found
 
 
 def _score_image(scorer: Scorer, recipe: Recipe, path: Path, defect: str, mask: Path | None) -> ScoredImage:
@@ -125,9 +147,12 @@ def _score_image(scorer: Scorer, recipe: Recipe, path: Path, defect: str, mask: 
     took_s = time.perf_counter() - started
     if defect == GOOD:
         return ScoredImage(path, defect, raw, took_s, anomaly_map, np.zeros(anomaly_map.shape, np.bool_))
-    if mask is None or not mask.exists():
+    if mask is None:
         return ScoredImage(path, defect, raw, took_s, anomaly_map, None)
-    masked = read_image(mask).max(axis=2)
+    marks = read_marks(mask)
+    if not marks.any():
+        raise ImageError(mask, "is all black, so it marks no defect; paint the defect white or remove it")
+    masked = np.where(marks, np.uint8(255), np.uint8(0))
     truth = cv2.resize(masked, size, interpolation=cv2.INTER_AREA) > 127
     hit, located = (False, False) if scored is None else _find_in_mask(scored, recipe, masked, image.shape)
     return ScoredImage(path, defect, raw, took_s, anomaly_map, truth, hit, located)

@@ -1,13 +1,15 @@
 """Folders of training images: find them, check that they match, read them one at a time."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from linewatch.domain import Box, Image
 from linewatch.errors import ImageError, UsageError
-from linewatch.vision.image_io import SUFFIXES, read_image
+from linewatch.vision.image_folders import images_in, unreadable_in
+from linewatch.vision.image_io import read_image
 from linewatch.vision.scoring import cut_roi
 
 IMAGES_MIN = 10
@@ -46,7 +48,7 @@ class ImageFolder:
         """Return the SHA-256 over names and bytes of all images, as hex digits."""
         total = hashlib.sha256()
         for path in self.paths:
-            total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+            total.update(os.fsencode(path.name) + b"\0" + hashlib.sha256(path.read_bytes()).digest())
         return total.hexdigest()
 
 
@@ -78,10 +80,19 @@ def open_image_folder(
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the image files directly in `folder`, sorted by name. Raises UsageError if it is no folder."""
+    """Return the image files directly in `folder`, sorted by name; hidden files are left out.
+
+    Raises UsageError if it is no folder, or if an image in it has a format that cannot be read.
+    """
     if not folder.is_dir():
         raise UsageError(f"{str(folder)!r} is not a folder; name the folder that holds the pictures")
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    others = unreadable_in(folder)
+    if others:
+        raise UsageError(
+            f"{str(folder)!r} holds {len(others)} pictures in other formats, such as {others[0].name!r}; "
+            "convert them to JPEG or PNG, or take them out"
+        )
+    return images_in(folder)
 
 
 def read_inspected_area(path: Path, roi: Box | None) -> Image:

@@ -19,6 +19,7 @@ from linewatch.training.calibrate import calibrate
 from linewatch.training.images import GOOD, GROUND_TRUTH, find_images
 from linewatch.training.progress import ProgressCallback, no_progress
 from linewatch.training.reviewed_parts import ReviewedParts, read_reviews
+from linewatch.vision.image_folders import folders_in
 from linewatch.vision.image_io import read_image
 from linewatch.vision.recipe import Recipe
 
@@ -151,7 +152,7 @@ def activate_proposal(settings: Settings, proposal: ThresholdProposal) -> tuple[
 def _find_defects(folder: Path) -> list[Path]:
     """Return the images in `folder` and in its folders of defects. Raises UsageError if there are none."""
     found = find_images(folder)
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for place in folders_in(folder):
         if place.name not in (GOOD, GROUND_TRUTH):
             found += find_images(place)
     if not found:

@@ -126,7 +126,7 @@ def train(
             detection=detection,
             part_mask=training_set.part_mask,
         )
-        (content / "report.html").write_text(text, encoding="utf-8")
+        (content / "report.html").write_text(text, encoding="utf-8", errors="replace")
         before = versions(models, product)
         bundle = write_bundle(
             models,

@@ -9,12 +9,26 @@ from numpy.typing import NDArray
 from linewatch import PIXELS_MAX
 from linewatch.domain import Image
 from linewatch.errors import ImageError, ImageTooLarge
+from linewatch.vision.image_headers import exif_orientation, jpeg_problem, tiff_problem
+from linewatch.vision.libjpeg_warnings import decode_strictly
 
 SIDE_MIN_PX = 32
 BYTES_MAX = 200_000_000  # An uncompressed file; the upload page accepts far less.
+LOW_12_BITS = 4096  # A 16-bit image below this throughout was not scaled to 16 bits.
 _MEGAPIXELS = PIXELS_MAX // 1_000_000
 _MEGABYTES = BYTES_MAX // 1_000_000
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6")
+_PNG, _JPEG = b"\x89PNG", b"\xff\xd8"
+_UPRIGHT = dict(
+    enumerate(
+        [
+            (False, 1, 1), (False, 1, -1), (False, -1, -1), (False, -1, 1),
+            (True, 1, 1), (True, 1, -1), (True, -1, -1), (True, -1, 1),
+        ],
+        start=1,
+    )
+)  # fmt: skip
+"""EXIF orientation -> whether to swap rows and columns, then the steps through them (Exif 2.32, 4.6.5)."""
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 
 
@@ -22,7 +36,7 @@ def read_image(path: Path) -> Image:
     """Return the image in a file as (height, width, 3) uint8, blue-green-red. Raises ImageError.
 
     Grey is expanded to three equal channels, alpha is dropped, and 16-bit images keep their upper eight
-    bits: scaling by image content would change the score.
+    bits: scaling by image content would change the score. The image is turned as its EXIF data says.
     """
     return decode(_bytes_of(path), str(path))
 
@@ -51,10 +65,18 @@ def encode_sample(image: Image, mask: NDArray[np.bool_] | None) -> bytes:
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a mask, (height, width) bool: True, inspected, where it is not black. Raises ImageError."""
-    inspected_area: NDArray[np.bool_] = read_image(path).max(axis=2) > 0
+    inspected_area = read_marks(path)
     if not inspected_area.any():
         raise ImageError(path, "is all black, so nothing would be inspected; paint white what to inspect")
     return inspected_area
+
+
+def read_marks(path: Path) -> NDArray[np.bool_]:
+    """Return where an image is not black, (height, width) bool, also by 1 of 255. Raises ImageError."""
+    raw = _decoded(_bytes_of(path), str(path))
+    colour = raw[:, :, None] if raw.ndim == 2 else raw[:, :, :3]  # Without alpha.
+    marked: NDArray[np.bool_] = np.not_equal(colour, 0).any(axis=2)
+    return marked
 
 
 def shrink_to(image: Image, side_px_max: int) -> Image:
@@ -97,18 +119,28 @@ def _decoded(data: bytes, name: str) -> NDArray[np.generic]:
         raise ImageError(name, "is empty; save it again")
     if len(data) > BYTES_MAX:
         raise ImageTooLarge(name, f"has more than {_MEGABYTES} MB; save it as PNG or JPEG")
+    if data[4:8] == b"ftyp":
+        raise ImageError(
+            name, "is a HEIC or AVIF photo; convert it to JPEG, or let the phone take pictures as JPEG"
+        )
     if not _has_known_signature(data):
         raise ImageError(name, "is not a picture of a known kind; use PNG, JPEG, BMP, TIFF or WebP")
-    if _is_truncated(data):
-        raise ImageError(name, "is cut off; copy or save it again")
+    problem, warned = _structure_problem(data), False
+    if problem:
+        raise ImageError(name, problem)
     try:
-        raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if data.startswith(_JPEG):
+            raw, warned = decode_strictly(lambda: _decode_upright(data))
+        else:
+            raw = _decode_upright(data)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE_" in str(error):  # Found in the header, before decoding.
             raise ImageTooLarge(name, f"has too many pixels; at most {_MEGAPIXELS} megapixels") from error
         raise ImageError(name, "cannot be decoded; save it again as PNG or JPEG") from error
     if raw is None:
         raise ImageError(name, "is damaged or not a picture; use PNG or JPEG")
+    if warned:
+        raise ImageError(name, "is damaged: part of its JPEG data is missing or wrong; copy or save it again")
     return _checked(raw, name)
 
 
@@ -119,11 +151,27 @@ def _has_known_signature(data: bytes) -> bool:
     return data.startswith(_MAGIC)
 
 
-def _is_truncated(data: bytes) -> bool:
-    """Whether the end marker of a PNG or JPEG is missing."""
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data[-4096:]
-    return data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data
+def _structure_problem(data: bytes) -> str:
+    """Return what is wrong with a file whose decoder would not say so, "" if nothing is."""
+    if data.startswith(_PNG):
+        return "" if b"IEND" in data[-4096:] else "is cut off; copy or save it again"
+    if data.startswith(_JPEG):
+        return jpeg_problem(data)
+    return tiff_problem(data)
+
+
+def _decode_upright(data: bytes) -> NDArray[np.generic] | None:
+    """Decode and turn as the camera says in the file (EXIF); OpenCV does that for TIFF only."""
+    decoded = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), flags=cv2.IMREAD_UNCHANGED)
+    found, kinds, contents = decoded
+    raw: NDArray[np.generic] | None = found
+    if raw is None:
+        return None
+    exif = next((c for kind, c in zip(kinds, contents, strict=True) if kind == cv2.IMAGE_METADATA_EXIF), None)
+    orientation = 1 if exif is None else exif_orientation(np.asarray(exif).tobytes())
+    swap, down, across = _UPRIGHT[orientation]
+    raw = raw.swapaxes(0, 1) if swap else raw
+    return np.ascontiguousarray(raw[::down, ::across])
 
 
 def _checked(raw: NDArray[np.generic], name: str) -> NDArray[np.generic]:
@@ -137,6 +185,12 @@ def _checked(raw: NDArray[np.generic], name: str) -> NDArray[np.generic]:
 
 def _as_colour(raw: NDArray[np.generic], name: str) -> Image:
     if raw.dtype == np.uint16:
+        if 0 < int(raw.max()) < LOW_12_BITS:
+            raise ImageError(
+                name,
+                "has 12 bits in the lower end of 16, so it would be read as black; "
+                "save it with 8 bits, or multiply its values by 16",
+            )
         raw = (raw >> 8).astype(np.uint8)  # type: ignore[operator]
     if raw.dtype != np.uint8:
         raise ImageError(name, f"has {raw.dtype} pixels; save it with 8 or 16 bits per channel")

@@ -1,5 +1,6 @@
 """Decoding of images from files and uploads: every format, and every way it can be damaged."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from linewatch.errors import ImageError, ImageTooLarge
-from linewatch.vision.image_io import decode, read_image
+from linewatch.vision.image_io import decode, read_image, read_mask
+from linewatch.vision.libjpeg_warnings import decode_strictly
 
 COLOUR = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -119,3 +121,113 @@ def test_damaged_files_print_nothing_to_stderr(tmp_path: Path, capfd: pytest.Cap
             decode(encoded(suffix)[:-30], "part")
 
     assert capfd.readouterr().err == ""
+
+
+def exif(image: bytes, orientation: int) -> bytes:
+    """Insert EXIF data with an orientation, and a whole thumbnail after it, into a JPEG."""
+    tiff = b"MM\0*\0\0\0\x08\0\1" + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + bytes(4)
+    content = b"Exif\0\0" + tiff + encoded(".jpg", np.zeros((32, 32, 3), np.uint8))
+    return image[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(content)) + content + image[2:]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_read_as_a_person_sees_it(orientation: int) -> None:
+    """A phone stores the image as its sensor lies and notes how to turn it."""
+    smooth = cv2.GaussianBlur(COLOUR, (9, 9), 0)
+    data = exif(encoded(".jpg", smooth), orientation)
+
+    seen = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+
+    assert np.array_equal(decode(data, "photo"), seen)
+    assert seen.shape[:2] == ((60, 40) if orientation > 4 else (40, 60))
+
+
+@pytest.mark.parametrize(
+    "options", [[], [cv2.IMWRITE_JPEG_RST_INTERVAL, 4], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]]
+)
+@pytest.mark.parametrize("damage", ["zeros", "missing", "noise"])
+def test_a_jpeg_damaged_in_the_middle_is_refused(
+    damage: str, options: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Decoders fill such an image up and only print a warning, which is not seen then either."""
+    random = np.random.default_rng(3)
+    image = random.integers(0, 256, (200, 300, 3), np.uint8)
+    whole = cv2.imencode(".jpg", image, options)[1].tobytes()
+    middle = len(whole) // 2
+    parts = {"zeros": bytes(64), "missing": b"", "noise": random.integers(0, 255, 200, np.uint8).tobytes()}
+    damaged = whole[:middle] + parts[damage] + whole[middle + max(len(parts[damage]), 150) :]
+
+    assert decode(whole, "part").shape == (200, 300, 3)
+    with pytest.raises(ImageError, match=r"is damaged: part of its JPEG data|is cut off or damaged"):
+        decode(damaged, "part")
+    assert capfd.readouterr().err == ""
+
+
+def test_what_other_threads_print_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    """Only libjpeg's warnings are kept back."""
+
+    def decode_and_print() -> NDArray[np.generic]:
+        os.write(2, b"Corrupt JPEG data: premature end of data segment\nsomething else\n")
+        return COLOUR
+
+    assert decode_strictly(decode_and_print)[1]
+    assert capfd.readouterr().err == "something else\n" * 2
+
+
+def test_a_thumbnail_does_not_hide_a_cut_off_end() -> None:
+    """The end marker of a thumbnail is not that of the image."""
+    data = exif(encoded(".jpg"), 1)
+
+    decode(data, "photo")
+    with pytest.raises(ImageError, match="is cut off or damaged"):
+        decode(data[:-60], "photo")
+
+
+def test_twelve_bits_in_the_lower_end_of_sixteen_are_refused() -> None:
+    """They would be read as nearly black; scaling by the image's own maximum would change scores."""
+    for level in (200, 4095):
+        with pytest.raises(ImageError, match="has 12 bits in the lower end of 16"):
+            decode(encoded(".png", np.full((40, 60), level, np.uint16)), "part")
+
+    assert np.all(decode(encoded(".tif", np.full((40, 60), 4096, np.uint16)), "part") == 16)
+    assert np.all(decode(encoded(".tif", np.zeros((40, 60), np.uint16)), "part") == 0)
+
+
+def tiff(*pages: dict[int, int]) -> bytes:
+    """Build a grey TIFF of 40 by 60 pixels; each page has further tags."""
+    pixels, data = bytes(2400), b"II*\0" + struct.pack("<I", 8 + 2400)
+    data += pixels
+    for number, more in enumerate(pages):
+        tags = {256: 60, 257: 40, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 40, 279: 2400} | more
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+        following = len(data) + 6 + len(entries) if number + 1 < len(pages) else 0
+        data += struct.pack("<H", len(tags)) + entries + struct.pack("<I", following)
+    return data
+
+
+def test_a_tiff_of_several_pages_is_refused() -> None:
+    """Only the first would be inspected; a preview beside the image is no page."""
+    assert decode(tiff({}), "scan").shape == (40, 60, 3)
+    assert decode(tiff({}, {254: 1}), "scan").shape == (40, 60, 3)
+    with pytest.raises(ImageError, match="has 2 pages; save the one to inspect"):
+        decode(tiff({}, {}), "scan")
+    with pytest.raises(ImageError, match="CMYK image for printing"):
+        decode(tiff({262: 5}), "scan")
+
+
+def test_images_for_printing_and_of_phones_are_named() -> None:
+    """CMYK and HEIC are one sentence with the remedy."""
+    cmyk = bytearray(encoded(".jpg"))
+    cmyk[cmyk.index(b"\xff\xc0") + 9] = 4  # The number of components.
+    with pytest.raises(ImageError, match="CMYK image for printing; save it as RGB"):
+        decode(bytes(cmyk), "print")
+    with pytest.raises(ImageError, match="is a HEIC or AVIF photo; convert it to JPEG"):
+        decode(b"\0\0\0\x24ftypheic" + bytes(100), "photo")
+
+
+def test_a_mask_may_be_drawn_with_any_value(tmp_path: Path) -> None:
+    """Masks of 0 and 1, and of 16 bits, are not black."""
+    for dtype in (np.uint8, np.uint16):
+        path = tmp_path / f"{dtype.__name__}.png"
+        path.write_bytes(encoded(".png", np.repeat([[0, 1]], 40, 0).repeat(30, 1).astype(dtype)))
+        assert read_mask(path).sum() == 40 * 30

@@ -11,6 +11,7 @@ from typing import Self
 
 from linewatch.domain import Frame, Image, Reason
 from linewatch.errors import ConfigError, ImageError, NotThereYet
+from linewatch.vision.image_folders import images_below
 from linewatch.vision.image_io import SUFFIXES, read_image
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def _decode(path: Path, decoding: Future[Image]) -> None:
 
 
 def find_images(folder: Path, setting: str = "source.uri") -> list[Path]:
-    """Return every image file below `folder`, at any depth, in natural order.
+    """Return every image file below `folder`, at any depth, in natural order; hidden ones are left out.
 
     Raises ConfigError, whose sentence begins with `setting`, the name of the folder's setting.
     """
@@ -93,7 +94,7 @@ def find_images(folder: Path, setting: str = "source.uri") -> list[Path]:
             if folder.exists():
                 raise ConfigError(f"{where} is a file, not a folder; name a folder with images")
             raise missing(folder)(f"{where} does not exist; name a folder with images")
-        paths = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+        paths = list(images_below(folder))
     except OSError as error:
         raise missing(folder)(f"{where} cannot be read ({error.strerror}); check its permissions") from error
     if not paths:
