@@ -15,18 +15,19 @@ ROW_BYTES = 160  # Of one verdict in the journal, indices included; assumed wher
 
 def folder_bytes(folder: Path) -> int:
     """Return the size of all files below a folder, 0 if it does not exist."""
-    return sum(_file_sizes(folder))
+    return sum(size for size, _ in _files(folder))
 
 
 def recorded_per_day(evidence: Path, utc_s: float) -> float:
     """Return the bytes of evidence per day, from the folders of yesterday and today; 0.0 without any.
 
-    The higher one of yesterday's size and today's, extrapolated to a whole day.
+    The higher one of yesterday's size and today's, extrapolated to a whole day from its first file on.
     """
-    now = datetime.fromtimestamp(utc_s, UTC)
-    today_s = max(RATE_SPAN_S_MIN, (now - now.replace(hour=0, minute=0, second=0)).total_seconds())
-    yesterday = folder_bytes(evidence / str(now.date() - timedelta(days=1)))
-    return max(yesterday, folder_bytes(evidence / str(now.date())) * DAY_S / today_s)
+    today = datetime.fromtimestamp(utc_s, UTC).date()
+    yesterday = folder_bytes(evidence / str(today - timedelta(days=1)))
+    files = list(_files(evidence / str(today)))
+    span_s = max(RATE_SPAN_S_MIN, utc_s - min((mtime_s for _, mtime_s in files), default=utc_s))
+    return max(yesterday, sum(size for size, _ in files) * DAY_S / span_s)
 
 
 def expected_per_day(frame: Image, parts_per_s: float, settings: EvidenceSettings) -> float:
@@ -43,7 +44,8 @@ def room_bytes(settings: EvidenceSettings) -> int:
     return min(settings.bytes_max, disk_allows) if settings.bytes_max else disk_allows
 
 
-def _file_sizes(folder: Path) -> Iterator[int]:
+def _files(folder: Path) -> Iterator[tuple[int, float]]:
+    """Yield size and time of change (UTC seconds) of all files below a folder."""
     try:
         entries = list(os.scandir(folder))
     except OSError:  # Retention removed it, or it was never there.
@@ -51,8 +53,9 @@ def _file_sizes(folder: Path) -> Iterator[int]:
     for entry in entries:
         try:
             if entry.is_dir(follow_symlinks=False):
-                yield from _file_sizes(Path(entry.path))
+                yield from _files(Path(entry.path))
             elif entry.is_file(follow_symlinks=False):
-                yield entry.stat().st_size
+                found = entry.stat()
+                yield found.st_size, found.st_mtime
         except FileNotFoundError:
             continue

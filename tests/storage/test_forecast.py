@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,28 +11,32 @@ from linewatch.storage.forecast import expected_per_day, folder_bytes, recorded_
 NOON_S = datetime(2026, 11, 28, 12, tzinfo=UTC).timestamp()
 
 
-def keep(root: Path, day: str, size: int) -> None:
+def keep(root: Path, day: str, size: int, written_s: float = NOON_S - 12 * 3600) -> None:
     """Keep one frame of a day."""
     folder = root / day / "fail"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "41-1.frame.jpg").write_bytes(bytes(size))
+    path = folder / "41-1.frame.jpg"
+    path.write_bytes(bytes(size))
+    os.utime(path, (written_s, written_s))
 
 
 def test_the_rate_is_that_of_the_fuller_day(tmp_path: Path) -> None:
-    """Today counts extrapolated to midnight; older days do not."""
+    """Today counts extrapolated to a whole day from its first file on; older days do not."""
     assert recorded_per_day(tmp_path, NOON_S) == 0
     keep(tmp_path, "2026-11-20", 90_000)
     keep(tmp_path, "2026-11-28", 1_000)
     assert recorded_per_day(tmp_path, NOON_S) == 2_000
+    keep(tmp_path, "2026-11-28", 1_000, NOON_S - 6 * 3600)
+    assert recorded_per_day(tmp_path, NOON_S) == 4_000
     keep(tmp_path, "2026-11-27", 5_000)
     assert recorded_per_day(tmp_path, NOON_S) == 5_000
 
 
-def test_the_first_minutes_of_a_day_are_not_extrapolated(tmp_path: Path) -> None:
-    """One frame just after midnight must not promise thousands."""
-    keep(tmp_path, "2026-11-28", 1_000)
+def test_the_first_minutes_are_not_extrapolated(tmp_path: Path) -> None:
+    """One frame just after a start must not count as thousands a day."""
+    keep(tmp_path, "2026-11-28", 1_000, NOON_S - 1)
 
-    assert recorded_per_day(tmp_path, NOON_S - 12 * 3600 + 1) == 144_000
+    assert recorded_per_day(tmp_path, NOON_S) == 144_000
 
 
 @pytest.mark.parametrize(("pass_every", "share"), [(100, 0.03), (0, 0.02), (1, 1.0)])
