@@ -30,6 +30,7 @@ def test_verdicts_resume_after_an_rtsp_camera_was_away_and_none_is_of_an_old_fra
         "source.uri": f"rtsp://127.0.0.1:{server.port}/line1",
         "source.fps": 10,
         "evidence.pass_every": 1,
+        "evidence.error_first": 1000,  # Its pictures are not of the demo product.
     }
     try:
         with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port, changes) as daemon:
