@@ -213,7 +213,7 @@ class _RecipeFile(BaseModel):
 
 
 def _read_toml(path: Path, product: str) -> _RecipeFile:
-    if not NAME.fullmatch(product):
+    if not NAME.fullmatch(product) and path.name == f"{product}.toml" and path.exists():
         raise RecipeError(
             f"recipe {str(path)!r}: {product!r} is no product name; rename the file, with up to 32 letters, "
             "digits, dots, dashes and underscores, a letter or digit first"
