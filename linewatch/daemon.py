@@ -48,6 +48,7 @@ from linewatch.settings import Settings
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_wait import open_journal
+from linewatch.vision.image_quality import FROZEN_S
 from linewatch.web.app import create_app
 from linewatch.web.server import WebServer
 from linewatch.web.station_backend import StationBackend, storage_forecast
@@ -124,7 +125,10 @@ def run(
         journal, station, metrics = base.journal, base.station, base.metrics
         outstanding = Outstanding(base.answer_within_ns)
         inspector = build_inspector(base)
-        changeover = Changeover(settings.models, inspector, station, metrics, journal.audit, live=live)
+        frozen_s = FROZEN_S.get(settings.source.kind, 0.0)
+        changeover = Changeover(
+            settings.models, inspector, station, metrics, journal.audit, live=live, frozen_s=frozen_s
+        )
         commands = build_commands(base, changeover)
         announcer = build_announcer(base, examining, judging)
         live_link = build_live_link(settings, station, commands, announcer, metrics, events.failed)

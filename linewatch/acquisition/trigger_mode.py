@@ -1,14 +1,18 @@
 """Choose the trigger mode that the settings ask for."""
 
+import logging
 import threading
 from collections.abc import Callable
 
 from linewatch.acquisition.multiview import MultiView
 from linewatch.acquisition.part_trigger import PartTriggered, empty_belt
 from linewatch.acquisition.triggers import CommandTriggered, FreeRun, TriggerMode, TriggerRequest
-from linewatch.errors import ConfigError
+from linewatch.domain import Image
+from linewatch.errors import ConfigError, NotThereYet
 from linewatch.runtime.lane import Lane
-from linewatch.settings import Settings
+from linewatch.settings import Settings, TriggerSettings
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 0.6  # Of the deadline; the rest is for publishing that there is no image.
 
@@ -38,7 +42,17 @@ def trigger_mode(
         case "mqtt":
             mode = CommandTriggered(triggers, patience_s)
         case "part":
-            mode = PartTriggered(trigger.axis, fps, impaired, empty_belt(trigger))
+            mode = PartTriggered(trigger.axis, fps, impaired, _empty_belt(trigger, impaired))
         case "free":
             mode = FreeRun(fps, every=settings.hardware_triggered, places=places)
     return mode if trigger.views == 1 else MultiView(mode, trigger.views, patience_s)
+
+
+def _empty_belt(trigger: TriggerSettings, impaired: Callable[[str], None]) -> list[Image]:
+    """Return the images of the empty belt; [], so that it is learnt, while their share is not mounted."""
+    try:
+        return empty_belt(trigger)
+    except NotThereYet as trouble:
+        log.warning("background_missing reason=%r", str(trouble))
+        impaired(str(trouble))
+        return []

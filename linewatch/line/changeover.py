@@ -40,9 +40,11 @@ class Changeover:
         audit: Audit,
         *,
         live: bool,
+        frozen_s: float = 0.0,
     ) -> None:
         self._models = models
         self._live = live
+        self._frozen_s = frozen_s
         self._inspector = inspector
         self._station = station
         self._metrics = metrics
@@ -155,6 +157,7 @@ class Changeover:
                 product,
                 self._models,
                 live=self._live,
+                frozen_s=self._frozen_s,
                 engines=self._engines,
                 brief=brief,
                 references=self._references,

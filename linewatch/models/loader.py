@@ -35,6 +35,7 @@ def prepare(
     *,
     version: str = "",
     live: bool = False,
+    frozen_s: float = 0.0,
     engines: EngineCache | None = None,
     brief: bool = False,
     references: ReferenceEmbeddings | None = None,
@@ -42,7 +43,8 @@ def prepare(
 ) -> tuple[Prepared, Bundle]:
     """Load a product's recipe and model and verify them on the golden samples. Raises RecipeError.
 
-    `version` overrides the recipe's. `live` enables the freeze detection, for frames from a camera.
+    `version` overrides the recipe's. `live` enables the freeze detection, for frames from a camera; `frozen_s`
+    is QualityGate's.
     A model whose engine is in `engines` is not compiled again, and with `brief` only its first golden
     sample of each kind is scored then; its files are always verified. With `references` parts of other
     products are recognised; computing their embeddings takes a while, and verifying needs none. `recognise`
@@ -64,7 +66,7 @@ def prepare(
     scorer = build_scorer(
         bundle, engine, references.for_model(bundle, engine, recognise) if references else ()
     )
-    return Prepared(recipe, scorer, QualityGate(bundle.pictures, live=live)), bundle
+    return Prepared(recipe, scorer, QualityGate(bundle.pictures, live=live, frozen_s=frozen_s)), bundle
 
 
 def build_scorer(bundle: Bundle, engine: Engine, references: Sequence[OtherProduct] = ()) -> Scorer:

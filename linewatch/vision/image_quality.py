@@ -1,7 +1,8 @@
 """The quality gate: refuse frozen, dark, over-exposed and blurred images before they are scored."""
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from linewatch.domain import Image, Reason
 
 FROZEN_AFTER = 2  # Sensor noise makes every exposure unique: the second equal image is a repeated one.
+FROZEN_S = {"rtsp": 3.0}  # Kind of source -> how long: an encoder repeats what it takes for a static scene.
 Plane = NDArray[np.uint8]
 
 _LINES = 96  # Rows, and as many columns, that are sampled.
@@ -88,6 +90,7 @@ class _History:
 
     image: Image | None = None
     repeats: int = 1
+    since_s: float = 0.0  # Monotonic time of the first of them.
     size: tuple[int, int] | None = None  # Width and height.
 
 
@@ -95,12 +98,19 @@ class QualityGate:
     """Examines the images of one product in the order of exposure; one thread at a time."""
 
     def __init__(
-        self, statistics: Statistics | None = None, *, live: bool = False, frozen_after: int = FROZEN_AFTER
+        self,
+        statistics: Statistics | None = None,
+        *,
+        live: bool = False,
+        frozen_after: int = FROZEN_AFTER,
+        frozen_s: float = 0.0,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set the limits from the training statistics.
 
         Only a `live` source can freeze or change its frame size; a recording may repeat images and mix sizes.
-        The `frozen_after`-th identical image in a row, at least the second, is the first to be refused.
+        The `frozen_after`-th identical image in a row, at least the second, is the first to be refused,
+        once the first of them is `frozen_s` old.
         """
         assert frozen_after >= 2
         self.bounds = bounds_from(statistics)
@@ -108,6 +118,8 @@ class QualityGate:
         self._usual_sharpness = _median(statistics.sharpness) if statistics else 0.0
         self._live = live
         self._frozen_after = frozen_after
+        self._frozen_s = frozen_s
+        self._clock_s = clock_s
         self._history = _History()
 
     def examine(self, image: Image) -> ImageQuality:
@@ -144,9 +156,11 @@ class QualityGate:
     def _is_frozen(self, image: Image) -> bool:
         history = self._history
         same = history.image is not None and _identical(history.image, image)
+        now_s = self._clock_s()
         history.repeats = history.repeats + 1 if same else 1
+        history.since_s = history.since_s if same else now_s
         history.image = image
-        return history.repeats >= self._frozen_after
+        return history.repeats >= self._frozen_after and now_s - history.since_s >= self._frozen_s
 
 
 def brightness(image: Image) -> float:

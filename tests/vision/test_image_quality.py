@@ -9,7 +9,7 @@ import pytest
 
 from linewatch.acquisition.sources.simulator.source import DEFECTS, render
 from linewatch.domain import Image, Reason
-from linewatch.vision.image_quality import QualityGate, bounds_from, brightness, sharpness
+from linewatch.vision.image_quality import FROZEN_S, QualityGate, bounds_from, brightness, sharpness
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,19 @@ def test_the_number_of_identical_images_can_be_set() -> None:
     gate = QualityGate(live=True, frozen_after=3)
 
     assert [gate.examine(render(1, 1)).reason for _ in range(3)] == [Reason.NONE, Reason.NONE, Reason.FROZEN]
+
+
+def test_a_static_scene_of_a_compressed_camera_is_not_frozen_at_once() -> None:
+    """H.264 repeats a scene without motion byte for byte; a stream that stays so is frozen all the same."""
+    now_s = 0.0
+    gate = QualityGate(live=True, frozen_s=FROZEN_S["rtsp"], clock_s=lambda: now_s)
+
+    seen = []
+    for now_s in (10.0, 10.04, 11.0, 12.9, 13.0, 13.04):
+        seen.append(gate.examine(render(1, 1)).reason)
+    seen.append(gate.examine(render(1, 2)).reason)
+
+    assert seen == [Reason.NONE] * 4 + [Reason.FROZEN] * 2 + [Reason.NONE]
 
 
 def test_images_that_differ_in_one_pixel_are_not_frozen() -> None:
