@@ -43,8 +43,8 @@ def prepare(
 ) -> tuple[Prepared, Bundle]:
     """Load a product's recipe and model and verify them on the golden samples. Raises RecipeError.
 
-    `version` overrides the recipe's. `live` enables the freeze detection, for frames from a camera; `frozen_s`
-    is QualityGate's.
+    `version` overrides the recipe's. `live` enables the freeze detection, for frames from a camera, and
+    `frozen_s` its delay.
     A model whose engine is in `engines` is not compiled again, and with `brief` only its first golden
     sample of each kind is scored then; its files are always verified. With `references` parts of other
     products are recognised; computing their embeddings takes a while, and verifying needs none. `recognise`
