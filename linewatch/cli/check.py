@@ -1,6 +1,5 @@
 """Check everything the daemon needs before a shift depends on it."""
 
-import json
 import os
 import stat
 import tempfile
@@ -8,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from linewatch.acquisition.part_trigger import empty_belt
 from linewatch.acquisition.sources import AwaitingTrigger, open_source
 from linewatch.acquisition.sources.usb_camera import UsbCamera
 from linewatch.acquisition.trigger_mode import is_triggered
+from linewatch.cli.running import read_state
 from linewatch.domain import Image
 from linewatch.errors import BrokerLost, ConfigError, LinewatchError, StorageFull
 from linewatch.models.bundle import ACTIVE
@@ -35,8 +34,6 @@ from linewatch.storage.forecast import (
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.web.server import listen
 
-PAGE_TIMEOUT_S = 2.0
-STATE_BYTES_MAX = 10_000
 ECHO_S = 1.0  # For a broker to send back what was published.
 
 Check = Callable[[], str | tuple[str, ...]]
@@ -262,24 +259,10 @@ def _page(settings: Settings) -> tuple[str, ...]:
         try:
             listen(http.host, http.port).close()
         except ConfigError:
-            if not _is_own_page(settings):
+            if not read_state(settings):  # Its daemon is running.
                 raise
             found = f"{http.host}:{http.port} is this station's page, already running, {token}"
     return found, *_world_readable({"http.token_file": http.token_file})
-
-
-def _is_own_page(settings: Settings) -> bool:
-    """Return whether the port is taken by this station's own page, because its daemon is running."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.http.host, settings.http.host)
-    page = HTTPConnection(host, settings.http.port, timeout=PAGE_TIMEOUT_S)
-    try:
-        page.request("GET", "/api/state")
-        state = json.loads(page.getresponse().read(STATE_BYTES_MAX))
-    except (OSError, HTTPException, ValueError):
-        return False
-    finally:
-        page.close()
-    return isinstance(state, dict) and state.get("station") == settings.station.name
 
 
 def _world_readable(secrets: Mapping[str, Path | None]) -> Iterator[str]:

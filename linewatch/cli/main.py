@@ -233,6 +233,7 @@ def calibrate(
     config: Config = None,
 ) -> None:
     """Set new thresholds without training again. Reviews count; a new version becomes active."""
+    from linewatch.cli.running import reload_advice
     from linewatch.training.progress import progress_bar
     from linewatch.training.recalibrate import activate_proposal, describe, recalibrate
 
@@ -258,6 +259,8 @@ def calibrate(
     for line in pins:
         typer.echo(f"now a comment in the recipe: {line.strip()}")
     typer.echo(f"{product} {bundle.version} is active; back: linewatch models rollback {product}")
+    if advice := reload_advice(settings, product, bundle.version):
+        typer.echo(advice)
 
 
 @app.command()

@@ -198,8 +198,12 @@ def _print_activation(
 
 
 def _print_pin(settings: "Settings", product: str, version: str) -> None:
-    """Print a sentence if the recipe pins another version than the active one."""
+    """Print a sentence if the recipe pins another version than the active one, or the line uses another."""
+    from linewatch.cli.running import reload_advice
     from linewatch.models import registry
 
     if sentence := registry.pin_warning(settings, product, version):
+        typer.echo(sentence)
+        return
+    if sentence := reload_advice(settings, product, version):
         typer.echo(sentence)

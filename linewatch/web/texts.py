@@ -177,6 +177,8 @@ _TEXTS = {
     "products_false_reject": "Wanted false rejects",
     "products_bound": "proven: at most {rate}",
     "products_active": "in use",
+    "products_waiting": "The line judges with {used}. {active} is active and comes into use when the product "
+    "is loaded again: change to it, or send the daemon SIGHUP.",
     "products_report": "Report",
     "products_no_model": "No model yet. Train it with “linewatch train {product} --images DIR”.",
     # Errors: one sentence each, what is wrong and what to do
