@@ -97,7 +97,9 @@ class Inspector:
             if self._gate is not None:
                 prepared.gate.follow(self._gate)
             self._gate = prepared.gate
-        self._prepared = prepared
+        before, self._prepared = self._prepared, prepared
+        if before is not None and (prepared is None or prepared.drift is not before.drift):
+            self._report_drift(before, before.drift.close())
 
     def examine(self, frame: Frame) -> Iterator[Examined]:
         """Yield one exposure with the network's input, or the reason why there is none; frames in order."""

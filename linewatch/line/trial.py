@@ -102,6 +102,8 @@ class TrialRunner:
         try:
             trial_verdict, heatmap = self._judge.inspect(live.product, bitmap, trial.version)
         except LinewatchError as trouble:
+            if self.trials.closed:  # The line's end interrupts a trial; nothing failed.
+                return
             if str(trouble) != self._refused:
                 log.warning(
                     "trial_failed product=%s model=%s reason=%r", live.product, trial.version, str(trouble)

@@ -11,7 +11,7 @@ import math
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import median
 
@@ -172,7 +172,8 @@ class Drift:
         self._sharpness = EwmaChart(sharpness, SHARPNESS_SHIFT_MIN)
         self._scores = ScoreChart(scores, threshold)
         self._rejects = rejects or RejectChart()
-        self._on: dict[Signal, bool] = dict.fromkeys(Signal, False)
+        self._on: dict[Signal, DriftChange] = {}  # Raised and not cleared.
+        self._closed = False
 
     @property
     def psi(self) -> float:
@@ -201,10 +202,21 @@ class Drift:
         yield from self._change(Signal.REJECTS, self._rejects.on, self._rejects.value, ALARM)
         yield from self._change(Signal.NO_REJECTS, self._rejects.none_on, self._rejects.run, ALARM)
 
+    def close(self) -> list[DriftChange]:
+        """Clear every signal, as another product or model comes into use, and raise none any more."""
+        self._closed = True
+        raised, self._on = self._on, {}
+        return [replace(change, on=False) for change in raised.values()]
+
     def _change(self, signal: Signal, on: bool, value: float, limit: float) -> Iterator[DriftChange]:
-        if self._on[signal] is not on:
-            self._on[signal] = on
-            yield DriftChange(signal, on, value, limit)
+        if self._closed or on is (signal in self._on):
+            return
+        change = DriftChange(signal, on, value, limit)
+        if on:
+            self._on[signal] = change
+        else:
+            del self._on[signal]
+        yield change
 
 
 def _share(count: int, total: int) -> float:

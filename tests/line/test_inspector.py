@@ -327,6 +327,22 @@ def test_another_product_is_no_drift_of_this_ones_scores() -> None:
     assert "rejects" in [event.get("signal") for event in bench.station.events]
 
 
+def test_a_changeover_ends_the_drift_of_the_product_before() -> None:
+    """Each drift event with on 1 is followed by one with on 0, also if the product leaves the line."""
+    bench = Bench(*[1.0] * 200)
+    bench.inspector.use(replace(prepared(bench.engine), drift=Drift([0.1] * 50, 2.0)))
+    bench.engine.embedding = LID
+    for _ in range(200):
+        bench.inspect(bench.frame())
+
+    bench.inspector.use(prepared(bench.engine))
+
+    drifts = [(event["signal"], event["on"]) for event in bench.station.events if event["event"] == "drift"]
+    assert drifts
+    assert {signal for signal, on in drifts if on} == {signal for signal, on in drifts if not on}
+    bench.inspector.use(None)
+
+
 def test_an_exposure_without_an_image_keeps_its_reason() -> None:
     """It is an ERROR with the frame's own fault, and counted as dropped for it."""
     bench = Bench()

@@ -177,6 +177,21 @@ class Deaf:
         """Nothing is in hand."""
 
 
+def test_a_stop_during_a_trial_warns_of_nothing(line: Line, caplog: pytest.LogCaptureFixture) -> None:
+    """The line's end interrupts the process that judges beside it; that is no failure."""
+    set_trial(line.models.path, "demo", line.strict)
+    line.shadow.step("demo")
+    line.judge(0)
+    trial = line.shadow.trials.take()
+    assert trial is not None
+    with line.shadow:
+        pass
+    line.shadow.compare(trial)
+
+    assert "trial_failed" not in caplog.text
+    assert line.disagreements() is None
+
+
 def test_what_the_journal_refuses_waits_for_the_next_step(tmp_path: Path) -> None:
     """In order, and nothing is written twice."""
     kept: list[int] = []

@@ -157,3 +157,16 @@ def test_a_part_without_a_score_counts_as_a_reject() -> None:
     changes = [change for _ in range(SOON) for change in drift.observe_part(Result.UNSURE, None)]
 
     assert signals(changes) == [(Signal.REJECTS, True)]
+
+
+def test_closing_clears_what_was_raised_and_raises_nothing_more() -> None:
+    """A changeover ends the drift of the product before it, also if a last part is still in work."""
+    belt = Belt()
+    raised = [change for change in belt.run(SOON, brightness=0.8) if change.on]
+    assert [change.signal for change in raised] == [Signal.BRIGHTNESS]
+
+    cleared = belt.drift.close()
+
+    assert [(change.signal, change.on) for change in cleared] == [(Signal.BRIGHTNESS, False)]
+    assert belt.run(SOON, brightness=0.8) == []
+    assert belt.drift.close() == []
