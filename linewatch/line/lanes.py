@@ -40,7 +40,7 @@ class Lanes:
                 bytes_max=limits.frames_bytes_max,
                 nbytes=lambda frame: frame.nbytes,
             ),
-            examined=Lane("examined", 1),
+            examined=Lane("examined", 2),
             inspections=Lane(
                 "inspections",
                 limits.inspections_max,
