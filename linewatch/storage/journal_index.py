@@ -3,10 +3,10 @@
 The index is built behind the line, by maintenance, from rows that do not change any more. So a commit costs
 the same with and without it, and a journal that has none yet is indexed step by step while it is in use.
 
-- A *block* is 4096 consecutive ids. `tallies` has its number of rows for each product, result and reason: a
-  search visits only blocks that have what it wants, and an hour is counted from sums.
-- A *segment* is 8 blocks. `parts` has its part names in order, `segments` the first and the last of them. One
-  lookup for each segment finds a prefix, and building a segment only appends to the table.
+- A *block* is 4096 consecutive ids. `tallies` has its number of rows for each product, result and reason, and
+  where they are if they are few: a search reads only what it wants, and an hour is counted from sums.
+- A *segment* is 16 blocks. `parts` has its part names in order, `segments` the first and the last of them.
+  One lookup for each segment finds a prefix, and building a segment only appends to the table.
 - Indexed blocks are consecutive, and so are indexed segments: what is above or below is scanned.
 """
 
@@ -17,7 +17,8 @@ from typing import Any
 from linewatch.storage.journal_schema import transaction
 
 BLOCK_ROWS = 4096
-SEGMENT_ROWS = 8 * BLOCK_ROWS
+SEGMENT_ROWS = 16 * BLOCK_ROWS
+PLACES_MAX = 64  # Rows of one tally that are listed: all rejects of a usual line, and every rare product.
 PART_ROWS = 500  # Added to `parts` or removed from it in one transaction: `append` may wait for it.
 PRUNE_ROWS = 500  # Removed in one transaction.
 
@@ -25,7 +26,8 @@ Rows = Callable[[str, tuple[object, ...]], list[tuple[Any, ...]]]
 """Run a query and return its rows."""
 
 _TALLY = f"""
-SELECT id / {BLOCK_ROWS}, product, result, reason, count(*), sum(image <> '') FROM verdicts
+SELECT id / {BLOCK_ROWS}, product, result, reason, count(*), sum(image <> ''),
+    CASE WHEN count(*) <= {PLACES_MAX} THEN group_concat(id % {BLOCK_ROWS}) END FROM verdicts
 WHERE id >= ? AND id < ? AND journaled_ms < ? GROUP BY 1, 2, 3, 4
 """
 
@@ -56,7 +58,7 @@ class JournalIndexer:
         )
         if block is not None:
             tallies = self._read(_TALLY, (block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS, 2**62))
-            tallies = tallies or [(block, "", "", 0, 0, 0)]  # Else the gap would be visited for ever.
+            tallies = tallies or [(block, "", "", 0, 0, 0, "")]  # Else the gap would be visited for ever.
             return lambda db: _add_tallies(db, tallies)
         if self._segment < 0:
             segment = _next_unit(
@@ -105,7 +107,7 @@ def prune(db: sqlite3.Connection, limit: int, before_ms: int) -> int | None:
 
 def _remove(db: sqlite3.Connection, first: int, end: int, before_ms: int) -> int:
     tallies = db.execute(_TALLY, (first, end, before_ms)).fetchall()
-    for block, product, result, reason, rows, images in tallies:
+    for block, product, result, reason, rows, images, _ in tallies:
         db.execute(
             "UPDATE tallies SET rows = rows - ?, images = images - ? "
             "WHERE (block, product, result, reason) = (?, ?, ?, ?)",
@@ -158,4 +160,4 @@ def _complete(last: int, size: int) -> int:
 
 def _add_tallies(db: sqlite3.Connection, tallies: Sequence[tuple[Any, ...]]) -> None:
     with transaction(db):
-        db.executemany("INSERT OR REPLACE INTO tallies VALUES (?, ?, ?, ?, ?, ?)", tallies)
+        db.executemany("INSERT OR REPLACE INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?)", tallies)

@@ -33,7 +33,7 @@ _LATER = f"""
 CREATE TABLE IF NOT EXISTS comparisons (id INTEGER PRIMARY KEY, {", ".join(COMPARED)});
 CREATE INDEX IF NOT EXISTS comparisons_by_model ON comparisons (product, trial_model, id);
 CREATE TABLE IF NOT EXISTS tallies (block INTEGER, product TEXT, result TEXT, reason INTEGER,
-    rows INTEGER NOT NULL, images INTEGER NOT NULL,
+    rows INTEGER NOT NULL, images INTEGER NOT NULL, places TEXT,
     PRIMARY KEY (block, product, result, reason)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS tallies_by_product ON tallies (product, block);
 CREATE INDEX IF NOT EXISTS tallies_by_result ON tallies (result, block);

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.storage.journal_index import BLOCK_ROWS, SEGMENT_ROWS, Rows, indexed
@@ -83,7 +83,7 @@ class Search:
 
     def _steps(self, limit: int) -> Iterator[tuple[int, list[Verdict]]]:
         """Yield down to which id all is searched, and the verdicts found since the last step."""
-        if self._wanted.reviewed:
+        if self._wanted.reviewed and not self._few():
             yield from self._reviewed(limit)
         elif self._wanted.part:
             yield from self._with_part(limit)
@@ -91,45 +91,64 @@ class Search:
             yield from self._scan((self._low, self._end), limit)
 
     def _scan(self, bounds: Range, limit: int) -> Iterator[tuple[int, list[Verdict]]]:
-        for low, end in self._blocks(bounds):
-            yield low, self._verdicts("id >= ? AND id < ?", (low, end), limit)
+        above, inside, below = _split(bounds, self._tallied)
+        wanted = self._wanted
+        yield from self._scan_rows(above, limit)
+        if wanted.product or wanted.results or wanted.reason or wanted.has_image:
+            yield from self._scan_tallied(inside, limit)
+        else:
+            yield from self._scan_rows(inside, limit)
+        yield from self._scan_rows(below, limit)
         yield bounds[0], []
 
-    def _blocks(self, bounds: Range) -> Iterator[Range]:
-        """Yield ranges of at most a block, newest first, leaving out those that have nothing wanted."""
-        above, inside, below = _split(bounds, self._tallied)
-        yield from _chunks(above)
-        if not (
-            self._wanted.product or self._wanted.results or self._wanted.reason or self._wanted.has_image
-        ):
-            yield from _chunks(inside)
-        else:
-            end = -(-inside[1] // BLOCK_ROWS)
-            while inside[0] < inside[1] and (blocks := self._tallied_blocks(inside[0] // BLOCK_ROWS, end)):
-                for block in blocks:
-                    yield max(inside[0], block * BLOCK_ROWS), min(inside[1], (block + 1) * BLOCK_ROWS)
-                end = blocks[-1]
-        yield from _chunks(below)
+    def _scan_rows(self, bounds: Range, limit: int) -> Iterator[tuple[int, list[Verdict]]]:
+        for low, end in _chunks(bounds):
+            yield low, self._verdicts("id >= ? AND id < ?", (low, end), limit)
+
+    def _scan_tallied(self, bounds: Range, limit: int) -> Iterator[tuple[int, list[Verdict]]]:
+        """Read the listed rows of the blocks that have what is wanted, or a whole block if it has much."""
+        if bounds[0] >= bounds[1]:
+            return
+        end = -(-bounds[1] // BLOCK_ROWS)
+        while blocks := self._tallied_blocks(bounds[0] // BLOCK_ROWS, end):
+            places = self._places(blocks)
+            rows: list[int] = []
+            for end in blocks:
+                low = max(bounds[0], end * BLOCK_ROWS)
+                if None in places[end]:
+                    yield min(bounds[1], (end + 1) * BLOCK_ROWS), self._verdicts_of(rows, limit)
+                    rows = []
+                    yield from self._scan_rows((low, min(bounds[1], (end + 1) * BLOCK_ROWS)), limit)
+                    continue
+                ids = [end * BLOCK_ROWS + place for place in places[end] if place is not None]
+                rows += [row for row in ids if bounds[0] <= row < bounds[1]]
+                if len(rows) >= limit:
+                    yield low, self._verdicts_of(rows, limit)
+                    rows = []
+            yield max(bounds[0], end * BLOCK_ROWS), self._verdicts_of(rows, limit)
+
+    def _places(self, blocks: list[int]) -> dict[int, list[int | None]]:
+        """Return where in each block the wanted rows are; None stands for more than are listed."""
+        conditions, values = _tally_conditions(self._wanted)
+        where = f"block IN ({', '.join(map(str, blocks))}) {conditions}"
+        found: dict[int, list[int | None]] = {block: [] for block in blocks}
+        for block, places in self._read(f"SELECT block, places FROM tallies WHERE {where}", tuple(values)):
+            found[block] += [None] if places is None else map(int, filter(None, places.split(",")))
+        return found
 
     def _tallied_blocks(self, low: int, end: int) -> list[int]:
         """Return the newest blocks from `low` up to `end` that have rows that are wanted."""
         wanted = self._wanted
         found: set[int] = set()
-        for result in sorted(result.value for result in wanted.results) or [""]:
-            conditions = ["block >= ?", "block < ?"]
-            values: list[object] = [low, end]
-            for column, value in (("product", wanted.product), ("result", result), ("reason", wanted.reason)):
-                if value:
-                    conditions.append(f"{column} = ?")
-                    values.append(value)
-            if wanted.has_image:
-                conditions.append("images > 0")
+        for result in wanted.results or [None]:
+            alone = replace(wanted, results=frozenset([result] if result else []))
+            conditions, values = _tally_conditions(alone)
             index = "product" if wanted.product else "reason" if wanted.reason else "result" if result else ""
             query = (
                 f"SELECT DISTINCT block FROM tallies {f'INDEXED BY tallies_by_{index}' if index else ''} "
-                f"WHERE {' AND '.join(conditions)} ORDER BY block DESC LIMIT {BLOCKS_AT_ONCE}"
+                f"WHERE block >= ? AND block < ? {conditions} ORDER BY block DESC LIMIT {BLOCKS_AT_ONCE}"
             )
-            found.update(block for (block,) in self._read(query, tuple(values)))
+            found.update(block for (block,) in self._read(query, (low, end, *values)))
         return sorted(found, reverse=True)[:BLOCKS_AT_ONCE]
 
     def _with_part(self, limit: int) -> Iterator[tuple[int, list[Verdict]]]:
@@ -179,14 +198,24 @@ class Search:
             (*last, *oldest[0]),
         ):
             last = reviewed[-1]
-            places = ", ".join(f"({boot}, {seq})" for boot, seq in reviewed)
-            known = self._read(  # A row-value IN would read the whole table.
-                f"SELECT id FROM (VALUES {places}) CROSS JOIN verdicts ON (boot, seq) = (column1, column2)",
+            keys = ", ".join(f"({boot}, {seq})" for boot, seq in reviewed)
+            found = self._read(  # A row-value IN would read the whole table.
+                f"SELECT id FROM (VALUES {keys}) CROSS JOIN verdicts ON (boot, seq) = (column1, column2)",
                 (),
             )
-            rows = [row for (row,) in known if self._low <= row < self._end]
+            rows = [row for (row,) in found if self._low <= row < self._end]
             if rows:
                 yield min(rows), self._verdicts_of(rows, limit)
+
+    def _few(self) -> bool:
+        """Whether fewer rows meet the other conditions than have a review."""
+        wanted = self._wanted
+        if not (wanted.product or wanted.results or wanted.reason):
+            return False
+        conditions, values = _tally_conditions(wanted)
+        matching = self._read(f"SELECT sum(rows) FROM tallies WHERE block >= 0 {conditions}", tuple(values))
+        reviews = self._read("SELECT count(*) FROM reviews", ())
+        return bool((matching[0][0] or 0) < reviews[0][0])
 
     def _verdicts_of(self, rows: list[int], limit: int) -> list[Verdict]:
         return self._verdicts(f"id IN ({', '.join(map(str, rows))})", (), limit) if rows else []
@@ -214,6 +243,21 @@ def count(read: Rows, first: int, end: int) -> dict[Result, int]:
             for result, rows in read(query, chunk):
                 counts[Result(result)] = counts.get(Result(result), 0) + rows
     return counts
+
+
+def _tally_conditions(wanted: Conditions) -> tuple[str, list[object]]:
+    conditions: list[str] = []
+    values: list[object] = []
+    if wanted.results:
+        conditions.append(f"result IN ({', '.join('?' * len(wanted.results))})")
+        values += [result.value for result in wanted.results]
+    for column, value in (("product", wanted.product), ("reason", wanted.reason)):
+        if value:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    if wanted.has_image:
+        conditions.append("images > 0")
+    return "".join(f"AND {condition} " for condition in conditions), values
 
 
 def _row_conditions(wanted: Conditions) -> tuple[str, list[object]]:
