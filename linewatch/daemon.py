@@ -385,7 +385,7 @@ def build_page(
         queued=writer.pending,
         forecast=partial(storage_forecast, base.evidence, settings),
     )
-    app = create_app(backend, base.metrics.render, token, settings.evidence.path)
+    app = create_app(backend, base.metrics.render, token, settings.evidence.path, http=settings.http)
     impaired = partial(base.station.set_impairment, "page")
     return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))
 

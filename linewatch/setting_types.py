@@ -1,5 +1,6 @@
 """Types of settings: bounded numbers, and names and topics whose rules are explained in words."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,20 @@ def _is_base_topic(topic: str) -> str:
     )
 
 
+def _is_path_prefix(prefix: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", prefix):
+        raise ValueError('must be "" or a path such as /station1, with a "/" first and none at its end')
+    return prefix
+
+
+def _is_origin(origin: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+", origin):
+        raise ValueError("must be an origin such as https://hmi.plant.example:8443, without a path")
+    return origin
+
+
+PathPrefix = Annotated[str, AfterValidator(_is_path_prefix)]
+Origin = Annotated[str, AfterValidator(_is_origin)]
 Name = Annotated[str, AfterValidator(_is_name)]
 # Bounded: timers and dates overflow on very large numbers, hours after the start.
 Seconds = Annotated[float, Field(gt=0, le=86_400)]

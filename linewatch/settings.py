@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from linewatch.environment import ENV_PREFIX, did_you_mean, refuse_unknown_variables
 from linewatch.errors import ConfigError
-from linewatch.setting_types import BaseTopic, Count, Days, Name, NamedPath, Seconds
+from linewatch.setting_types import BaseTopic, Count, Days, Name, NamedPath, Origin, PathPrefix, Seconds
 from linewatch.text_files import NotUtf8Error, read_utf8
 
 DEFAULT_FILE = Path("config/linewatch.toml")
@@ -200,6 +200,8 @@ class HttpSettings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     token_file: Path | None = None
+    prefix: PathPrefix = ""  # Of a proxy that does not say it.
+    frame_ancestors: tuple[Origin, ...] = ()  # That may embed the page.
 
     @model_validator(mode="before")
     @classmethod

@@ -40,7 +40,7 @@ def serve_office(
         worker = stack.enter_context(ScoringWorker(settings.models, settings.station.name))
         backend = OfficeBackend(settings.station.name, journal, settings.models, worker)
         metrics = Metrics(settings.station.name)
-        app = create_app(backend, metrics.render, token, settings.evidence.path)
+        app = create_app(backend, metrics.render, token, settings.evidence.path, http=settings.http)
         server = stack.enter_context(WebServer(app, settings.http.host, settings.http.port))
         started(server)
         while not stop.wait(POLL_S):

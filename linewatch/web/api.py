@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from json import loads
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, abort, jsonify, request
+from flask import Blueprint, Response, abort, jsonify, request, url_for
 
 from linewatch.errors import LinewatchError
 from linewatch.mqtt.messages import verdict_payload
@@ -51,14 +51,14 @@ class Api:
         if len(rows) == query.limit:
             last = rows[-1].verdict
             args = {**request.args.to_dict(), "before": f"{last.boot}-{last.seq}"}
-            response.headers["Link"] = f'<{request.path}?{urlencode(args)}>; rel="next"'
+            response.headers["Link"] = f'<{request.script_root}{request.path}?{urlencode(args)}>; rel="next"'
         return response
 
     def inspect(self) -> Response:
         """Inspect the multipart file `image` as `product`."""
         result = self._uploads.inspect()
         name = self._uploads.keep(result.heatmap)
-        url = f"/heatmap/{name}.jpg" if name else ""
+        url = url_for("pages.heatmap", name=name) if name else ""
         return jsonify(verdict_payload(result.verdict, history=False) | {"heatmap_url": url})
 
     def review(self, boot: int, seq: int) -> Response:

@@ -12,13 +12,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import Reason, Result, State
 from linewatch.errors import LinewatchError
+from linewatch.settings import HttpSettings
 from linewatch.web.api import Api
 from linewatch.web.auth import AccessControl, protect
 from linewatch.web.backend import Backend, ImageStatus
 from linewatch.web.formatting import Formatter
 from linewatch.web.openapi import Error, Health, Readiness, document
-from linewatch.web.pages import Pages, return_path
+from linewatch.web.pages import Pages, own_path
 from linewatch.web.params import Ordinal
+from linewatch.web.proxy import BehindProxy
 from linewatch.web.texts import ENGLISH, Language
 from linewatch.web.uploads import Uploads
 
@@ -33,9 +35,18 @@ MetricsText = Callable[[], tuple[bytes, str]]
 
 
 def create_app(
-    backend: Backend, metrics_text: MetricsText, token: str, evidence: Path, language: Language = ENGLISH
+    backend: Backend,
+    metrics_text: MetricsText,
+    token: str,
+    evidence: Path,
+    language: Language = ENGLISH,
+    *,
+    http: HttpSettings = HttpSettings(),  # noqa: B008 - immutable
 ) -> Flask:
-    """Build the app. With an empty `token` nothing can be changed by HTTP."""
+    """Build the app. With an empty `token` nothing can be changed by HTTP.
+
+    `http` has the path prefix of a proxy and the origins that may embed the page.
+    """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     app.json.sort_keys = False  # type: ignore[attr-defined]  # keys keep their order
@@ -47,7 +58,8 @@ def create_app(
     access = AccessControl(token, language.texts)
     uploads = Uploads(backend, language.texts)
     station = str(backend.state().get("station", ""))
-    protect(app, station, language.texts["error_cross_site"])
+    protect(app, station, language.texts["error_cross_site"], http.frame_ancestors)
+    app.wsgi_app = BehindProxy(app.wsgi_app, http.prefix)  # type: ignore[method-assign]  # as Flask documents
     Formatter(language).register(app)
     app.register_blueprint(Api(backend, access, uploads, language.texts).blueprint())
     app.register_blueprint(Pages(backend, access, uploads, language).blueprint())
@@ -187,4 +199,4 @@ def _error_response(code: int, sentence: str) -> AnyResponse:
 
 
 def _path_after_sign_in() -> str:
-    return return_path() if request.endpoint == "pages.sign_in" else request.path
+    return own_path() if request.endpoint == "pages.sign_in" else request.path

@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -112,8 +112,12 @@ class AccessControl:
         )
 
 
-def protect(app: Flask, station: str, cross_site: str) -> None:
-    """Set up sessions, refuse cross-site POST requests and add security headers."""
+def protect(app: Flask, station: str, cross_site: str, frame_ancestors: Sequence[str] = ()) -> None:
+    """Set up sessions, refuse cross-site POST requests and add security headers.
+
+    Pages of the origins `frame_ancestors` may show the page in a frame, and the newest image.
+    """
+    headers = _HEADERS | (_embedding(frame_ancestors) if frame_ancestors else {})
     app.config.update(
         SECRET_KEY=secrets.token_bytes(32),  # Of this process: a restart ends every session.
         # Stations on one host share its cookies whatever their port, so each has its own name.
@@ -131,9 +135,22 @@ def protect(app: Flask, station: str, cross_site: str) -> None:
 
     @app.after_request
     def harden(response: Response) -> Response:
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
+        for name, value in headers.items():
+            if value:
+                response.headers.setdefault(name, value)
         return response
+
+
+def _embedding(frame_ancestors: Sequence[str]) -> dict[str, str]:
+    """Return the headers that let these origins embed the page; "" is a header that is left out."""
+    policy = _HEADERS["Content-Security-Policy"]
+    return {
+        "Content-Security-Policy": policy.replace(
+            "frame-ancestors 'none'", f"frame-ancestors {' '.join(frame_ancestors)}"
+        ),
+        "X-Frame-Options": "",  # It cannot name an origin.
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
 
 
 def _is_cross_site() -> bool:

@@ -38,6 +38,7 @@ REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 )
 
+ROOTS_MAX = 4  # Path prefixes under which the live page is cached: one, and a second for local access.
 _OWN_ADDRESS = re.compile(r"/(?!/)[A-Za-z0-9/?=&-]*")
 
 
@@ -49,7 +50,7 @@ class Pages:
         self._access = access
         self._uploads = uploads
         self._texts = language.texts
-        self._live = TimedCache(self._render_live, LIVE_FRESH_S)
+        self._live: dict[str, TimedCache[str]] = {}
         self._live_images = ImageCache(LIVE_IMAGES_MAX)
 
     def blueprint(self) -> Blueprint:
@@ -75,7 +76,12 @@ class Pages:
 
     def live(self) -> str | AnyResponse:
         """Show the newest image, the last verdicts and today's figures."""
-        return self._live.get() if self._backend.has_line else redirect(url_for(".inspect"))
+        if not self._backend.has_line:
+            return redirect(url_for(".inspect"))
+        root = request.script_root  # Links differ by it, and only by it.
+        if root not in self._live and len(self._live) == ROOTS_MAX:
+            return self._render_live()
+        return self._live.setdefault(root, TimedCache(self._render_live, LIVE_FRESH_S)).get()
 
     def live_image(self) -> AnyResponse:
         """Send the newest judged image, or with `at` the one that the live page refers to."""
@@ -299,6 +305,11 @@ def shown_name(name: str) -> str:
 
 
 def return_path() -> str:
+    """Return `own_path` below the path prefix, for a redirect."""
+    return request.script_root + own_path()
+
+
+def own_path() -> str:
     """Return the form's field `then` if it is a path of this site, else "/"."""
     then = request.form.get("then", "")
     return then if _OWN_ADDRESS.fullmatch(then) else "/"

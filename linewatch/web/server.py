@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -152,7 +153,8 @@ class WebServer:
         trigger: Any = self._server.trigger if self._server else None  # The stubs declare it an int.
         if self.running and trigger is not None:
             # Set by the loop once it is awake: set before, the loop could close the trigger while in use.
-            trigger.pull_trigger(self._stopping.set)
+            with suppress(OSError):  # Another thread's pull can end the loop before this one's.
+                trigger.pull_trigger(self._stopping.set)
         self._thread.join(2 * STOP_S)
 
     def _bind(self) -> None:
@@ -168,6 +170,7 @@ class WebServer:
             max_request_body_size=BODY_BYTES_MAX,
             max_request_header_size=HEADER_BYTES_MAX,
             ident="linewatch",
+            clear_untrusted_proxy_headers=False,  # web/proxy.py reads them.
         )
         assert isinstance(server, BaseWSGIServer), "one socket makes one server"
         server.channel_class = _Channel

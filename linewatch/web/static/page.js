@@ -9,7 +9,7 @@ let answeredAt = performance.now();
 let wake = () => {};
 
 async function refresh() {
-  const answer = await fetch("/", { signal: AbortSignal.timeout(4000) });
+  const answer = await fetch(document.querySelector("a.brand").href, { signal: AbortSignal.timeout(4000) });
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   await loadPicture(fresh.querySelector("[data-part=picture] img"));
