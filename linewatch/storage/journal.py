@@ -23,7 +23,7 @@ from linewatch.storage.journal_schema import (
     UPSERT,
     Damaged,
     audit,
-    companion,
+    checkpoint,
     connect,
     identity,
     lock,
@@ -46,8 +46,7 @@ PENDING_MAX = 5_000  # Verdicts kept in memory while the disk fails; beyond it t
 COMPARISONS_MAX = 100_000  # Of models on trial; beyond it the oldest are removed.
 MAINTAIN_S = 0.1  # Spent by one `maintain`.
 PAUSE_S = 0.001  # For a waiting `append` to take the lock between two transactions.
-WAL_BYTES_MAX = 2_000_000  # Above this, `maintain` runs a checkpoint.
-CHECKPOINTS_MAX = 3  # In one `maintain`.
+WAL_BYTES_WARN = 200_000_000  # An hour of a read that does not end, at 5 parts a second.
 
 
 class Journal:
@@ -69,6 +68,7 @@ class Journal:
         self._warn = warn
         self._writing = threading.RLock()
         self._append_waits = False  # For maintenance to let go of the lock.
+        self._wal_long = False
         self._unreleased = False  # Whether a verdict is appended and not yet released.
         self._connections: list[sqlite3.Connection] = []
         self._db: sqlite3.Connection  # For what must survive a power cut.
@@ -285,15 +285,11 @@ class Journal:
             time.sleep(PAUSE_S)
 
     def _checkpoint(self) -> None:
-        """Copy the WAL into the file, and have it start again from its beginning when no reader needs it."""
-        wal = companion(self.path, "-wal")
-        for _ in range(CHECKPOINTS_MAX):  # A commit meanwhile keeps it from starting again.
-            if not wal.exists() or wal.stat().st_size <= WAL_BYTES_MAX:
-                return
-            # Passive: it neither waits nor blocks.
-            _, frames, copied = self._checkpoint_db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if frames == copied:
-                return
+        left = checkpoint(self._checkpoint_db, self.path)
+        long = left > WAL_BYTES_WARN
+        if long and not self._wal_long:
+            log.warning("journal_wal_long bytes=%d hint='another program reads the journal, close it'", left)
+        self._wal_long = long
 
     def _open_connections(self) -> None:
         opened: list[sqlite3.Connection] = []

@@ -15,10 +15,13 @@ from typing import Any
 from linewatch.domain import Comparison, Reason, Result, Verdict
 from linewatch.errors import ConfigError, StorageFull
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_S = 0.1  # Another program may hold the file for this long.
 CHECKED_BYTES_MAX = 64_000_000  # A larger file would take seconds to check at start.
+PAGE_BYTES = 4096  # SQLite's default.
 _MAGIC = b"SQLite format 3\0"
+WAL_BYTES_MAX = 2_000_000  # Above this a checkpoint is due.
+CHECKPOINTS_MAX = 3  # In a row.
 WAL_BYTES_KEPT = 32_000_000  # To this the WAL file is cut when it starts again from its beginning.
 
 FIELDS = tuple(field.name for field in fields(Verdict))
@@ -43,7 +46,8 @@ CREATE TABLE IF NOT EXISTS segments (segment INTEGER PRIMARY KEY, first_part TEX
 CREATE TABLE IF NOT EXISTS parts (segment INTEGER, part TEXT, id INTEGER,
     PRIMARY KEY (segment, part, id)) WITHOUT ROWID;
 PRAGMA user_version = {SCHEMA_VERSION};
-"""  # Of versions 2 (models on trial) and 3 (the search index); made at once, in a file of any size.
+"""  # Of versions 2 (models on trial) and 4 (the search index); made at once, in a file of any size.
+_INDEX_OF_3 = "DROP TABLE tallies; DROP TABLE segments; DROP TABLE parts;"  # Of another shape; built again.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE verdicts (id INTEGER PRIMARY KEY, journaled_ms INTEGER NOT NULL, {COLUMNS}, UNIQUE (boot, seq));
@@ -153,7 +157,22 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         if verdict != "ok":
             raise Damaged(verdict)
     if 0 < version < SCHEMA_VERSION:
-        db.executescript(f"BEGIN IMMEDIATE; {_LATER} COMMIT;")
+        db.executescript(f"BEGIN IMMEDIATE; {_INDEX_OF_3 if version == 3 else ''} {_LATER} COMMIT;")
+
+
+def checkpoint(db: sqlite3.Connection, path: Path) -> int:
+    """Copy a long WAL into the file, so that it starts again from its beginning; neither wait nor block.
+
+    Returns how many bytes of it could not be copied because a reader still needs what is in the file.
+    """
+    wal = companion(path, "-wal")
+    if not wal.exists() or wal.stat().st_size <= WAL_BYTES_MAX:
+        return 0
+    for _ in range(CHECKPOINTS_MAX):  # A commit meanwhile keeps it from starting again.
+        _, pages, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if pages <= copied:
+            break
+    return int(max(0, pages - copied)) * PAGE_BYTES
 
 
 def row_of(verdict: Verdict, journaled_ms: int) -> tuple[object, ...]:

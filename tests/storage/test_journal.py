@@ -585,4 +585,4 @@ def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
         assert len(journal.reader().verdicts(9)) == 1
         assert journal.reader().comparisons("bottle", "b", 9) == []
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from linewatch.domain import Reason, Result, Verdict
-from linewatch.storage.journal import WAL_BYTES_MAX, Journal
+from linewatch.storage import journal as module
+from linewatch.storage.journal import Journal
 from linewatch.storage.journal_index import BLOCK_ROWS, SEGMENT_ROWS
 from linewatch.storage.journal_reader import JournalFile, JournalReader
-from linewatch.storage.journal_schema import INSERT, row_of
+from linewatch.storage.journal_schema import INSERT, WAL_BYTES_MAX, row_of
 from linewatch.storage.journal_search import Conditions
 
 ROWS = 80_000
@@ -295,7 +296,8 @@ def test_commits_go_on_while_the_index_is_built(path: Path) -> None:
 KILLED = textwrap.dedent("""
     import sys
     from pathlib import Path
-    from linewatch.storage.journal import WAL_BYTES_MAX, Journal
+    from linewatch.storage import journal as module
+from linewatch.storage.journal import Journal
     journal = Journal.open(Path(sys.argv[1]))
     print("open", flush=True)
     while journal.indexing:
@@ -345,9 +347,13 @@ def test_a_full_journal_stays_at_its_size(path: Path) -> None:
     assert path.stat().st_size == size
 
 
-def test_a_reader_in_the_middle_of_a_query_holds_up_no_commit(path: Path) -> None:
-    """The WAL grows beside a long read, no commit waits for a checkpoint, and afterwards it is reused."""
+def test_a_reader_in_the_middle_of_a_query_holds_up_no_commit(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The WAL grows beside a long read, which is logged once, and is reused afterwards."""
+    monkeypatch.setattr(module, "WAL_BYTES_WARN", WAL_BYTES_MAX)
     with opened(path) as journal, closing(sqlite3.connect(path)) as other:
+        index(journal)
         other.execute("BEGIN")
         other.execute("SELECT count(*) FROM verdicts").fetchone()
         for start in range(0, 50_000, 5_000):
@@ -355,10 +361,24 @@ def test_a_reader_in_the_middle_of_a_query_holds_up_no_commit(path: Path) -> Non
                 journal.pending.append(new_row(journal, seq))
             journal.maintain(0)
         wal = path.with_name("journal.db-wal")
+        assert wal.stat().st_size > WAL_BYTES_MAX
         other.rollback()
         journal.maintain(0)
         size = wal.stat().st_size
         for seq in range(50_001, 50_101):
             journal.append(new_row(journal, seq))
 
-        assert wal.stat().st_size == size > WAL_BYTES_MAX
+        assert wal.stat().st_size == size
+        assert [record.getMessage().split()[0] for record in caplog.records] == ["journal_wal_long"]
+
+
+def test_an_index_of_another_shape_is_built_again(path: Path, rows: list[Verdict]) -> None:
+    """Version 3 existed for some hours of development: its index goes, its rows stay."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for table in INDEX_TABLES:
+            db.execute(f"CREATE TABLE {table} (block INTEGER)")
+        db.execute("PRAGMA user_version = 3")
+    with opened(path) as journal, journal.reader() as reader:
+        index(journal)
+
+        assert reader.search(ROWS, WANTED["product"]).verdicts == expected(rows, set(), WANTED["product"])
