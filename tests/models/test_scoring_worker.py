@@ -153,12 +153,10 @@ def test_the_page_gets_the_image_too(worker: ScoringWorker, models: ModelsSettin
     assert picture.startswith(b"\xff\xd8") and shown[1] is not None and np.ptp(shown[1]) == 0
 
 
-@pytest.mark.parametrize(
-    ("product", "words"), [("screw", "has no recipe"), ("../demo", "is no product name")]
-)
-def test_an_unknown_product_is_refused(worker: ScoringWorker, product: str, words: str) -> None:
-    """The error names what is missing, or what a name may not contain."""
-    with pytest.raises(RecipeError, match=words):
+@pytest.mark.parametrize("product", ["screw", "../demo"])
+def test_an_unknown_product_is_refused(worker: ScoringWorker, product: str) -> None:
+    """The error names what is missing."""
+    with pytest.raises(RecipeError, match="has no recipe"):
         worker.inspect(product, png(part()))
 
 
