@@ -61,10 +61,12 @@ class Foreground:
         Narrow gaps belong to the part: between the leads of a component lie the defects of bent ones.
         """
         reached = np.asarray(self.coverage > COVERAGE_MIN, np.uint8)
-        side = round(GAP_MAX * min(reached.shape))
+        rows, columns = reached.shape
+        reach = round(GAP_MAX * min(rows, columns) / 2)
+        side = 2 * reach + 1  # Odd: an even kernel would shift the mask by a cell.
         padded = np.pad(reached, side)
-        closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((side + 1, side + 1), np.uint8))
-        return closed[side : side + reached.shape[0], side : side + reached.shape[1]].astype(np.float32)
+        closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+        return closed[side : side + rows, side : side + columns].astype(np.float32)
 
 
 def find_foreground(crops: Iterable[Image], cell_px: int) -> Foreground:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from linewatch.domain import Image
-from linewatch.training.foreground import find_foreground
+from linewatch.training.foreground import Foreground, find_foreground
 
 SIDE_PX = 128
 CELL_PX = 8
@@ -74,3 +74,12 @@ def test_a_narrow_gap_belongs_to_the_part() -> None:
 
     assert mask[10, 8] == 1, "between the legs"
     assert mask[10, 1] == mask[10, 14] == mask[14, 8] == 0, "beside and below them"
+
+
+@pytest.mark.parametrize("cells", [(28, 36), (30, 30), (32, 32), (40, 28)])
+def test_filling_gaps_removes_nothing(cells: tuple[int, int]) -> None:
+    """Every cell that parts reach is inspected, whatever the size of the grid."""
+    coverage = (np.random.default_rng(0).random(cells) > 0.7).astype(np.float32)
+    found = Foreground(coverage, 0.3, 0.0, 0.0, 1.0, 1.0)
+
+    assert (found.part_mask >= coverage).all()
