@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from linewatch.cli.log_format import LogFormatter
 from linewatch.cli.models import models_app
 from linewatch.cli.options import (
     EXIT_CONFIG,
@@ -381,9 +382,6 @@ def exit_status(error: Exception) -> int:
 
 
 def _log_to_stdout() -> None:
-    logging.basicConfig(
-        stream=sys.stdout,
-        level=logging.INFO,
-        format="%(asctime)s.%(msecs)03d %(levelname)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(LogFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -33,17 +33,17 @@ class Formatter:
         app.jinja_env.tests["finite"] = math.isfinite
 
     def clock(self, ms: int) -> str:
-        """Return the local time of day."""
+        """Return the local time of day, for the live view, where it is that of the clock on the wall."""
         return f"{_local(ms):%H:%M:%S}"
 
     def stamp(self, ms: int) -> str:
-        """Return local date and time; for today only the time."""
+        """Return local date and time with their zone; for today only the time."""
         when = _local(ms)
-        return f"{when:%H:%M:%S}" if when.date() == _now().date() else self.moment(ms)
+        return f"{when:%H:%M:%S %Z}" if when.date() == _now().date() else self.moment(ms)
 
     def moment(self, ms: int) -> str:
-        """Return local date and time."""
-        return f"{_local(ms):%Y-%m-%d %H:%M:%S}"
+        """Return local date and time with their zone, which tells the two 2:30 of a night in autumn apart."""
+        return f"{_local(ms):%Y-%m-%d %H:%M:%S %Z}"
 
     def day(self, ms: int) -> str:
         """Return the local date."""

@@ -54,7 +54,7 @@ def test_a_part_is_shown_beside_its_heatmap_and_a_good_part(
         assert f'<img src="/evidence/{path}"' in page
     assert "6 \N{MULTIPLICATION SIGN} 7 px at 4, 8" in page
     assert "2.310, limit 2.000" in page
-    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d</time>", page)
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z0-9+-]+</time>", page)
     assert "half the limit" in page, "what the colours mean"
     assert client.get("/history/41/99").status_code == 404
 
