@@ -1,6 +1,8 @@
 """The PLC's side, runnable: trigger each part, wait for its verdict in a time window, pass or reject it.
 
     python docs/examples/plc.py --base linewatch/station1 --product-index 1 [--parts 10] [--window-ms 400]
+        [--host BROKER --port 8883 --tls-ca ca.pem [--tls-cert plc.pem --tls-key plc.key]]
+        [--username plc-station1 --password-file FILE]
 
 `Gate` is what belongs into a PLC program: no MQTT, no threads, time as an argument. docs/plc.md has it in
 Structured Text. The station runs with trigger.mode = "mqtt".
@@ -13,9 +15,11 @@ import random
 import re
 import sys
 import time
+from pathlib import Path
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 LINE = re.compile(r"[0-9]{5};[0-9]{10};([1-4]);([0-9]{2});([0-9]{3});[0-9]{5};#", re.ASCII)
 HEARTBEAT_S = 2.0
@@ -102,13 +106,33 @@ def main() -> int:
     parser.add_argument("--product-index", type=int, default=1)
     parser.add_argument("--parts", type=int, default=10)
     parser.add_argument("--window-ms", type=int, default=400)
+    parser.add_argument(
+        "--tls-ca", help="CA of the broker's certificate; enables TLS, usually on --port 8883"
+    )
+    parser.add_argument("--tls-cert", help="this PLC's certificate, if the broker asks for one")
+    parser.add_argument("--tls-key", help="and its private key")
+    parser.add_argument("--username")
+    parser.add_argument("--password-file", help="file with the password of --username")
     options = parser.parse_args()
 
     inbox: queue.Queue[tuple[str, str, float]] = queue.Queue()
     client = Client(CallbackAPIVersion.VERSION2)  # A clean session: no old message is delivered.
-    client.on_connect = lambda client, *_: client.subscribe(
-        [(f"{options.base}/{topic}", 1) for topic in ("plc/word", "plc/verdict", "cmd/trigger/res")]
-    )
+    try:
+        _secure(client, options)
+    except OSError as error:
+        sys.exit(
+            f"plc.py: a file cannot be used ({error}); see --tls-ca, --tls-cert, --tls-key, --password-file"
+        )
+    topics = [(f"{options.base}/{topic}", 1) for topic in ("plc/word", "plc/verdict", "cmd/trigger/res")]
+    refusals: list[str] = []
+
+    def on_connect(client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
+        if reason.is_failure:
+            refusals.append(str(reason))
+        else:
+            client.subscribe(topics)
+
+    client.on_connect = on_connect
     client.on_message = lambda _c, _u, message: inbox.put(
         (
             message.topic.removeprefix(f"{options.base}/"),
@@ -118,14 +142,14 @@ def main() -> int:
     )
     try:
         client.connect(options.host, options.port, keepalive=5)
-    except OSError as error:
+    except OSError as error:  # Of TLS, too.
         sys.exit(f"plc.py: no broker at {options.host}:{options.port} ({error}); see --host and --port")
     client.loop_start()
 
     gate = Gate(options.product_index, options.window_ms / 1000)
     first = random.randrange(RIDS)  # Not that of the last run: a rid that comes again is the same trigger.
     decisions = [
-        _one_part(gate, client, inbox, options.base, (first + part) % RIDS + 1, f"P{part}")
+        _one_part(gate, client, inbox, options.base, (first + part) % RIDS + 1, f"P{part}", refusals)
         for part in range(1, options.parts + 1)
     ]
     client.disconnect()
@@ -133,11 +157,28 @@ def main() -> int:
     return int("REJECT" in decisions)
 
 
+def _secure(client: Client, options: argparse.Namespace) -> None:
+    """Use TLS and log in, if the options say so. Raises OSError for a file that cannot be used."""
+    if options.tls_ca:
+        client.tls_set(options.tls_ca, options.tls_cert, options.tls_key)
+    if options.username:
+        password = Path(options.password_file).read_text().strip() if options.password_file else None
+        client.username_pw_set(options.username, password)
+
+
 def _one_part(
-    gate: Gate, client: Client, inbox: "queue.Queue[tuple[str, str, float]]", base: str, rid: int, part: str
+    gate: Gate,
+    client: Client,
+    inbox: "queue.Queue[tuple[str, str, float]]",
+    base: str,
+    rid: int,
+    part: str,
+    refusals: list[str],
 ) -> str:
     silent_s = time.monotonic() + SILENCE_S
     while _receive(gate, inbox, 0.6)[0] != "plc/word":  # Every part begins with a fresh heartbeat.
+        if refusals:
+            sys.exit(f"plc.py: the broker refuses this client ({refusals[0]}); see --username and --tls-cert")
         if time.monotonic() > silent_s:
             sys.exit(f"plc.py: no {base}/plc/word; does the station run, and is --base its mqtt.base_topic?")
     gate.trigger(rid, time.monotonic())

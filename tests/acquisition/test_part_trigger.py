@@ -10,6 +10,8 @@ import pytest
 from linewatch.acquisition.belt_background import FRAMES
 from linewatch.acquisition.part_trigger import PartTriggered, empty_belt, shrink
 from linewatch.acquisition.sources.simulator.source import render
+from linewatch.acquisition.trigger_mode import trigger_mode
+from linewatch.acquisition.triggers import TriggerMode, TriggerRequest
 from linewatch.domain import Frame, Image, State
 from linewatch.errors import ConfigError
 from linewatch.line.capture import Capture
@@ -17,7 +19,7 @@ from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.runtime.lane import Lane
 from linewatch.runtime.stages import Stage
-from linewatch.settings import TriggerSettings
+from linewatch.settings import Settings, TriggerSettings
 from tests.belts import film, filmed, simulated
 from tests.daemon import Daemon
 from tests.fakes import ScriptedSource, frame
@@ -176,6 +178,20 @@ def test_images_of_the_empty_belt_replace_learning(tmp_path: Path) -> None:
 
     assert len(capture.exposed()) == 1
     assert "trigger" not in capture.station.snapshot().impairments
+
+
+def test_images_of_the_belt_on_a_share_not_mounted_are_learnt_instead(tmp_path: Path) -> None:
+    """The daemon starts without them and says so; a relative path is a mistake."""
+    reasons: list[str] = []
+
+    def mode(background: Path) -> TriggerMode:
+        trigger = TriggerSettings(mode="part", background=background)
+        return trigger_mode(Settings(trigger=trigger), Lane[TriggerRequest]("t", 1), None, reasons.append)
+
+    assert isinstance(mode(tmp_path / "share"), PartTriggered)
+    assert "trigger.background" in reasons[0] and "does not exist; name a folder with images" in reasons[0]
+    with pytest.raises(ConfigError, match="does not exist"):
+        mode(Path("nowhere"))
 
 
 def test_unusable_images_of_the_belt_are_one_sentence(tmp_path: Path) -> None:

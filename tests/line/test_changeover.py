@@ -1,4 +1,5 @@
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -567,3 +568,19 @@ def test_the_usual_rate_of_rejects_is_remembered_until_the_recipe_changes(tmp_pa
     (models.recipes / "demo.toml").write_text("index = 1\nthreshold = 2.5\n")
     line.changeover.test("mqtt")
     assert line.changeover._usual["demo"][1] is not usual
+
+
+def test_a_changeover_says_when_it_was_and_how_long_it_took(tmp_path: Path) -> None:
+    """The duration of the event has a key of its own beside its time stamp, UTC."""
+    models = models_in(tmp_path)
+    teach(models)
+    line = Line(models)
+    line.changeover.begin("demo")
+    before_ms = time.time_ns() // 1_000_000
+
+    line.changeover.change("demo", "mqtt")
+
+    (event,) = [event for event in line.station.events if event["event"] == "product_changed"]
+    stamp, took = event["ms"], event["took_ms"]
+    assert isinstance(stamp, int) and before_ms <= stamp <= time.time_ns() // 1_000_000
+    assert isinstance(took, int) and took < 60_000

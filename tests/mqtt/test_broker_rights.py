@@ -1,6 +1,9 @@
 """The broker as config/mosquitto configures it: who may connect, publish and subscribe."""
 
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -224,3 +227,31 @@ def test_a_station_does_all_its_work_with_the_rights_it_has(
     assert "broker_connected" in log
     assert "broker_lost" not in log
     assert "refuses" not in log
+
+
+def test_the_example_plc_speaks_tls_with_its_certificate(
+    tmp_path: Path, broker: Mosquitto, certificates: Path
+) -> None:
+    """docs/examples/plc.py works with the broker as it is shipped, and says why it may not connect."""
+    changes = {f"mqtt.{key}": value for key, value in settings_of("station1", certificates).items()}
+    changes |= {"station.name": "station1", "trigger.mode": "mqtt", "source.uri": "defects=0"}
+    mine = f"{certificates}/plant/plc-station1"
+    command = [
+        *(sys.executable, "docs/examples/plc.py", "--port", str(broker.port), "--parts", "1"),
+        *("--window-ms", "8000", "--tls-ca", f"{certificates}/plant/ca.pem"),
+    ]
+    with Person("plc-station1", broker.port, certificates) as plc, Daemon(tmp_path, broker.port, changes):
+        plc.wait_for("linewatch/station1/state")
+        time.sleep(1)  # Until the first frame.
+        done = subprocess.run(
+            [*command, "--tls-cert", f"{mine}.pem", "--tls-key", f"{mine}.key"],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    without = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    missing = subprocess.run(
+        [*command, "--tls-cert", "nowhere.pem"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stdout.split()) == (0, ["part", "P1:", "PASS"]), done
+    assert without.returncode == 1 and without.stderr.startswith("plc.py: ")
+    assert missing.returncode == 1 and missing.stderr.startswith("plc.py: a file cannot be used")

@@ -19,6 +19,7 @@ from linewatch.errors import ConfigError, StorageFull
 from linewatch.storage import journal as module
 from linewatch.storage.journal import Journal, append_audit
 from linewatch.storage.journal_reader import JournalFile, JournalReader
+from linewatch.storage.journal_schema import connect, translate_errors
 from tests.disks import SmallDisk
 
 DAY_MS = 86_400_000
@@ -586,3 +587,14 @@ def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
         assert journal.reader().comparisons("bottle", "b", 9) == []
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (4,)
+
+
+def test_a_file_system_without_wal_is_one_sentence(tmp_path: Path) -> None:
+    """A network share keeps another journal mode without an error, or refuses with its locking protocol."""
+    with pytest.raises(StorageFull, match="a network share, cannot hold a journal; name a local disk"):
+        connect(Path(":memory:"), "FULL")  # Its mode is "memory".
+
+    refusal = sqlite3.OperationalError("locking protocol")
+    refusal.sqlite_errorcode = sqlite3.SQLITE_PROTOCOL
+    with pytest.raises(StorageFull, match="perhaps a network share"), translate_errors(tmp_path):
+        raise refusal

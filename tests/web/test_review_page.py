@@ -55,10 +55,8 @@ def test_the_review_queue_offers_only_reasons_of_fail_and_unsure(client: FlaskCl
     assert offered(client.get("/review").text) == ["10", "11", "23", "24"]
     assert offered(client.get("/history").text) == [str(int(reason)) for reason in Reason]
     page = client.get("/history?result=FAIL,UNSURE&product=bottle&reason=10&from=2026-10-01T00:00").text
-    assert (
-        f"From 2026-10-01 00:00:00 {datetime(2026, 10, 1).astimezone():%Z} · bottle · Fail · Unsure · Score above the limit</b>"
-        in page
-    )
+    zone = f"{datetime(2026, 10, 1).astimezone():%Z}"
+    assert f"From 2026-10-01 00:00:00 {zone} · bottle · Fail · Unsure · Score above the limit</b>" in page
 
 
 def test_enter_in_the_note_sends_no_review(client: FlaskClient) -> None:
