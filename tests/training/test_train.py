@@ -247,11 +247,14 @@ def test_a_defect_is_hit_where_it_is(data: Path, home: Path, bundle: Bundle, tmp
     hits = {}
     try:
         strict.write_text(f"{text}\nthreshold = 0.01\nunsure_threshold = 0.01\n")
-        for name, level in (("everywhere", 255), ("nowhere", 0)):
+        everywhere, corner = (
+            np.full((SIDE_PX, SIDE_PX), 255, np.uint8),
+            np.zeros((SIDE_PX, SIDE_PX), np.uint8),
+        )
+        corner[:1, :1] = 255
+        for name, mask in (("everywhere", everywhere), ("nowhere", corner)):
             for image in sorted((tmp_path / "test/missing").iterdir()):
-                cv2.imwrite(
-                    str(masks / f"{image.stem}_mask.png"), np.full((SIDE_PX, SIDE_PX), level, np.uint8)
-                )
+                cv2.imwrite(str(masks / f"{image.stem}_mask.png"), mask)
             metrics = evaluate(PRODUCT, tmp_path, home / "models", home / "recipes").metrics
             hits[name] = metrics["masked_found"], metrics["hits"], metrics["located"]
     finally:
