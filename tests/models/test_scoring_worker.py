@@ -30,7 +30,8 @@ def models(tmp_path: Path) -> ModelsSettings:
 @pytest.fixture
 def worker(models: ModelsSettings) -> Iterator[ScoringWorker]:
     """Return a worker whose process ends with the test."""
-    with ScoringWorker(models, "station1") as worker:
+    # A process of idle priority waits long where other processes keep every core busy.
+    with ScoringWorker(models, "station1", timeout_s=120.0) as worker:
         yield worker
 
 
@@ -214,7 +215,7 @@ def test_an_image_that_takes_too_long_is_given_up(models: ModelsSettings) -> Non
 def test_a_line_that_stops_does_not_wait_for_a_verdict(models: ModelsSettings) -> None:
     """Calls in progress and later ones raise an error."""
     teach(models)
-    with ScoringWorker(models, "station1") as worker:
+    with ScoringWorker(models, "station1", timeout_s=120.0) as worker:
         worker.inspect("demo", png(part()))
         os.kill(pid(worker), signal.SIGSTOP)
         threading.Timer(0.2, worker.abort).start()
@@ -231,7 +232,7 @@ def test_a_process_that_cannot_be_started_is_one_sentence(
     """An upgrade may have removed the program, or the process limit is reached."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with (
-        ScoringWorker(models, "station1") as worker,
+        ScoringWorker(models, "station1", timeout_s=120.0) as worker,
         pytest.raises(LinewatchError, match=r"no process for it \(No such file"),
     ):
         worker.inspect("demo", png(part()))
@@ -240,7 +241,7 @@ def test_a_process_that_cannot_be_started_is_one_sentence(
 def test_beside_a_line_it_pauses_between_images(models: ModelsSettings) -> None:
     """With half of the time as its share it pauses as long as it worked."""
     teach(models)
-    with ScoringWorker(models, "station1", share=0.5) as worker:
+    with ScoringWorker(models, "station1", share=0.5, timeout_s=120.0) as worker:
         started = time.monotonic()
         worker.inspect("demo", png(part()))
         worked_s = time.monotonic() - started
@@ -252,7 +253,7 @@ def test_beside_a_line_it_pauses_between_images(models: ModelsSettings) -> None:
 def test_the_process_ends_with_the_block(models: ModelsSettings) -> None:
     """Leaving the block waits for the exit of the process."""
     teach(models)
-    with ScoringWorker(models, "station1") as worker:
+    with ScoringWorker(models, "station1", timeout_s=120.0) as worker:
         worker.inspect("demo", png(part()))
         process = pid(worker)
 
