@@ -56,7 +56,7 @@ from linewatch.web.station_backend import StationBackend, storage_forecast
 log = logging.getLogger(__name__)
 
 PREPARE_S = 60.0  # Loading a large model from a slow disk takes long and delays no part.
-ANSWER_SHARE = 0.95  # Of the deadline; a part without a result by then gets its ERROR.
+ANSWER_SHARE = 0.9  # Of the deadline; a part without a result by then gets its ERROR.
 GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for disconnecting, and for a broker that hangs.
 
 
