@@ -23,7 +23,7 @@ from linewatch.storage.journal_schema import (
     utc_ms,
     verdict_of,
 )
-from linewatch.storage.journal_search import Conditions, Found, Search, count
+from linewatch.storage.journal_search import ANY, Conditions, Found, Search, count
 
 HOUR_MS = 3_600_000
 HOURS_MAX = 24 * 31  # Cached counts of past hours.
@@ -139,24 +139,10 @@ class JournalReader:
         rows = self._rows(f"SELECT {COLUMNS} FROM verdicts WHERE boot = ? AND seq = ?", (boot, seq))
         return verdict_of(rows[0]) if rows else None
 
-    def verdicts(
-        self,
-        limit: int,
-        *,
-        before: tuple[int, int] | None = None,
-        results: frozenset[Result] = frozenset(),
-        product: str = "",
-    ) -> list[Verdict]:
-        """Return the newest verdicts, however far back they are; an empty set means every result.
-
-        `before` is the (boot, seq) that the last page ended with.
-        """
-        return self.search(limit, Conditions(results=results, product=product), before=before).verdicts
-
     def search(
         self,
         limit: int,
-        wanted: Conditions,
+        wanted: Conditions = ANY,
         *,
         before: tuple[int, int] | None = None,
         budget_s: float = math.inf,

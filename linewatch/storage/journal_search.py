@@ -31,6 +31,9 @@ class Conditions:
     has_image: bool = False  # Only those with a kept frame.
 
 
+ANY = Conditions()
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """Verdicts, newest first, and how far the search has come."""

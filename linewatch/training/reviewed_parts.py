@@ -9,6 +9,7 @@ from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError, StorageFull
 from linewatch.models.bundle import Bundle, versions_with_same_scores
 from linewatch.storage.journal_reader import JournalFile, JournalReader
+from linewatch.storage.journal_search import Conditions
 from linewatch.vision.recipe import Recipe, judge
 
 GOOD, DEFECT = "good", "defect"
@@ -44,7 +45,7 @@ def read_reviews(journal: Path, models: Path, bundle: Bundle, last: int) -> Revi
     comparable = versions_with_same_scores(models, bundle)
     with JournalReader(JournalFile(journal)) as reader:
         reviewed = [pair for pair in reader.reviewed(bundle.product) if _comparable(pair[0], comparable)]
-        recent = reader.verdicts(last, product=bundle.product, results=_SCORED)
+        recent = reader.search(last, Conditions(product=bundle.product, results=_SCORED)).verdicts
     return ReviewedParts(
         good=tuple(verdict for verdict, review in reviewed if review.actual == GOOD),
         defects=tuple(verdict for verdict, review in reviewed if review.actual == DEFECT),

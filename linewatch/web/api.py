@@ -9,7 +9,7 @@ from flask import Blueprint, Response, abort, jsonify, request, url_for
 from linewatch.errors import LinewatchError
 from linewatch.mqtt.messages import verdict_payload
 from linewatch.web.auth import AccessControl
-from linewatch.web.backend import Backend, Row
+from linewatch.web.backend import Backend, Row, key_of
 from linewatch.web.openapi import Reviewed
 from linewatch.web.params import ProductBody, read_body, read_query, read_review
 from linewatch.web.uploads import Uploads
@@ -44,13 +44,14 @@ class Api:
         return jsonify(self._backend.state())
 
     def verdicts(self) -> Response:
-        """Send journaled verdicts as an array, newest first; the header `Link` names the next page."""
-        query = read_query(request.args, self._texts)
-        rows = self._backend.verdicts(query)
-        response = jsonify([_row_payload(row) for row in rows])
-        if len(rows) == query.limit:
-            last = rows[-1].verdict
-            args = {**request.args.to_dict(), "before": f"{last.boot}-{last.seq}"}
+        """Send what is found in 0.2 s as an array, newest first; the header `Link` says where to go on.
+
+        Without that header nothing older is left. With it the array may be empty.
+        """
+        found = self._backend.search(read_query(request.args, self._texts))
+        response = jsonify([_row_payload(row) for row in found.rows])
+        if found.searched_to is not None:
+            args = {**request.args.to_dict(), "before": key_of(found.searched_to)}
             response.headers["Link"] = f'<{request.script_root}{request.path}?{urlencode(args)}>; rel="next"'
         return response
 

@@ -55,7 +55,7 @@ class Query:
 class FoundRows:
     """One page of a search, and how far back it went."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Row]  # Newest first; fewer than the limit, even none, does not mean that all are found.
     searched_to: tuple[int, int] | None = None  # (boot, seq) to go on before; None: nothing older is left.
     searched_to_ms: int | None = None  # When that one was journaled, UTC milliseconds since 1970.
 
@@ -140,6 +140,11 @@ class InspectResult:
     image: bytes  # The uploaded image as a smaller JPEG, for display.
 
 
+def key_of(place: tuple[int, int]) -> str:
+    """Return boot and sequence as the parameter `before` takes them: "41-1023"."""
+    return f"{place[0]}-{place[1]}"
+
+
 class Backend(Protocol):
     """What the page needs of the daemon, or of `linewatch serve` where no line runs."""
 
@@ -156,11 +161,8 @@ class Backend(Protocol):
     def alive(self) -> bool:
         """Whether every stage makes progress."""
 
-    def verdicts(self, query: Query) -> Sequence[Row]:
-        """Return journaled verdicts, newest (boot, seq) first, however long that takes."""
-
     def search(self, query: Query) -> FoundRows:
-        """Return verdicts as `verdicts` does, but at most those found in 0.2 s.
+        """Return journaled verdicts, newest (boot, seq) first: those found in about 0.2 s.
 
         With fewer rows than the limit and a `searched_to`, there may be more further back.
         """

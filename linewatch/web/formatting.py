@@ -29,6 +29,7 @@ class Formatter:
             *("part", "tail", "key", "result_word", "reason_word", "state_word"),
         ):
             app.jinja_env.filters[name] = getattr(self, name)
+        app.jinja_env.filters["visible"] = visible
         app.jinja_env.tests["scored"] = is_scored
         app.jinja_env.tests["finite"] = math.isfinite
 

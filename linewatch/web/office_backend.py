@@ -81,13 +81,11 @@ class OfficeBackend:
         """Return True: there are no stages."""
         return True
 
-    def verdicts(self, query: Query) -> Sequence[Row]:
-        """Return journaled verdicts, newest first, however long that takes."""
-        return self._search(query, math.inf).rows
-
     def search(self, query: Query) -> FoundRows:
         """Return the verdicts that are found in 0.2 s, and where to go on."""
-        return self._search(query, SEARCH_S)
+        found = self._reader.search(query.limit, _conditions(query), before=query.before, budget_s=SEARCH_S)
+        rows = [self._row(verdict) for verdict in found.verdicts]
+        return FoundRows(rows, found.searched_to, found.searched_to_ms)
 
     def verdict(self, boot: int, seq: int) -> Row | None:
         """Return one journaled verdict."""
@@ -98,7 +96,7 @@ class OfficeBackend:
         """Return the evidence path of the last good part before this one, else of the newest; "" if none."""
         good = Conditions(results=frozenset({Result.PASS}), product=verdict.product, has_image=True)
         for before in ((verdict.boot, verdict.seq), None):
-            found = self._reader.search(1, good, before=before, budget_s=SEARCH_S)
+            found = self._reader.search(1, good, before=before, budget_s=SEARCH_S / 2)
             if found.verdicts:
                 return found.verdicts[0].image
         return ""
@@ -167,11 +165,6 @@ class OfficeBackend:
             self._local.reader = self._journal.reader()
         reader: JournalReader = self._local.reader
         return reader
-
-    def _search(self, query: Query, budget_s: float) -> FoundRows:
-        found = self._reader.search(query.limit, _conditions(query), before=query.before, budget_s=budget_s)
-        rows = [self._row(verdict) for verdict in found.verdicts]
-        return FoundRows(rows, found.searched_to, found.searched_to_ms)
 
     def _verdict_naming(self, path: str) -> Verdict | None:
         part = part_of(path)

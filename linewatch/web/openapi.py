@@ -1,7 +1,7 @@
 """The OpenAPI document of the addresses for programs, generated from the models of requests and responses."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -127,6 +127,7 @@ class Answer:
 
     description: str
     body: Any = ()
+    headers: Mapping[str, str] = field(default_factory=dict)  # Name -> description.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,9 +195,15 @@ OPERATIONS = {
     ),
     ("get", "/api/verdicts"): Operation(
         id="verdicts",
-        summary="Journaled verdicts, newest first; the header Link names the next page",
+        summary="Journaled verdicts, newest first; the header Link says where to go on",
         query=VerdictQuery,
-        answers={200: Answer("The verdicts.", list[ReviewedVerdict])},
+        answers={
+            200: Answer(
+                "The verdicts found in 0.2 s, at most `limit`; perhaps none although there are some.",
+                list[ReviewedVerdict],
+                {"Link": '`<...>; rel="next"` goes on from there; without it nothing older is left.'},
+            )
+        },
         errors=(400,),
     ),
     ("post", "/api/inspect"): Operation(
@@ -303,19 +310,30 @@ def _describe(operation: Operation, schemas: dict[Any, Any], components: dict[st
             "content": {operation.media: {"schema": schemas[operation.body]}},
         }
     described["responses"] = {
-        str(status): {"description": answer.description, **_content(answer.body, schemas)}
+        str(status): {
+            "description": answer.description,
+            **_headers(answer.headers),
+            **_content(answer.body, schemas),
+        }
         for status, answer in operation.answers.items()
     } | {str(status): _ERROR for status in operation.errors}
     return described
 
 
 def _parameters(place: str, model: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for name, field in model["properties"].items():
-        about = {"description": field["description"]} if "description" in field else {}
-        schema = {key: value for key, value in field.items() if key != "description"}
+    for name, given in model["properties"].items():
+        about = {"description": given["description"]} if "description" in given else {}
+        schema = {key: value for key, value in given.items() if key != "description"}
         if not schema.get("default"):
             schema.pop("default", None)  # "", null and []: simply not given.
         yield {"name": name, "in": place, "required": place == "path", "schema": schema, **about}
+
+
+def _headers(headers: Mapping[str, str]) -> dict[str, Any]:
+    described = {
+        name: {"description": about, "schema": {"type": "string"}} for name, about in headers.items()
+    }
+    return {"headers": described} if described else {}
 
 
 def _content(body: Any, schemas: dict[Any, Any]) -> dict[str, Any]:

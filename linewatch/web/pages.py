@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError
 from linewatch.web.auth import AccessControl
-from linewatch.web.backend import Backend, Hour, LiveImage, Query, Row
+from linewatch.web.backend import Backend, FoundRows, Hour, LiveImage, Query, Row, key_of
 from linewatch.web.cache import ImageCache, TimedCache
 from linewatch.web.charts import defect_rate, hour_chart, parts_of, score_chart
 from linewatch.web.formatting import clock_hour, is_scored, midnight_ms
@@ -26,7 +26,7 @@ STRIP_PARTS = 12
 HISTORY_LIMIT = 40
 QUEUE_MAX = 100
 FILE_NAME_CHARACTERS_MAX = 100
-FILTER = ("from", "to", "product", "reason")
+FILTER = ("from", "to", "product", "part", "reason")
 REVIEW_RESULTS = frozenset({Result.FAIL, Result.UNSURE})
 REVIEW_REASONS = (
     Reason.ABOVE_THRESHOLD,
@@ -120,19 +120,17 @@ class Pages:
         return Response(jpeg, mimetype="image/jpeg")
 
     def history(self) -> str:
-        """List verdicts by time, product, result and reason."""
+        """List verdicts by time, product, part, result and reason."""
         query = read_page_query(request.args, self._texts, limit=HISTORY_LIMIT)
-        rows = self._backend.verdicts(query)
+        found = self._backend.search(query)
         chosen = _chosen(request.args, "result")
-        older = None
-        if len(rows) == query.limit:
-            older = url_for(".history", **chosen, before=_key(rows[-1]))
         return render_template(
             "history.html",
-            rows=rows,
+            rows=found.rows,
+            searched_to_ms=None if len(found.rows) == query.limit else found.searched_to_ms,
             asked=query,
             chosen=chosen,
-            older=older,
+            older=_older(".history", chosen, found),
             newest=url_for(".history", **chosen) if query.before else None,
             storage=self._backend.storage(),
             products=self._backend.products(),
@@ -158,9 +156,8 @@ class Pages:
     def review(self) -> str:
         """Show the newest part that waits for review, and those behind it."""
         asked = read_page_query(request.args, self._texts, limit=QUEUE_MAX)
-        queue = self._backend.verdicts(
-            replace(asked, limit=QUEUE_MAX, results=REVIEW_RESULTS, reviewed=False)
-        )
+        found = self._backend.search(replace(asked, limit=QUEUE_MAX, results=REVIEW_RESULTS, reviewed=False))
+        queue = found.rows
         row = queue[0] if queue else None
         chosen = _chosen(request.args)
         return render_template(
@@ -168,12 +165,13 @@ class Pages:
             row=row,
             good=self._good(row.verdict) if row else "",
             queue=queue,
-            queue_max=QUEUE_MAX,
+            searched_to_ms=found.searched_to_ms,
+            older=_older(".review", chosen, found),
             asked=asked,
             before=request.args.get("before", ""),
             chosen=chosen,
             reasons=REVIEW_REASONS,
-            skip=url_for(".review", **chosen, before=_key(queue[0])) if len(queue) > 1 else "",
+            skip=_skip(chosen, found),
             first=url_for(".review", **chosen) if asked.before else "",
             products=self._backend.products(),
             done=self._done(),
@@ -225,7 +223,7 @@ class Pages:
     def _render_live(self) -> str:
         """Render the page for all clients: nothing here may depend on the request."""
         live = self._backend.live_image()
-        rows = self._backend.verdicts(Query(limit=TREND_PARTS))
+        rows = self._backend.search(Query(limit=TREND_PARTS)).rows
         verdicts = _up_to([row.verdict for row in rows], live)
         if live is not None:
             self._live_images.put(live.etag, live.jpeg)
@@ -295,8 +293,17 @@ def _chosen(args: Mapping[str, str], *more: str) -> dict[str, Any]:
     return {key: args[key] for key in (*FILTER, *more) if args.get(key)}
 
 
-def _key(row: Row) -> str:
-    return f"{row.verdict.boot}-{row.verdict.seq}"
+def _skip(chosen: dict[str, Any], found: FoundRows) -> str:
+    """Return the address of the queue behind its first part, "" if there is nothing."""
+    if not found.rows or (len(found.rows) == 1 and not found.searched_to):
+        return ""
+    first = found.rows[0].verdict
+    return url_for(".review", **chosen, before=key_of((first.boot, first.seq)))
+
+
+def _older(page: str, chosen: dict[str, Any], found: FoundRows) -> str:
+    """Return the address where the search goes on, "" if nothing older is left."""
+    return url_for(page, **chosen, before=key_of(found.searched_to)) if found.searched_to else ""
 
 
 def shown_name(name: str) -> str:

@@ -25,6 +25,7 @@ from linewatch.web.backend import Actual, Query
 LIMIT = 50
 LIMIT_MAX = 1000
 NOTE_CHARACTERS_MAX = 500
+PART_CHARACTERS_MAX = 128  # As in the trigger command.
 PARAMETER_CHARACTERS_MAX = 32  # Of an unknown parameter's name, quoted in the answer.
 
 _LIMIT = re.compile(r"[0-9]{1,4}", re.ASCII)
@@ -109,6 +110,9 @@ class VerdictQuery(BaseModel):
         Field(alias="result", description="One or several, joined by commas."),
     ] = frozenset()
     product: Name = ""
+    part: Annotated[
+        str, Field(max_length=PART_CHARACTERS_MAX, description="What the part's name begins with.")
+    ] = ""
     reason: Annotated[
         Reason | None,
         BeforeValidator(_reason),
@@ -197,6 +201,7 @@ def read_query(args: Mapping[str, str], texts: Texts, *, limit: int = LIMIT) -> 
             "before": texts["error_before"],
             "result": texts["error_result"],
             "product": texts["error_product_name"],
+            "part": texts["error_part"],
             "reason": texts["error_reason"],
             "from": texts["error_time"],
             "to": texts["error_time"],

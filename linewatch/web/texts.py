@@ -82,6 +82,7 @@ _TEXTS = {
     "history_from": "From",
     "history_to": "To",
     "history_product": "Product",
+    "history_part": "Part begins with",
     "history_result": "Result",
     "history_reason": "Reason",
     "history_all": "All",
@@ -96,6 +97,9 @@ _TEXTS = {
     "history_verdicts_kept": "Verdicts: about {per_day} MB a day, {total} MB in the {retention} days that "
     "they are kept.",
     "history_older": "Older parts",
+    "history_searched": "Searched back to {time}; there may be more before.",
+    "history_searched_none": "No parts match back to {time}; there may be some before.",
+    "history_further": "Search further back",
     "history_newest": "Back to the newest",
     "history_rejects": "Rejects",
     "column_result": "Result",
@@ -213,6 +217,7 @@ _TEXTS = {
     "error_result": "'result' must be PASS, FAIL, UNSURE or ERROR.",
     "error_reason": "'reason' must be one of the reason numbers of the documentation.",
     "error_product_name": "'product' is not the name of a product.",
+    "error_part": "'part' has at most 128 characters.",
     "error_time": "A time must look like 2026-11-22T14:30.",
 }
 

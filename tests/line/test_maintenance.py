@@ -102,7 +102,7 @@ def test_old_delivered_verdicts_go_and_undelivered_ones_stay(house: House) -> No
 
     house.housekeeping.step()
 
-    assert [kept.seq for kept in reader.verdicts(10)] == [4, 3]
+    assert [kept.seq for kept in reader.search(10).verdicts] == [4, 3]
 
 
 def test_pictures_beyond_their_bound_go_and_are_counted(tmp_path: Path) -> None:

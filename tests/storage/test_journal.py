@@ -128,7 +128,7 @@ def test_a_row_may_be_amended_until_it_is_released(journal: Journal, reader: Jou
     batch = reader.undelivered(10)
     assert batch is not None
     assert batch.verdicts == [late]
-    assert reader.verdicts(10) == [late]
+    assert reader.search(10).verdicts == [late]
 
 
 def test_a_part_cannot_have_two_verdicts(journal: Journal) -> None:
@@ -323,7 +323,7 @@ def test_a_full_disk_owes_verdicts_and_pays_in_order(small_disk: SmallDisk) -> N
 
         assert not journal.pending
         assert keys(reader) == [(1, seq) for seq in range(1, 51)]
-        assert [each.seq for each in reader.verdicts(100)] == list(range(50, 0, -1))
+        assert [each.seq for each in reader.search(100).verdicts] == list(range(50, 0, -1))
 
 
 def test_an_idle_line_pays_its_debt_by_housekeeping(small_disk: SmallDisk) -> None:
@@ -400,9 +400,9 @@ def test_pages_go_back_in_time(journal: Journal, reader: JournalReader) -> None:
     record(journal, 1, 2, 3, result=Result.FAIL)
     record(journal, 4, 5)
 
-    assert [each.seq for each in reader.verdicts(2)] == [5, 4]
-    assert [each.seq for each in reader.verdicts(2, before=(1, 4))] == [3, 2]
-    assert reader.verdicts(2, before=(1, 1)) == []
+    assert [each.seq for each in reader.search(2).verdicts] == [5, 4]
+    assert [each.seq for each in reader.search(2, before=(1, 4)).verdicts] == [3, 2]
+    assert reader.search(2, before=(1, 1)).verdicts == []
 
 
 def test_reviews_belong_to_a_part(journal: Journal, reader: JournalReader) -> None:
@@ -495,7 +495,7 @@ def test_threads_share_the_journal(journal: Journal, reader: JournalReader) -> N
         while not done.is_set():
             journal.maintain(0)
             journal.audit("house", "kept", {})
-            reader.verdicts(10)
+            reader.search(10)
 
     threads = [threading.Thread(target=deliver), threading.Thread(target=keep_house)]
     for thread in threads:
@@ -580,10 +580,10 @@ def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
         db.execute("DROP TABLE comparisons")
         db.execute("PRAGMA user_version = 1")
     with JournalReader(JournalFile(path)) as reader:
-        assert (len(reader.verdicts(9)), reader.comparisons("bottle", "b", 9)) == (1, [])
+        assert (len(reader.search(9).verdicts), reader.comparisons("bottle", "b", 9)) == (1, [])
 
     with Journal.open(path) as journal:
-        assert len(journal.reader().verdicts(9)) == 1
+        assert len(journal.reader().search(9).verdicts) == 1
         assert journal.reader().comparisons("bottle", "b", 9) == []
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (4,)

@@ -4,8 +4,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from linewatch.errors import RecipeError
-from linewatch.web import Actual
-from tests.fakes import FakeBackend
+from linewatch.web import Actual, Row
+from tests.fakes import FakeBackend, verdict
 from tests.web.client import BEARER, TOKEN, error_sentence, png, sign_in, upload
 
 
@@ -36,6 +36,36 @@ def test_verdicts_can_be_filtered_and_paged(client: FlaskClient) -> None:
     assert [row["seq"] for row in client.get(link[1]).get_json()] == [2, 1]
     assert [row["seq"] for row in client.get("/api/verdicts?result=fail&before=41-3").get_json()] == [2]
     assert "Link" not in client.get("/api/verdicts").headers
+
+
+def test_following_the_links_finds_every_verdict(client: FlaskClient, backend: FakeBackend) -> None:
+    """A search that ran out of time has a link, too, even if it found nothing; the last one has none."""
+    backend.rows_read_max = 1
+    found: list[list[int]] = []
+    address = "/api/verdicts?result=FAIL,PASS&part=&limit=7"
+
+    while address:
+        response = client.get(address)
+        found.append([row["seq"] for row in response.get_json()])
+        link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
+        address = link[1] if link else ""
+
+    assert found == [[5], [], [], [2], [1]]
+
+
+def test_verdicts_are_found_by_how_their_part_begins(client: FlaskClient, backend: FakeBackend) -> None:
+    """Any characters of a scanned code may stand in the prefix; a longer one than a part is refused."""
+    backend.rows[41, 6] = Row(verdict(6, part="(01)\x1d&%7"))
+
+    def seqs(prefix: str) -> list[int]:
+        return [row["seq"] for row in client.get("/api/verdicts", query_string={"part": prefix}).get_json()]
+
+    assert seqs("(01)\x1d&%") == [6]
+    assert seqs("A<b") == [5]
+    assert seqs("a<b") == []
+    assert seqs("") == [6, 5, 4, 3, 2, 1]
+    refused = client.get("/api/verdicts", query_string={"part": "x" * 129})
+    assert (refused.status_code, error_sentence(refused)) == (400, "'part' has at most 128 characters.")
 
 
 def test_inspect_returns_a_verdict_and_the_address_of_its_heatmap(client: FlaskClient) -> None:

@@ -26,6 +26,37 @@ def test_history_filters_by_time_product_result_and_reason(client: FlaskClient, 
     assert "Widen the time" in client.get("/history?product=nothing").text
 
 
+def test_history_finds_parts_by_how_their_name_begins(client: FlaskClient, backend: FakeBackend) -> None:
+    """The form keeps the prefix, and what is set shows control characters by name."""
+    backend.rows[41, 6] = Row(verdict(6, part="A\x1d7"))
+
+    page = client.get("/history?part=A%3Cb").text
+    assert re.findall(r'href="/history/41/(\d+)"', page) == ["5"]
+    assert 'name="part" maxlength="128" autocomplete="off" value="A&lt;b"' in page
+    page = client.get("/history?part=A%1D").text
+    assert re.findall(r'href="/history/41/(\d+)"', page) == ["6"]
+    assert "<b>Part begins with A&lt;GS&gt;</b>" in page
+    assert client.get("/history?part=" + "x" * 129).status_code == 400
+
+
+def test_a_search_says_how_far_it_has_looked_and_goes_on_from_there(
+    client: FlaskClient, backend: FakeBackend
+) -> None:
+    """What one request does not find in its time, the link "Search further back" finds."""
+    backend.rows_read_max = 2
+
+    page = client.get("/history?reason=10").text
+    assert "No parts match back to 20" in page and "Widen the time" not in page
+    link = re.search(r'rel="next" href="([^"]+)">Search further back<', page)
+    assert link is not None
+    page = client.get(link[1].replace("&amp;", "&")).text
+    assert re.findall(r'class="c-part"><a href="/history/41/(\d+)"', page) == ["2"]
+    assert "Searched back to 20" in page and "Search further back" in page
+
+    page = client.get("/history?reason=10&before=41-2").text
+    assert "Widen the time" in page and "Searched back" not in page and 'rel="next"' not in page
+
+
 def test_history_pages_show_every_part_once(client: FlaskClient, backend: FakeBackend) -> None:
     """Following "Older parts" visits every part once and keeps the filter."""
     for seq in range(6, 100):

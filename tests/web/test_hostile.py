@@ -243,14 +243,14 @@ def test_a_wrong_parameter_gets_one_sentence(client: FlaskClient, query: str) ->
     assert page.status_code == api.status_code
 
 
-@pytest.mark.parametrize("query", ["limt=5", "limit=5&from%0A=1", "part=", "x" * 5000 + "=1"])
+@pytest.mark.parametrize("query", ["limt=5", "limit=5&from%0A=1", "parts=", "x" * 5000 + "=1"])
 def test_an_unknown_parameter_is_named(client: FlaskClient, query: str) -> None:
     """The API refuses a misspelt condition instead of ignoring it; pages have parameters of their own."""
     api, page = client.get("/api/verdicts?" + query), client.get("/history?" + query)
 
     assert (api.status_code, page.status_code) == (400, 200)
     sentence = api.get_json()["error"]
-    name = {"limt=5": "limt", "limit=5&from%0A=1": "from", "part=": "part"}.get(query, "x" * 32)
+    name = {"limt=5": "limt", "limit=5&from%0A=1": "from", "parts=": "parts"}.get(query, "x" * 32)
     assert sentence.startswith(f"There is no parameter '{name}';") and "\n" not in sentence
 
 

@@ -28,6 +28,22 @@ def test_the_review_queue_leads_from_reject_to_reject(client: FlaskClient, backe
     assert [(r.actual, r.note) for r in reviews if r] == [(Actual.GOOD, "reflection"), (Actual.DEFECT, "")]
 
 
+def test_the_review_queue_says_how_far_it_was_searched(client: FlaskClient, backend: FakeBackend) -> None:
+    """An empty queue is only said to be empty when nothing older is left."""
+    backend.rows_read_max = 3
+    sign_in(client)
+
+    page = client.get("/review").text
+    assert "Part #3" in page and "1+ waiting" in page
+    assert 'href="/review?before=41-3">Skip<' in page
+    backend.review(41, 3, Actual.GOOD, "")
+    page = client.get("/review?product=bottle").text
+    assert "Nothing waits" not in page and "No parts match back to 20" in page
+    assert 'href="/review?product=bottle&amp;before=41-3">Search further back<' in page
+    page = client.get("/review?product=bottle&before=41-3").text
+    assert "Part #2" in page and "1 waiting" in page
+
+
 def test_the_review_queue_keeps_its_filter(client: FlaskClient, backend: FakeBackend) -> None:
     """Skipping and reviewing keep product, reason and time."""
     backend.rows[41, 6] = Row(verdict(6, Result.FAIL, product="screw"))

@@ -138,7 +138,7 @@ def test_verdicts_are_filtered_newest_first(rig: Rig) -> None:
 
     def seqs(**conditions: object) -> list[int]:
         query = Query(**{"limit": 10, **conditions})  # type: ignore[arg-type]  # the test names real fields
-        return [row.verdict.seq for row in rig.backend.verdicts(query)]
+        return [row.verdict.seq for row in rig.backend.search(query).rows]
 
     now_ms = time.time_ns() // 1_000_000
     assert seqs() == [4, 3, 2, 1]
@@ -397,7 +397,7 @@ def test_an_uploaded_image_leaves_no_trace(rig: Rig) -> None:
 
     assert (judged.verdict.result, judged.verdict.model) == (Result.FAIL, version)
     assert cv2.imdecode(np.frombuffer(judged.heatmap, np.uint8), cv2.IMREAD_COLOR) is not None
-    assert rig.backend.verdicts(Query(limit=1)) == []
+    assert rig.backend.search(Query(limit=1)).rows == []
     assert rig.station.snapshot().last_result is None
 
 
