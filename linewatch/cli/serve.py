@@ -3,8 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
+from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.runtime.signals import Signals
@@ -17,6 +18,7 @@ from linewatch.web.server import WebServer
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
+REMOVE_NOTHING_MS = 0  # Retention is the daemon's; here the search index is completed.
 
 
 def serve_office(
@@ -45,3 +47,5 @@ def serve_office(
         started(server)
         while not stop.wait(POLL_S):
             signals.check_duration()
+            with suppress(StorageFull):  # A page says so when it needs the disk.
+                journal.maintain(REMOVE_NOTHING_MS)

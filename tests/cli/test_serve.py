@@ -1,8 +1,15 @@
 """The pages without a line: `linewatch serve`."""
 
 import json
+import os
+import re
+import signal
+import sqlite3
+import threading
+import time
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +19,7 @@ from linewatch.domain import Result
 from linewatch.errors import ConfigError
 from linewatch.settings import EvidenceSettings, HttpSettings, JournalSettings, Settings, StationSettings
 from linewatch.storage.journal import Journal
+from linewatch.storage.journal_index import BLOCK_ROWS
 from linewatch.web import WebServer
 from tests.bundles import models_in, part, png, teach
 from tests.fakes import verdict
@@ -77,6 +85,43 @@ def test_uploads_and_review_work_without_camera_and_broker(settings: Settings) -
         assert ask(page, "readyz")[0] == 503
 
     serve_office(settings, duration_s=0, started=visit)
+
+
+def test_an_old_journal_is_searched_at_once_and_indexed_meanwhile(settings: Settings) -> None:
+    """Following the links finds the one part before the index is built; then it is built."""
+    path = settings.journal.path
+    with Journal.open(path) as journal:
+        boot = journal.boot
+        journal.pending.extend(verdict(seq, boot=boot, part=f"S{seq}") for seq in range(1, 3 * BLOCK_ROWS))
+        journal.release(boot, 3 * BLOCK_ROWS)
+    with closing(sqlite3.connect(path)) as db:
+        for table in ("tallies", "segments", "parts"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("PRAGMA user_version = 2")
+    found: list[int] = []
+    blocks: list[int] = []
+
+    def wait_for_index() -> None:
+        with closing(sqlite3.connect(path)) as db:
+            for _ in range(600):
+                blocks[:] = db.execute("SELECT count(DISTINCT block) FROM tallies").fetchone()
+                if blocks == [3]:
+                    break
+                time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def visit(page: WebServer) -> None:
+        address = "api/verdicts?product=demo&result=FAIL"
+        while address:
+            with urllib.request.urlopen(page.address + address, timeout=60) as answer:
+                found.extend(row["seq"] for row in json.loads(answer.read()))
+                link = re.match(r"</(.+)>", answer.headers.get("Link", ""))
+            address = link[1] if link else ""
+        threading.Thread(target=wait_for_index).start()
+
+    serve_office(settings, started=visit)
+
+    assert (found, blocks) == ([1], [3])
 
 
 def test_a_part_without_a_kept_good_one_is_compared_with_a_golden_sample(settings: Settings) -> None:
