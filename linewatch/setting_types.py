@@ -9,6 +9,10 @@ from pydantic import AfterValidator, Field
 from linewatch.identifiers import NAME
 
 BASE_TOPIC_CHARACTERS_MAX = 60
+LANGUAGES = (
+    "auto",  # As the browser asks.
+    *sorted(path.stem for path in (Path(__file__).parent / "web/languages").glob("*.toml")),
+)
 
 
 def _is_name(name: str) -> str:
@@ -46,8 +50,15 @@ def _is_origin(origin: str) -> str:
     return origin
 
 
+def _is_language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise ValueError(f"{code!r} is not a language of the page; there are {', '.join(LANGUAGES)}")
+    return code
+
+
 PathPrefix = Annotated[str, AfterValidator(_is_path_prefix)]
 Origin = Annotated[str, AfterValidator(_is_origin)]
+LanguageCode = Annotated[str, AfterValidator(_is_language)]
 Name = Annotated[str, AfterValidator(_is_name)]
 # Bounded: timers and dates overflow on very large numbers, hours after the start.
 Seconds = Annotated[float, Field(gt=0, le=86_400)]

@@ -22,7 +22,17 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from linewatch.environment import ENV_PREFIX, did_you_mean, refuse_unknown_variables
 from linewatch.errors import ConfigError
-from linewatch.setting_types import BaseTopic, Count, Days, Name, NamedPath, Origin, PathPrefix, Seconds
+from linewatch.setting_types import (
+    BaseTopic,
+    Count,
+    Days,
+    LanguageCode,
+    Name,
+    NamedPath,
+    Origin,
+    PathPrefix,
+    Seconds,
+)
 from linewatch.text_files import NotUtf8Error, read_utf8
 
 DEFAULT_FILE = Path("config/linewatch.toml")
@@ -202,6 +212,7 @@ class HttpSettings(Section):
     token_file: Path | None = None
     prefix: PathPrefix = ""  # Of a proxy that does not say it.
     frame_ancestors: tuple[Origin, ...] = ()  # That may embed the page.
+    language: LanguageCode = "auto"  # Of the page; auto is the browser's.
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flask import Flask, Response, jsonify, render_template, request, send_file
@@ -21,7 +21,7 @@ from linewatch.web.openapi import Error, Health, Readiness, document
 from linewatch.web.pages import Pages, own_path
 from linewatch.web.params import Ordinal
 from linewatch.web.proxy import BehindProxy
-from linewatch.web.texts import ENGLISH, Language
+from linewatch.web.texts import Languages, languages
 from linewatch.web.uploads import Uploads
 
 BODY_BYTES_MAX = 16_384  # Of every request that is not an upload.
@@ -39,7 +39,6 @@ def create_app(
     metrics_text: MetricsText,
     token: str,
     evidence: Path,
-    language: Language = ENGLISH,
     *,
     http: HttpSettings = HttpSettings(),  # noqa: B008 - immutable
 ) -> Flask:
@@ -55,24 +54,28 @@ def create_app(
     app.jinja_env.globals.update(results=list(Result), reasons=list(Reason))
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
-    access = AccessControl(token, language.texts)
-    uploads = Uploads(backend, language.texts)
+    language = Languages(http.language)
+    texts = language.texts
+    access = AccessControl(token, texts)
+    uploads = Uploads(backend, texts)
     station = str(backend.state().get("station", ""))
-    protect(app, station, language.texts["error_cross_site"], http.frame_ancestors)
+    protect(app, station, texts, http.frame_ancestors)
     app.wsgi_app = BehindProxy(app.wsgi_app, http.prefix)  # type: ignore[method-assign]  # as Flask documents
     Formatter(language).register(app)
-    app.register_blueprint(Api(backend, access, uploads, language.texts).blueprint())
+    app.register_blueprint(Api(backend, access, uploads, texts).blueprint())
     app.register_blueprint(Pages(backend, access, uploads, language).blueprint())
     _add_monitoring(app, backend, metrics_text)
     _add_description(app)
-    _add_evidence(app, backend, evidence.resolve(), language)
-    _add_errors(app, language)
+    _add_evidence(app, backend, evidence.resolve(), texts)
+    _add_errors(app, texts)
 
     @app.context_processor
     def page_context() -> dict[str, object]:
         now = backend.state()
         return {
-            "t": language.texts,
+            "t": language.current.texts,
+            "language": language.current,
+            "languages": languages(),
             "access": access,
             "now": now,
             "state": State(str(now["state"])),
@@ -113,7 +116,7 @@ def _add_description(app: Flask) -> None:
         return response.make_conditional(request)
 
 
-def _add_evidence(app: Flask, backend: Backend, folder: Path, language: Language) -> None:
+def _add_evidence(app: Flask, backend: Backend, folder: Path, texts: Mapping[str, str]) -> None:
     waiting = threading.BoundedSemaphore(IMAGE_WAITERS_MAX)
 
     def wait_for(path: str) -> tuple[Path | None, ImageStatus]:
@@ -137,21 +140,21 @@ def _add_evidence(app: Flask, backend: Backend, folder: Path, language: Language
         if file is None:
             file, status = wait_for(path)
             if file is None:
-                return _missing_image(status, language)
+                return _missing_image(status, texts)
         response = send_file(file, mimetype=IMAGE_TYPES[file.suffix], conditional=True)
         response.headers["Cache-Control"] = "private, max-age=86400"  # Evidence never changes.
         return response
 
 
-def _missing_image(status: ImageStatus, language: Language) -> AnyResponse:
+def _missing_image(status: ImageStatus, texts: Mapping[str, str]) -> AnyResponse:
     """Return the error for an image that is not there."""
     if status is ImageStatus.UNKNOWN:
-        return _error_response(404, language.texts["error_no_picture"])
+        return _error_response(404, texts["error_no_picture"])
     if status is ImageStatus.QUEUED:
-        response = _error_response(503, language.texts["error_picture_queued"])
+        response = _error_response(503, texts["error_picture_queued"])
         response.headers["Retry-After"] = "1"
         return response
-    return _error_response(410, language.texts["error_picture_gone"])
+    return _error_response(410, texts["error_picture_gone"])
 
 
 def _find_evidence(folder: Path, path: str) -> Path | None:
@@ -167,7 +170,7 @@ def _find_evidence(folder: Path, path: str) -> Path | None:
     return file if complete and file.is_relative_to(folder) and file.is_file() else None
 
 
-def _add_errors(app: Flask, language: Language) -> None:
+def _add_errors(app: Flask, texts: Mapping[str, str]) -> None:
     """Answer every error with one sentence: JSON below /api, a page elsewhere."""
 
     @app.errorhandler(LinewatchError)
@@ -180,7 +183,7 @@ def _add_errors(app: Flask, language: Language) -> None:
         if error.description and error.description != type(error).description:
             sentence = error.description
         else:
-            sentence = language.texts.get(f"error_{code}", language.texts["error_400"])
+            sentence = texts.get(f"error_{code}", texts["error_400"])
         response = _error_response(code, sentence)
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):

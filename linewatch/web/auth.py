@@ -112,7 +112,7 @@ class AccessControl:
         )
 
 
-def protect(app: Flask, station: str, cross_site: str, frame_ancestors: Sequence[str] = ()) -> None:
+def protect(app: Flask, station: str, texts: Mapping[str, str], frame_ancestors: Sequence[str] = ()) -> None:
     """Set up sessions, refuse cross-site POST requests and add security headers.
 
     Pages of the origins `frame_ancestors` may show the page in a frame, and the newest image.
@@ -131,7 +131,7 @@ def protect(app: Flask, station: str, cross_site: str, frame_ancestors: Sequence
     @app.before_request
     def refuse_other_sites() -> None:
         if request.method not in ("GET", "HEAD", "OPTIONS") and _is_cross_site():
-            abort(403, cross_site)
+            abort(403, texts["error_cross_site"])
 
     @app.after_request
     def harden(response: Response) -> Response:

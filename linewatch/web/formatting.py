@@ -7,7 +7,7 @@ from flask import Flask
 
 from linewatch.domain import Reason, Result, State, Verdict
 from linewatch.vision.image_io import SUFFIXES
-from linewatch.web.texts import Language
+from linewatch.web.texts import Languages
 
 _C0 = (
     "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC"
@@ -18,9 +18,9 @@ CONTROLS = dict(enumerate([*_C0.split(), "FS", "GS", "RS", "US"])) | {0x7F: "DEL
 class Formatter:
     """Provides the filters of the templates. Times are UTC milliseconds since 1970, shown in local time."""
 
-    def __init__(self, language: Language) -> None:
-        self._language = language
-        self._t = language.texts
+    def __init__(self, languages: Languages) -> None:
+        self._languages = languages
+        self._t = languages.texts
 
     def register(self, app: Flask) -> None:
         """Add the filters to the app's templates."""
@@ -44,11 +44,11 @@ class Formatter:
 
     def moment(self, ms: int) -> str:
         """Return local date and time with their zone, which tells the two 2:30 of a night in autumn apart."""
-        return f"{_local(ms):%Y-%m-%d %H:%M:%S %Z}"
+        return f"{self.day(ms)} {_local(ms):%H:%M:%S %Z}"
 
     def day(self, ms: int) -> str:
         """Return the local date."""
-        return f"{_local(ms):%Y-%m-%d}"
+        return _local(ms).strftime(self._languages.current.date)
 
     def iso(self, ms: int) -> str:
         """Return ISO 8601 in UTC, for `<time datetime>`."""
@@ -65,11 +65,11 @@ class Formatter:
 
     def number(self, value: int) -> str:
         """Return a whole number with thousands separators."""
-        return f"{value:,}".replace(",", self._t["thousands_sign"])
+        return f"{value:,}".replace(",", self._languages.current.thousands_sign)
 
     def decimal(self, value: float, places: int = 2) -> str:
         """Return a number with `places` decimal places."""
-        return f"{value:.{places}f}".replace(".", self._t["decimal_sign"])
+        return f"{value:.{places}f}".replace(".", self._languages.current.decimal_sign)
 
     def days(self, days: float) -> str:
         """Return a number of days, with one decimal place below ten unless it is whole."""
@@ -100,15 +100,15 @@ class Formatter:
 
     def result_word(self, result: Result) -> str:
         """Return the name of a result."""
-        return self._language.results[result]
+        return self._languages.current.results[result]
 
     def reason_word(self, reason: Reason) -> str:
         """Return the name of a reason."""
-        return self._language.reasons[reason]
+        return self._languages.current.reasons[reason]
 
     def state_word(self, state: State) -> str:
         """Return the name of a state."""
-        return self._language.states[state]
+        return self._languages.current.states[state]
 
 
 def is_scored(verdict: Verdict) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import Reason, Result, Verdict
@@ -16,7 +17,7 @@ from linewatch.web.cache import ImageCache, TimedCache
 from linewatch.web.charts import defect_rate, hour_chart, parts_of, score_chart
 from linewatch.web.formatting import clock_hour, is_scored, midnight_ms
 from linewatch.web.params import read_page_query, read_review
-from linewatch.web.texts import Language
+from linewatch.web.texts import Languages, languages
 from linewatch.web.uploads import Uploads
 
 LIVE_FRESH_S = 0.5
@@ -38,19 +39,23 @@ REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 )
 
-ROOTS_MAX = 4  # Path prefixes under which the live page is cached: one, and a second for local access.
-_OWN_ADDRESS = re.compile(r"/(?!/)[A-Za-z0-9/?=&-]*")
+BOARDS_MAX = 8  # Path prefixes (one, and a second for local access) times languages.
+LANGUAGE_S = 365 * 86_400
+_OWN_ADDRESS = re.compile(r"/(?!/)[A-Za-z0-9/?=&%.,:~_+-]*")
 
 
 class Pages:
     """Routes that answer with HTML, and the images on those pages that are not evidence."""
 
-    def __init__(self, backend: Backend, access: AccessControl, uploads: Uploads, language: Language) -> None:
+    def __init__(
+        self, backend: Backend, access: AccessControl, uploads: Uploads, languages: Languages
+    ) -> None:
         self._backend = backend
         self._access = access
         self._uploads = uploads
-        self._texts = language.texts
-        self._live: dict[str, TimedCache[str]] = {}
+        self._languages = languages
+        self._texts = languages.texts
+        self._live: dict[tuple[str, str], TimedCache[str]] = {}
         self._live_images = ImageCache(LIVE_IMAGES_MAX)
 
     def blueprint(self) -> Blueprint:
@@ -70,6 +75,7 @@ class Pages:
         routes.post("/products")(self.switch)
         routes.get("/products/<product>/<version>/report")(self.report)
         routes.get("/products/<product>/<version>/good.png")(self.golden)
+        routes.post("/language")(self.choose_language)
         routes.post("/sign-in")(self.sign_in)
         routes.post("/sign-out")(self.sign_out)
         return routes
@@ -78,10 +84,12 @@ class Pages:
         """Show the newest image, the last verdicts and today's figures."""
         if not self._backend.has_line:
             return redirect(url_for(".inspect"))
-        root = request.script_root  # Links differ by it, and only by it.
-        if root not in self._live and len(self._live) == ROOTS_MAX:
-            return self._render_live()
-        return self._live.setdefault(root, TimedCache(self._render_live, LIVE_FRESH_S)).get()
+        key = request.script_root, self._languages.current.code  # The board differs by these only.
+        if key not in self._live and len(self._live) == BOARDS_MAX:
+            board = self._render_board()
+        else:
+            board = self._live.setdefault(key, TimedCache(self._render_board, LIVE_FRESH_S)).get()
+        return render_template("live.html", board=Markup(board))
 
     def live_image(self) -> AnyResponse:
         """Send the newest judged image, or with `at` the one that the live page refers to."""
@@ -210,6 +218,16 @@ class Pages:
             abort(404, self._texts["error_no_picture"])
         return Response(png, mimetype="image/png")
 
+    def choose_language(self) -> AnyResponse:
+        """Remember the language in a cookie and return to the page."""
+        response = redirect(return_path(), 303)
+        code = request.form.get("language", "")
+        if code in languages():
+            response.set_cookie(
+                self._languages.cookie, code, max_age=LANGUAGE_S, httponly=True, samesite="Lax"
+            )
+        return response
+
     def sign_in(self) -> AnyResponse:
         """Start a session and return to the page that asked for it."""
         self._access.sign_in(request.form.get("token", ""))
@@ -220,8 +238,8 @@ class Pages:
         self._access.sign_out()
         return redirect(return_path(), 303)
 
-    def _render_live(self) -> str:
-        """Render the page for all clients: nothing here may depend on the request."""
+    def _render_board(self) -> str:
+        """Render the board for all clients of one language: nothing else may depend on the request."""
         live = self._backend.live_image()
         rows = self._backend.search(Query(limit=TREND_PARTS)).rows
         verdicts = _up_to([row.verdict for row in rows], live)
@@ -230,7 +248,7 @@ class Pages:
         hours = self._backend.hours(midnight_ms())
         today = Hour(0, {result: sum(h.counts.get(result, 0) for h in hours) for result in Result})
         return render_template(
-            "live.html",
+            "board.html",
             last=verdicts[0] if verdicts else None,
             strip=verdicts[:STRIP_PARTS],
             live=live,

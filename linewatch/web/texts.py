@@ -1,258 +1,114 @@
-"""All texts of the page. Another language is another `Language` with the same keys."""
+"""The page's texts in each language, and the choice of the language for a request.
 
-from collections.abc import Mapping
+A language is one file, `languages/CODE.toml`; a file that is added there is offered on the page.
+The reasons for this form: docs/decisions/0008-languages.md.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from flask import g, has_request_context, request
 
 from linewatch.domain import Reason, Result, State
+
+FOLDER = Path(__file__).parent / "languages"
+DEFAULT = "en"
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """All texts in one language."""
+    """All texts in one language, and its way of writing numbers and dates."""
 
+    code: str  # BCP 47, as in `<html lang>`.
+    name: str  # As the language calls itself.
+    decimal_sign: str
+    thousands_sign: str
+    date: str  # As of strftime.
     texts: Mapping[str, str]
     results: Mapping[Result, str]
     reasons: Mapping[Reason, str]
     states: Mapping[State, str]
 
 
-_TEXTS = {
-    "language": "en",
-    "decimal_sign": ".",
-    "thousands_sign": ",",
-    # Frame around every page
-    "brand": "linewatch",
-    "skip": "Skip to content",
-    "navigation": "Pages",
-    "nav_live": "Live",
-    "nav_inspect": "Inspect",
-    "nav_history": "History",
-    "nav_review": "Review",
-    "nav_products": "Products",
-    "no_line": "No line here",
-    "connection_lost": "No connection to the station. What you see is old.",
-    "simulated": "Simulated parts: this is a demonstration, not a line.",
-    # Live view
-    "live_title": "Live",
-    "live_heading": "Live view",
-    "live_alt": "Part {part}: {result}. The heatmap marks what is unusual.",
-    "live_no_picture": "No picture yet. The first part will appear here.",
-    "live_no_verdict": "No parts yet",
-    "live_verdict": "Last verdict",
-    "live_last": "Last parts",
-    "live_today": "Parts today",
-    "live_rate": "Defect rate today",
-    "live_rate_of": "of judged parts, without errors",
-    "live_heatmap_of": "Heatmap of part {part} at {time}",
-    "live_picture_of": "Part {part} at {time}",
-    "live_state": "Station",
-    "live_product": "Product",
-    "score_sentence": "Score {score}, limit {limit}",
-    "score_none": "No score",
-    "legend_half": "half the limit",
-    "legend_limit": "limit",
-    "legend_over": "1.5 \N{MULTIPLICATION SIGN} limit",
-    "ago_s": "{count} s ago",
-    "ago_min": "{count} min ago",
-    "ago_h": "{count} h ago",
-    # Charts
-    "chart_scores": "Score against the limit",
-    "chart_scores_note": "last {count} parts",
-    "chart_scores_label": "Scores of the last {count} parts: {fails} above the limit, highest {highest}.",
-    "chart_scores_empty": "Scores appear with the first part.",
-    "chart_older": "older",
-    "chart_newer": "newer",
-    "chart_hours": "Defect rate by hour",
-    "chart_hours_note": "today",
-    "chart_hours_label": "Defect rate by hour today: {values}.",
-    "chart_hours_empty": "Rates appear with the first part of the day.",
-    "chart_hour": "{hour}: {rate} of {parts} parts",
-    # Inspect a picture
-    "inspect_title": "Inspect a picture",
-    "inspect_lead": "The picture is judged as the line would judge it. It is not stored, counted or sent on.",
-    "inspect_file": "Picture",
-    "inspect_file_hint": "PNG, JPEG, BMP, TIFF or WebP, up to 20 MB and 50 megapixels",
-    "inspect_product": "Product",
-    "inspect_submit": "Inspect",
-    "inspect_working": "Inspecting …",
-    "inspect_result": "Verdict",
-    "inspect_no_products": "No product has a recipe yet; “linewatch train PRODUCT --images DIR” makes one.",
-    # History
-    "history_title": "History",
-    "history_from": "From",
-    "history_to": "To",
-    "history_product": "Product",
-    "history_part": "Part begins with",
-    "history_result": "Result",
-    "history_reason": "Reason",
-    "history_all": "All",
-    "history_choose": "Filter",
-    "history_filter": "Show",
-    "history_clear": "Clear",
-    "history_empty": "No parts match. Widen the time or clear the filter.",
-    "history_pictures_kept": "Pictures: the disk holds about {days} days at the present rate; "
-    "kept for at most {retention} days.",
-    "history_pictures_kept_less": "Pictures: the disk holds only about {days} days at the present rate, "
-    "less than the {retention} days that are set (evidence.retention_days).",
-    "history_verdicts_kept": "Verdicts: about {per_day} MB a day, {total} MB in the {retention} days that "
-    "they are kept.",
-    "history_older": "Older parts",
-    "history_searched": "Searched back to {time}; there may be more before.",
-    "history_searched_none": "No parts match back to {time}; there may be some before.",
-    "history_further": "Search further back",
-    "history_newest": "Back to the newest",
-    "history_rejects": "Rejects",
-    "column_result": "Result",
-    "column_time": "Time",
-    "column_part": "Part",
-    "column_product": "Product",
-    "column_reason": "Reason",
-    "column_score": "Score",
-    "column_review": "Reviewed",
-    # One part
-    "part_title": "Part {part}",
-    "part_frame": "Picture",
-    "part_heatmap": "Heatmap",
-    "part_good": "Good part",
-    "part_frame_alt": "The picture as it was taken",
-    "part_heatmap_alt": "The same picture; the heatmap marks what is unusual",
-    "part_good_alt": "A good part of the same product to compare with",
-    "part_no_frame": "The picture was not kept.",
-    "part_no_heatmap": "There is no heatmap for this part.",
-    "part_no_good": "No good part was kept to compare with.",
-    "part_defects": "Defects found",
-    "part_box": "Largest defect",
-    "part_box_at": "{width} \N{MULTIPLICATION SIGN} {height} px at {x}, {y}",
-    "part_latency": "Latency",
-    "part_late": "late",
-    "part_model": "Model",
-    "part_raw": "Raw score",
-    "part_raw_of": "{raw}, limit {threshold}",
-    "part_number": "Boot and sequence",
-    "part_milliseconds": "{count} ms",
-    "part_back": "Back to history",
-    # Review
-    "review_title": "Review",
-    "review_lead": "Look again at parts the line held back, and say what they really are.",
-    "review_empty": "Nothing waits for review.",
-    "review_empty_note": "Parts that fail or are unsure appear here.",
-    "review_waiting": "{count} waiting",
-    "review_waiting_more": "{count}+ waiting",
-    "review_next": "Next in the queue",
-    "review_skip": "Skip",
-    "review_first": "Back to the first",
-    "review_good": "Really good",
-    "review_good_hint": "false reject",
-    "review_defect": "Really a defect",
-    "review_defect_hint": "reject was right",
-    "review_note": "Note (may stay empty)",
-    "review_marked": "Marked as {actual}",
-    "review_change": "Mark again",
-    "review_saved": "Saved: part {part} is {actual}.",
-    "actual_good": "good",
-    "actual_defect": "defect",
-    # Signing in
-    "sign_in_title": "Sign in",
-    "sign_in_why": "Marking parts and switching the product need the station's token.",
-    "sign_in_token": "Token",
-    "sign_in_submit": "Sign in",
-    "sign_in_off_marking": "Marking is switched off",
-    "sign_in_off_switching": "Changing over is switched off",
-    "sign_in_off_why": "The station has no token. Who runs it sets http.token_file (docs/page.md).",
-    "sign_out": "Sign out",
-    "signed_in": "You are signed in.",
-    # Products
-    "products_title": "Products",
-    "products_lead": "What this station can inspect.",
-    "products_empty": "No product has a recipe yet.",
-    "products_current": "Now on the line",
-    "products_switch": "Inspect {product} now",
-    "products_change": "Change over …",
-    "products_change_note": "No part can pass until the model is loaded and tested.",
-    "products_index": "PLC number",
-    "products_threshold": "Limit (raw score)",
-    "products_unsure": "Unsure from",
-    "products_loaded": "Loaded",
-    "products_not_loaded": "Loads on demand",
-    "products_models": "Models",
-    "products_version": "Version",
-    "products_trained": "Trained",
-    "products_images": "Pictures",
-    "products_false_reject": "Wanted false rejects",
-    "products_bound": "proven: at most {rate}",
-    "products_active": "in use",
-    "products_waiting": "The line judges with {used}. {active} is active and comes into use when the product "
-    "is loaded again: change to it, or send the daemon SIGHUP.",
-    "products_report": "Report",
-    "products_no_model": "No model yet. Train it with “linewatch train {product} --images DIR”.",
-    # Errors: one sentence each, what is wrong and what to do
-    "error_title": "That did not work",
-    "error_back": "To the live view",
-    "error_400": "The request cannot be understood; check what was sent.",
-    "error_404": "There is nothing at this address; choose one of the pages.",
-    "error_405": "This address does not take that method; see the documentation of the API.",
-    "error_413": "The upload is too large; send at most 20 MB and 50 megapixels.",
-    "error_500": "The page has a fault of its own; the line goes on, and the log says what happened.",
-    "error_503": "The station cannot do this now; try again in a moment.",
-    "error_cross_site": "The request came from another site; open the station's own page and try again.",
-    "error_no_token": "The station has no token, so nothing can be changed here; set http.token_file.",
-    "error_wrong_token": "The token is missing or wrong; send the station's token.",
-    "error_busy": "Other pictures are being inspected; try again in a second.",
-    "error_not_multipart": "The picture is missing; send it as multipart field 'image' with 'product'.",
-    "error_no_product": "The product is missing; name one that has a recipe.",
-    "error_unknown_product": "There is no such product; choose one that has a recipe.",
-    "error_no_verdict": "There is no such part in the journal; it may have been deleted by age.",
-    "error_no_picture": "There is no such picture; it may not have been kept or has been deleted by age.",
-    "error_picture_queued": "This picture is still being written; try again in a second.",
-    "error_picture_gone": (
-        "This picture is not there: it was not kept under load, the disk refused it, or retention removed it."
-    ),
-    "error_no_report": "There is no report for this model.",
-    "error_not_json": "The body is not a JSON object; send one as the documentation shows.",
-    "error_actual": "The field 'actual' must be 'good' or 'defect'.",
-    "error_note": "The note must be plain text of at most 500 characters.",
-    "error_parameter": "There is no parameter '{name}'; /static/openapi.json describes those there are.",
-    "error_limit": "'limit' must be a whole number from 1 to 1000.",
-    "error_before": "'before' must be boot and sequence of a part, as in 41-1023.",
-    "error_result": "'result' must be PASS, FAIL, UNSURE or ERROR.",
-    "error_reason": "'reason' must be one of the reason numbers of the documentation.",
-    "error_product_name": "'product' is not the name of a product.",
-    "error_part": "'part' has at most 128 characters.",
-    "error_time": "A time must look like 2026-11-22T14:30.",
-}
+@cache
+def languages() -> Mapping[str, Language]:
+    """Return every language by its code, English first."""
+    codes = sorted((path.stem for path in FOLDER.glob("*.toml")), key=lambda code: (code != DEFAULT, code))
+    return MappingProxyType({code: _read(code) for code in codes})
 
-_RESULTS = {
-    Result.PASS: "Pass",
-    Result.FAIL: "Fail",
-    Result.UNSURE: "Unsure",
-    Result.ERROR: "Error",
-}
 
-_REASONS = {
-    Reason.NONE: "Nothing unusual",
-    Reason.ABOVE_THRESHOLD: "Score above the limit",
-    Reason.NEAR_THRESHOLD: "Score close to the limit",
-    Reason.STALE: "Picture too old when judged",
-    Reason.FROZEN: "Camera shows a frozen picture",
-    Reason.BAD_PICTURE: "Picture dark, over-exposed or blurred",
-    Reason.NOT_REGISTERED: "Part not found in the picture",
-    Reason.WRONG_PRODUCT: "Looks like another product",
-    Reason.LATE: "Judged after the deadline",
-    Reason.QUEUE_FULL: "Line faster than the inspection",
-    Reason.CAMERA_LOST: "Camera lost",
-    Reason.NOT_READY: "Station was not ready",
-    Reason.INTERNAL: "Internal fault",
-}
+def _read(code: str) -> Language:
+    """Read a file; what a language lacks is English."""
+    found = _tables(code)
+    base = _tables(DEFAULT)
+    texts, results, reasons, states = (
+        {**base[table], **found.get(table, {})} for table in ("texts", "results", "reasons", "states")
+    )
+    return Language(
+        code=code,
+        name=found["name"],
+        decimal_sign=found["decimal_sign"],
+        thousands_sign=found["thousands_sign"],
+        date=found["date"],
+        texts=texts,
+        results={Result(name): text for name, text in results.items()},
+        reasons={Reason(int(number)): text for number, text in reasons.items()},
+        states={State(name): text for name, text in states.items()},
+    )
 
-_STATES = {
-    State.STARTING: "Starting",
-    State.SELFTEST: "Self-test",
-    State.CHANGEOVER: "Changing product",
-    State.READY: "Ready",
-    State.DEGRADED: "Ready, impaired",
-    State.PAUSED: "Paused",
-    State.FAULT: "Fault",
-    State.STOPPED: "Stopped",
-}
 
-ENGLISH = Language(_TEXTS, _RESULTS, _REASONS, _STATES)
+@cache
+def _tables(code: str) -> dict[str, Any]:
+    return tomllib.loads((FOLDER / f"{code}.toml").read_text(encoding="utf-8"))
+
+
+ENGLISH = languages()[DEFAULT]
+
+
+class Languages:
+    """Chooses the language of a request: the person's choice, else the setting, else the browser's wish."""
+
+    def __init__(self, setting: str = "auto", cookie: str = "linewatch_language") -> None:
+        self._setting = setting
+        self.cookie = cookie
+
+    @property
+    def current(self) -> Language:
+        """The language of the current request; outside of one that of the setting."""
+        if not has_request_context():
+            return languages().get(self._setting, ENGLISH)
+        if "language" not in g:
+            g.language = self._choose()
+        chosen: Language = g.language
+        return chosen
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The texts in the language of whichever request looks one up."""
+        return _CurrentTexts(self)
+
+    def _choose(self) -> Language:
+        known = languages()
+        for code in (request.cookies.get(self.cookie, ""), self._setting):
+            if code in known:
+                return known[code]
+        return known[request.accept_languages.best_match(known, DEFAULT) or DEFAULT]
+
+
+class _CurrentTexts(Mapping[str, str]):
+    def __init__(self, chosen: Languages) -> None:
+        self._chosen = chosen
+
+    def __getitem__(self, key: str) -> str:
+        return self._chosen.current.texts[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._chosen.current.texts)
+
+    def __len__(self) -> int:
+        return len(self._chosen.current.texts)

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -35,8 +36,8 @@ def make_app(backend: FakeBackend, tmp_path: Path) -> Callable[..., Flask]:
     def metrics() -> tuple[bytes, str]:
         return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
-    def make(token: str = TOKEN) -> Flask:
-        return create_app(backend, metrics, token, tmp_path / "evidence")
+    def make(token: str = TOKEN, **more: Any) -> Flask:
+        return create_app(backend, metrics, token, tmp_path / "evidence", **more)
 
     return make
 

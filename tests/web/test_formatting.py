@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from linewatch.web.formatting import Formatter, visible
-from linewatch.web.texts import ENGLISH
+from linewatch.web.texts import Languages
 
 AUTUMN_S = 1_792_890_000  # 2026-10-25 01:00:00 UTC: in Berlin the clocks go back from 3:00 to 2:00.
 
@@ -24,7 +24,7 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("berlin")
 def test_the_hour_that_comes_twice_is_told_apart() -> None:
     """At 2:30 in summer time and again in winter time."""
-    shown = Formatter(ENGLISH)
+    shown = Formatter(Languages("en"))
     moments = [1000 * (AUTUMN_S + offset_s) for offset_s in (-1800, 1800)]
 
     assert [shown.moment(ms) for ms in moments] == ["2026-10-25 02:30:00 CEST", "2026-10-25 02:30:00 CET"]
