@@ -21,7 +21,7 @@ from linewatch.domain import State
 from linewatch.errors import RecipeError
 from linewatch.identifiers import NAME
 from linewatch.line.capture import Capture
-from linewatch.line.changeover import Changeover
+from linewatch.line.changeover import Changeover, recently_used
 from linewatch.line.commands import Commands
 from linewatch.line.evidence_writer import EvidenceWriter
 from linewatch.line.inspector import Inspector
@@ -126,9 +126,8 @@ def run(
         outstanding = Outstanding(base.answer_within_ns)
         inspector = build_inspector(base)
         frozen_s = FROZEN_S.get(settings.source.kind, 0.0)
-        changeover = Changeover(
-            settings.models, inspector, station, metrics, journal.audit, live=live, frozen_s=frozen_s
-        )
+        parts = settings.models, inspector, station, metrics, journal.audit, recently_used(journal)
+        changeover = Changeover(*parts, live=live, frozen_s=frozen_s)
         commands = build_commands(base, changeover)
         announcer = build_announcer(base, examining, judging)
         live_link = build_live_link(settings, station, commands, announcer, metrics, events.failed)
@@ -261,7 +260,7 @@ def build_base(
     """Return what most parts are built with; the journal is closed with `opened`. Raises StorageFull."""
     metrics = Metrics(settings.station.name)
     for product in filter(NAME.fullmatch, names(settings.models.recipes)):
-        metrics.know_product(product)  # Prometheus sees no increase where a series appears.
+        metrics.expect_product(product)
     journal = opened.enter_context(open_journal(settings.journal.path, warnings.add, stop))
     station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
     evidence = Evidence(settings.evidence, utc_s=clock.utc_s)

@@ -3,7 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from linewatch.domain import State
@@ -19,13 +20,25 @@ from linewatch.models.recipe_file import index_of
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
 from linewatch.models.self_test import self_test
 from linewatch.settings import ModelsSettings
+from linewatch.storage.journal import Journal
 from linewatch.vision.drift import Drift, RejectChart
 from linewatch.vision.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
+IN_USE = "in_use"  # The audit's entry for what judges from now on: "to" is PRODUCT/VERSION.
+AUDIT_READ_MAX = 1000  # Newest entries that are searched for products in use before.
+
 Audit = Callable[[str, str, Mapping[str, object]], None]
 """Records who did what, with its facts; the journal's `audit`. Raises StorageFull."""
+
+
+def recently_used(journal: Journal) -> list[str]:
+    """Return the products that the audit says were in use, the last one first; [] while the disk fails."""
+    with journal.reader() as reader, suppress(StorageFull):
+        used = (str(entry.facts["to"]) for entry in reader.audit(AUDIT_READ_MAX) if entry.action == IN_USE)
+        return list(dict.fromkeys(to.partition("/")[0] for to in used))
+    return []
 
 
 class Changeover:
@@ -38,10 +51,12 @@ class Changeover:
         station: Station,
         metrics: Metrics,
         audit: Audit,
+        recent: Sequence[str] = (),
         *,
         live: bool,
         frozen_s: float = 0.0,
     ) -> None:
+        """`recent` are products that were in use before this start, the last one first."""
         self._models = models
         self._live = live
         self._frozen_s = frozen_s
@@ -50,7 +65,7 @@ class Changeover:
         self._metrics = metrics
         self._audit = audit
         self._engines = EngineCache(models.resident_bytes_max)
-        self._references = ReferenceEmbeddings(models.path, models.recipes)
+        self._references = ReferenceEmbeddings(models.path, models.recipes, recent)
         self._in_use: Bundle | None = None
         self._unrecognised: list[str] = []  # Products that the model in use has no embeddings of yet.
         self._usual: dict[str, tuple[Recipe, RejectChart]] = {}  # The usual reject rate of each product.
@@ -170,6 +185,7 @@ class Changeover:
         prepared = replace(prepared, drift=self._drift(prepared.recipe, bundle))
         self._metrics.drift_psi.labels(station, product).set_function(lambda: prepared.drift.psi)
         self._inspector.use(prepared)
+        self._references.use(product)
         self._in_use, self._unrecognised = bundle, self._references.missing(bundle) if brief else []
         self._station.use(product, prepared.recipe.index, bundle.version)
         self._station.tested(passed=True)
@@ -180,7 +196,7 @@ class Changeover:
         self._metrics.use_model(product, bundle.version, bundle.checksum[:16])
         self._metrics.model_load.set(time.monotonic() - started)
         if (before.product, before.model) != (product, bundle.version):
-            self._remember(who, "in_use", before, f"{product}/{bundle.version}", why)
+            self._remember(who, IN_USE, before, f"{product}/{bundle.version}", why)
 
     def _drift(self, recipe: Recipe, bundle: Bundle) -> Drift:
         """Return new drift charts; the usual reject rate is kept if the recipe is as before."""

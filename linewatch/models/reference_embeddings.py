@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 PRODUCTS_MAX = 20
 SAMPLES_MAX = 2  # Of each product.
-MODELS_MAX = 50  # Models whose reference embeddings are cached: about 30 KB each.
+MODELS_MAX = 50  # Models whose reference embeddings are cached: about 1.5 KB for each other product.
 
 
 class ReferenceEmbeddings:
@@ -29,19 +29,28 @@ class ReferenceEmbeddings:
     A model scores another product's samples once, and again when that product's active version changes.
     """
 
-    def __init__(self, models: Path, recipes: Path) -> None:
+    def __init__(self, models: Path, recipes: Path, recent: Sequence[str] = ()) -> None:
+        """`recent` are products that were in use before, the last one first."""
         self._models = models
         self._recipes = recipes
+        self._recent = list(recent)
         self._cache: OrderedDict[tuple[Key, Registration | None], dict[tuple[str, str], OtherProduct]] = (
             OrderedDict()
         )
 
-    def list_others(self, product: str) -> tuple[tuple[str, str], ...]:
-        """Return the other products with a recipe and a model, and their active versions, sorted by name.
+    def use(self, product: str) -> None:
+        """Remember that a product is in use: its parts are more likely on the belt later than others."""
+        self._recent = [product, *(name for name in self._recent if name != product)]
 
-        At most PRODUCTS_MAX of them. A version is "" if its product's `active` file is damaged.
+    def list_others(self, product: str) -> tuple[tuple[str, str], ...]:
+        """Return the other products with a recipe and a model, and their active versions.
+
+        At most PRODUCTS_MAX of them: those used last first, then by name. A version is "" if its product's
+        `active` file is damaged.
         """
-        others = (name for name in names(self._recipes) if name != product and self._has_model(name))
+        known = names(self._recipes)
+        ordered = dict.fromkeys([*(name for name in self._recent if name in known), *known])
+        others = (name for name in ordered if name != product and self._has_model(name))
         return tuple((name, self._active(name)) for name in islice(others, PRODUCTS_MAX))
 
     def for_model(
@@ -67,7 +76,8 @@ class ReferenceEmbeddings:
                 log.warning(
                     "reference_unavailable product=%s other=%s reason=%r", bundle.product, name, str(trouble)
                 )
-        self._cache[key] = now
+        current = {name for name, _ in now}
+        self._cache[key] = now | {other: found for other, found in before.items() if other[0] not in current}
         if len(self._cache) > MODELS_MAX:
             self._cache.popitem(last=False)
         return tuple(now.values())

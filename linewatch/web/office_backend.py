@@ -34,6 +34,7 @@ from linewatch.web.backend import (
 
 PRODUCTS_FRESH_S = 5.0  # The list is cached this long; then the files are compared with what they were.
 SEARCH_S = 0.2  # A page waits no longer for a search.
+GOOD_IMAGE_S = 0.03  # And no longer for each of the two for a good part to compare with.
 NO_LINE = "no line runs here; pictures can be inspected and parts reviewed"
 
 
@@ -96,7 +97,7 @@ class OfficeBackend:
         """Return the evidence path of the last good part before this one, else of the newest; "" if none."""
         good = Conditions(results=frozenset({Result.PASS}), product=verdict.product, has_image=True)
         for before in ((verdict.boot, verdict.seq), None):
-            found = self._reader.search(1, good, before=before, budget_s=SEARCH_S / 2)
+            found = self._reader.search(1, good, before=before, budget_s=GOOD_IMAGE_S)
             if found.verdicts:
                 return found.verdicts[0].image
         return ""

@@ -93,7 +93,7 @@ class Subscriber:
     """`mosquitto_sub` in its own process, so that load in this one does not delay arrivals."""
 
     def __init__(self, port: int) -> None:
-        self._seen: list[float] = []
+        self.seen: list[float] = []  # Latency of each verdict so far, ms.
         command = ["mosquitto_sub", "-p", str(port), "-t", "t/verdict", "-F", "%U %p"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._thread = threading.Thread(target=self._listen)
@@ -110,16 +110,16 @@ class Subscriber:
     def latencies_ms(self, seconds: float) -> list[float]:
         """Return the latencies of the verdicts that arrive in `seconds`, after a settling time."""
         time.sleep(SETTLE_S)
-        first = len(self._seen)
+        first = len(self.seen)
         time.sleep(seconds)
-        return self._seen[first:]
+        return self.seen[first:]
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             arrived_s, _, payload = line.partition(" ")
             # captured_ms is truncated to milliseconds: on average half a millisecond early.
-            self._seen.append(1000 * float(arrived_s) - json.loads(payload)["captured_ms"] - 0.5)
+            self.seen.append(1000 * float(arrived_s) - json.loads(payload)["captured_ms"] - 0.5)
 
 
 def be_clients(address: str, count: int) -> None:

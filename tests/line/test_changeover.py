@@ -1,6 +1,6 @@
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ import pytest
 
 from linewatch.domain import Frame, Inspection, Reason, Result, State
 from linewatch.errors import RecipeError, SelfTestFailed, StorageFull
-from linewatch.line.changeover import Changeover
+from linewatch.line.changeover import Audit, Changeover, recently_used
 from linewatch.line.inspector import Inspector
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.models.bundle import Bundle
 from linewatch.models.loader import prepare
 from linewatch.settings import ModelsSettings
+from linewatch.storage.journal import Journal
 from linewatch.vision.registration import Registration
 from tests.bundles import GREY, models_in, part, teach
 from tests.fakes import frame
@@ -26,13 +27,15 @@ WRONG = [(part(), Result.PASS, 1.7)]  # This machine scores it 0.0.
 class Line:
     """A changeover over real models, and an inspector to see what judges."""
 
-    def __init__(self, models: ModelsSettings) -> None:
+    def __init__(
+        self, models: ModelsSettings, audit: Audit | None = None, recent: Sequence[str] = ()
+    ) -> None:
         self.metrics = Metrics("test")
         self.station = Station("test", 7, "demo", self.metrics)
         self.station.camera_back(0)
         self.inspector = Inspector(self.station, self.metrics, frame_age_ms_max=10_000)
         self.changeover = Changeover(
-            models, self.inspector, self.station, self.metrics, self._keep, live=False
+            *(models, self.inspector, self.station, self.metrics, audit or self._keep, recent), live=False
         )
         self.audit: list[tuple[str, str, str, str, str]] = []
         self.modes: list[State] = []
@@ -521,6 +524,28 @@ def test_a_change_recognises_the_product_before_it_at_once_and_the_others_one_by
     line.changeover.change("lid", "mqtt")
     line.changeover.change("demo", "mqtt")
     assert nearest() == ["lid", "cup", "screw"], "they are cached"
+
+
+def test_products_in_use_last_are_recognised_first_also_after_a_start(tmp_path: Path) -> None:
+    """Their parts are most likely left on the belt; the audit knows them from before the start."""
+    models = models_in(tmp_path)
+    teach(models, likeness=GREY)
+    for product, level in (("cup", 140), ("screw", 190)):
+        teach(models, product, level=level, golden=[(part() - 100 + level, Result.PASS, 0.0)])
+    teach_lid(models, 165)
+    with Journal.open(tmp_path / "journal.db") as journal:
+        before = Line(models, journal.audit)
+        for product in ("demo", "screw", "lid"):
+            before.changeover.change(product, "mqtt")
+        assert recently_used(journal) == ["lid", "screw", "demo"]
+        line = Line(models, recent=recently_used(journal))
+    line.changeover.begin("lid")
+    line.changeover.change("demo", "mqtt")
+
+    line.changeover.recognise_next()
+
+    scored = line.inspect_all(frame(image=part() - 100 + 190)).scored
+    assert scored is not None and scored.looks_like == "screw"
 
 
 def test_a_damaged_other_product_keeps_nobody_from_the_line(

@@ -130,6 +130,40 @@ def test_every_verdict_series_is_there_at_zero() -> None:
     assert value(metrics, "shadow_disagreements_total", {"product": "bottle"}) == 0
 
 
+def test_an_expected_product_is_shown_at_zero_until_it_comes_into_use() -> None:
+    """Its series stand in the family of the others, and are there once."""
+    metrics = Metrics("station1")
+    metrics.know_product("bottle")
+    metrics.expect_product("cup")
+    metrics.expect_product("lid")
+
+    def shown() -> dict[tuple[str, str], float]:
+        samples = families(metrics)["linewatch_inspections_total"].samples
+        found = {(s.labels["product"], s.labels["result"]): s.value for s in samples}
+        assert len(found) == len(samples)
+        return found
+
+    products = ("bottle", "cup", "lid")
+    assert shown() == {(product, result.value): 0.0 for product in products for result in Result}
+    metrics.know_product("lid")
+    metrics.inspections.labels("station1", "lid", Result.FAIL).inc()
+    assert len(shown()) == 12 and shown()["lid", "FAIL"] == 1
+    assert metrics.render()[0].count(b"# TYPE linewatch_inspections_total") == 1
+
+
+def test_products_that_are_not_in_use_cost_a_scrape_nothing() -> None:
+    """Only their verdicts are shown: histograms would make the text of 50 products ten times longer."""
+
+    def text(products: int) -> list[str]:
+        metrics = Metrics("station1")
+        for number in range(products):
+            metrics.expect_product(f"product{number}")
+        metrics.know_product("product0")
+        return metrics.render()[0].decode().splitlines()
+
+    assert len(text(50)) == len(text(1)) + 49 * len(Result)
+
+
 def test_every_counter_of_trouble_is_there_at_zero() -> None:
     """The first lost message, dropped frame or late verdict is an increase too."""
     metrics = Metrics("station1")

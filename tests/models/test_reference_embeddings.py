@@ -68,6 +68,38 @@ def test_other_products_are_represented_by_their_good_samples(plant: Plant) -> N
     assert len(plant.embeddings()["cup"]) == SAMPLES_MAX
 
 
+def test_products_used_last_come_first(plant: Plant) -> None:
+    """Of more than PRODUCTS_MAX those are kept whose parts are likely on the belt; the rest by name."""
+    for number in range(PRODUCTS_MAX + 2):
+        teach_lid(plant.models, f"lid{number:02}")
+    plant.references = ReferenceEmbeddings(
+        plant.models.path, plant.models.recipes, ["lid21", "gone", "lid07"]
+    )
+
+    def others() -> list[str]:
+        return [name for name, _ in plant.references.list_others("demo")]
+
+    assert others() == ["lid21", "lid07", *(f"lid{n:02}" for n in range(19) if n != 7)]
+    plant.references.use("lid20")
+    plant.references.use("demo")
+    assert others()[:3] == ["lid20", "lid21", "lid07"] and len(others()) == PRODUCTS_MAX
+
+
+def test_what_was_computed_is_kept_when_the_order_changes(plant: Plant) -> None:
+    """Going back and forth between products computes nothing again."""
+    for number in range(PRODUCTS_MAX + 1):
+        teach_lid(plant.models, f"lid{number:02}")
+    plant.embeddings()
+    plant.references.use("lid20")
+    runs = plant.engine.runs
+
+    assert next(iter(plant.embeddings())) == "lid20"
+    assert plant.engine.runs == runs + 1
+    plant.references.use("lid18")
+    plant.references.use("lid19")
+    assert plant.references.missing(plant.bundle) == []
+
+
 def test_embeddings_can_be_computed_product_by_product(plant: Plant) -> None:
     """Of those asked for; the others are returned if they are cached, and missing until then."""
     teach_lid(plant.models)
