@@ -10,15 +10,15 @@
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
 from linewatch.acquisition.sources import open_source
 from linewatch.acquisition.trigger_mode import is_triggered, trigger_mode
+from linewatch.awaited_secret import AwaitedSecret
 from linewatch.domain import State
-from linewatch.errors import RecipeError
 from linewatch.identifiers import NAME
 from linewatch.line.capture import Capture
 from linewatch.line.changeover import Changeover, recently_used
@@ -112,7 +112,6 @@ def run(
     when there is no room to begin, and the exception that ended a stage.
     """
     malloc.configure()
-    token = settings.http.token()
     live = open_source(settings.source, settings.gige).live  # Not entered: finds a wrong address early.
     events, warnings, clock = Events(), JournalWarnings(), RetentionClock()
     examining, judging = Heartbeat(), Heartbeat()
@@ -123,6 +122,7 @@ def run(
         opened.enter_context(signals)
         base = build_base(settings, opened, events.stop, warnings, clock, live=live)
         journal, station, metrics = base.journal, base.station, base.metrics
+        token = AwaitedSecret(settings.http.token, partial(station.set_impairment, "token"))
         outstanding = Outstanding(base.answer_within_ns)
         inspector = build_inspector(base)
         frozen_s = FROZEN_S.get(settings.source.kind, 0.0)
@@ -137,7 +137,8 @@ def run(
         recorder = build_recorder(base, live_link, writer, trial)
         record = build_record(base, outstanding, recorder, inspector, commands, trial, writer)
         capture = build_capture(base, events.stop, outstanding)
-        maintenance = build_maintenance(base, clock, trial, changeover)
+        looks = (changeover.recognise_next, commands.look_again, token)
+        maintenance = build_maintenance(base, clock, trial, changeover.probe, looks)
         group = StageGroup(
             line=build_line(base, capture, inspector, record, writer, examining, judging),
             services=build_services(base, events, courier, live_link, commands, trial, maintenance),
@@ -145,7 +146,7 @@ def run(
             grace_s=settings.limits.grace_s + GRACE_EXTRA_S,
             failed=events.failed,
         )
-        use_first_product(changeover, settings.station.product)
+        changeover.begin(settings.station.product)
         page = build_page(base, opened, inspector, commands, recorder, writer, group, token)
         tick = build_tick(base, group, events.reload, signals, commands, warnings)
         started(page)
@@ -342,7 +343,11 @@ def build_capture(base: Base, stop: threading.Event, outstanding: Outstanding) -
 
 
 def build_maintenance(
-    base: Base, clock: RetentionClock, trial: TrialRunner, changeover: Changeover
+    base: Base,
+    clock: RetentionClock,
+    trial: TrialRunner,
+    probe: Callable[[], None],
+    looks: Sequence[Callable[[], object]],
 ) -> Maintenance:
     """Return the maintenance of journal, evidence and memory, with the scheduled self-test."""
     return Maintenance(
@@ -353,8 +358,8 @@ def build_maintenance(
         retention_days=base.settings.journal.retention_days,
         utc_s=clock.utc_s,
         trial=trial.step,
-        selftest=changeover.probe,
-        recognise=changeover.recognise_next,
+        selftest=probe,
+        looks=looks,
         selftest_every_s=base.settings.models.selftest_every_s,
     )
 
@@ -367,7 +372,7 @@ def build_page(
     recorder: Recorder,
     writer: EvidenceWriter,
     group: StageGroup,
-    token: str,
+    token: Callable[[], str],
 ) -> WebServer:
     """Return the running page; it is closed with `opened`."""
     settings = base.settings
@@ -387,11 +392,3 @@ def build_page(
     app = create_app(backend, base.metrics.render, token, settings.evidence.path, http=settings.http)
     impaired = partial(base.station.set_impairment, "page")
     return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))
-
-
-def use_first_product(changeover: Changeover, product: str) -> None:
-    """Begin with a product; if it is unfit the station stands in FAULT until another one is requested."""
-    try:
-        changeover.begin(product)
-    except RecipeError as trouble:
-        log.warning("first_product_unfit product=%s reason=%r", product, str(trouble))

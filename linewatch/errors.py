@@ -30,6 +30,10 @@ class RecipeError(LinewatchError):
     """A product cannot be prepared: its recipe or its model is missing or unfit."""
 
 
+class RecipeNotThere(RecipeError):
+    """A file of the recipe or the model is missing, but may come: a share at boot, a copy under way."""
+
+
 class SelfTestFailed(RecipeError):
     """The model does not score its golden samples as it did after training."""
 

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from linewatch.environment import ENV_PREFIX, did_you_mean, refuse_unknown_variables
-from linewatch.errors import ConfigError
+from linewatch.errors import ConfigError, NotThereYet
 from linewatch.setting_types import (
     BaseTopic,
     Count,
@@ -46,10 +46,19 @@ def _without_empty(values: Any, *names: str) -> Any:
 
 
 def _read_secret(key: str, path: Path) -> str:
+    """Return the secret in a file. Raises ConfigError, and NotThereYet while the file is missing."""
     try:
         return read_utf8(path).strip()
-    except (OSError, NotUtf8Error) as error:
+    except NotUtf8Error as error:
         raise ConfigError(f"{key} {str(path)!r} cannot be read: {error}") from error
+    except OSError as error:
+        raise unreadable(key, path, error) from error
+
+
+def unreadable(key: str, path: Path, error: OSError) -> ConfigError:
+    """Return the error for a file of the settings: NotThereYet if it may come, else ConfigError."""
+    kind = ConfigError if isinstance(error, PermissionError | IsADirectoryError) else NotThereYet
+    return kind(f"{key} {str(path)!r} cannot be read: {(error.strerror or str(error)).lower()}")
 
 
 def _is_loopback(host: str) -> bool:
@@ -220,7 +229,10 @@ class HttpSettings(Section):
         return _without_empty(values, "token_file")
 
     def token(self) -> str:
-        """Return the token for state-changing requests, "" if there is none. Raises ConfigError."""
+        """Return the token for state-changing requests, "" if there is none.
+
+        Raises ConfigError, and NotThereYet while its file is missing.
+        """
         if self.token_file is None:
             return ""
         token = _read_secret("http.token_file", self.token_file)

@@ -123,8 +123,19 @@ class Daemon:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Fetch from the page; return status and body."""
+        return self._fetch(urllib.request.Request(self.address + path))
+
+    def post(self, path: str, body: Mapping[str, object], token: str) -> tuple[int, bytes]:
+        """Send JSON with a token to the page; return status and body."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        return self._fetch(
+            urllib.request.Request(self.address + path, json.dumps(dict(body)).encode(), headers)
+        )
+
+    @staticmethod
+    def _fetch(request: urllib.request.Request) -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(self.address + path, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()

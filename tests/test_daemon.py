@@ -411,6 +411,42 @@ def test_what_is_not_there_yet_at_boot_is_awaited(tmp_path: Path, mosquitto: Mos
     assert "the name 'broker.invalid' cannot be resolved" in daemon.log
 
 
+def test_models_and_secrets_on_a_share_that_is_mounted_late_are_awaited(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    """FAULT names the recipe, DEGRADED the secrets; once all is there the station is READY by itself."""
+    share = tmp_path / "share"
+    changes = {
+        "models.path": share / "models",
+        "models.recipes": share / "recipes",
+        "http.token_file": share / "token",
+        "mqtt.password_file": share / "password",
+    }
+    with Daemon(tmp_path, mosquitto.port, changes) as daemon:
+        status, body = daemon.get("/readyz")
+        reasons = " ".join(json.loads(body)["reasons"])
+        assert status == 503
+        assert f"product 'demo' has no recipe '{share}/recipes/demo.toml'" in reasons
+        assert "it is used as soon as it is there" in reasons
+        assert f"http.token_file '{share}/token' cannot be read: no such file" in reasons
+        assert daemon.post("/api/product", {"product": "demo"}, "s3cret")[0] == 403
+        share.mkdir()
+        shutil.copytree(ROOT / "models", share / "models")
+        shutil.copytree(ROOT / "config/recipes", share / "recipes")
+        (share / "token").write_text("s3cret\n")
+        (share / "password").write_text("secret\n")
+        deadline = time.monotonic() + 30
+        while json.loads(daemon.get("/readyz")[1])["state"] != "READY" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert json.loads(daemon.get("/readyz")[1]) == {"ready": True, "state": "READY", "reasons": []}
+        assert daemon.post("/api/product", {"product": "demo"}, "s3cret")[0] == 200
+        assert daemon.stop() == 0
+
+    assert {row["result"] for row in daemon.rows()} >= {"ERROR", "PASS"}
+    assert daemon.log.count("selftest_failed") == 1
+    assert f"mqtt.password_file '{share}/password' cannot be read" in daemon.log
+
+
 def test_the_demonstration_shows_passes_fails_and_its_page() -> None:
     """What a newcomer runs first ends by itself with status 0."""
     done = subprocess.run(

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
+from linewatch.awaited_secret import AwaitedSecret
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.models.scoring_worker import ScoringWorker
@@ -33,7 +34,7 @@ def serve_office(
     shows the same and more.
     """
     stop = threading.Event()
-    token = settings.http.token()
+    token = AwaitedSecret(settings.http.token)
     with ExitStack() as stack:
         signals = stack.enter_context(
             Signals(stop, threading.Event(), threading.Event(), duration_s=duration_s)

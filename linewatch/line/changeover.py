@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from linewatch.domain import State
-from linewatch.errors import RecipeError, StorageFull
+from linewatch.errors import RecipeError, RecipeNotThere, StorageFull
 from linewatch.line.inspector import Inspector
 from linewatch.line.metrics import Metrics
 from linewatch.line.snapshot import Snapshot
@@ -16,9 +16,10 @@ from linewatch.line.station import Station
 from linewatch.models.bundle import Bundle, read_bundle
 from linewatch.models.engine_cache import EngineCache
 from linewatch.models.loader import prepare
-from linewatch.models.recipe_file import index_of
+from linewatch.models.recipe_file import index_of, load_recipe
 from linewatch.models.reference_embeddings import ReferenceEmbeddings
 from linewatch.models.self_test import self_test
+from linewatch.runtime.backoff import Backoff
 from linewatch.settings import ModelsSettings
 from linewatch.storage.journal import Journal
 from linewatch.vision.drift import Drift, RejectChart
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 IN_USE = "in_use"  # The audit's entry for what judges from now on: "to" is PRODUCT/VERSION.
 AUDIT_READ_MAX = 1000  # Newest entries that are searched for products in use before.
+AWAIT_FIRST_S, AWAIT_MAX_S = 1.0, 15.0  # Between two looks for missing files of recipe and model.
 
 Audit = Callable[[str, str, Mapping[str, object]], None]
 """Records who did what, with its facts; the journal's `audit`. Raises StorageFull."""
@@ -55,6 +57,7 @@ class Changeover:
         *,
         live: bool,
         frozen_s: float = 0.0,
+        await_first_s: float = AWAIT_FIRST_S,
     ) -> None:
         """`recent` are products that were in use before this start, the last one first."""
         self._models = models
@@ -70,12 +73,43 @@ class Changeover:
         self._unrecognised: list[str] = []  # Products that the model in use has no embeddings of yet.
         self._usual: dict[str, tuple[Recipe, RejectChart]] = {}  # The usual reject rate of each product.
         self._busy = threading.Lock()
+        self._awaiting = False  # Whether files of the station's product are missing and looked for.
+        self._await = Backoff(await_first_s, max(await_first_s, AWAIT_MAX_S))
+        self._await_until_s = 0.0
 
     def begin(self, product: str) -> None:
-        """Bring the first product into use. Raises RecipeError and leaves FAULT if it is unfit."""
-        with self._busy:
+        """Bring the first product into use, or leave FAULT if it is unfit.
+
+        Files that are missing are awaited: see `awaited_due`.
+        """
+        with self._busy, suppress(RecipeError):
             self._station.intend(State.SELFTEST, "self-test before the first part")
             self._take_up(product, "linewatch", "start")
+            self._station.intend(State.READY)
+
+    @property
+    def awaited_due(self) -> bool:
+        """Whether it is time for `take_up_awaited`; never after a changeover, whose answer is final."""
+        return self._awaiting and time.monotonic() >= self._await_until_s
+
+    def take_up_awaited(self) -> None:
+        """Bring the product into use whose files were missing, as on a share that was not mounted yet.
+
+        Does nothing while they are not there, but names what is missing now. Raises RecipeError and
+        leaves FAULT if the product is unfit.
+        """
+        with self._busy:
+            now = self._station.snapshot()
+            if not self._awaiting or now.mode is not State.FAULT:
+                return
+            try:
+                load_recipe(self._models.recipes, now.product, self._models.path)
+            except RecipeError as trouble:  # Also a file that is copied just now.
+                self._await_until_s = time.monotonic() + self._await.next_s()
+                self._station.intend(State.FAULT, _waiting(trouble))
+                return
+            log.info("product_found product=%s", now.product)
+            self._take_up(now.product, "linewatch", "its files were missing before")
             self._station.intend(State.READY)
 
     def change(self, product: str, who: str, claim: Callable[[], None] = lambda: None) -> None:
@@ -89,7 +123,7 @@ class Changeover:
         with self._busy:
             started = time.monotonic()
             self._station.intend(State.CHANGEOVER, f"changing to product {product}")
-            self._take_up(product, who, "changeover", brief=True, claim=claim)
+            self._take_up(product, who, "changeover", brief=True, claim=claim, final=True)
             took_s = time.monotonic() - started
             self._metrics.changeover.set(took_s)
             self._station.intend(State.READY)
@@ -128,7 +162,7 @@ class Changeover:
                 bundle = read_bundle(self._models.path, recipe.product, recipe.model)
                 self_test(prepared.scorer, recipe, bundle)
             except RecipeError as trouble:
-                self._refuse(recipe.product, str(trouble), "linewatch", "scheduled self-test")
+                self._refuse(recipe.product, trouble, "linewatch", "scheduled self-test")
             else:
                 log.info("selftest_passed product=%s model=%s", recipe.product, recipe.model)
         finally:
@@ -161,6 +195,7 @@ class Changeover:
         *,
         brief: bool = False,
         claim: Callable[[], None] = lambda: None,
+        final: bool = False,
     ) -> None:
         started = time.monotonic()
         before = self._station.snapshot()
@@ -180,8 +215,9 @@ class Changeover:
             )
             claim()
         except RecipeError as trouble:
-            self._refuse(product, str(trouble), who, why)
+            self._refuse(product, trouble, who, why, final=final)
             raise
+        self._awaiting = False
         prepared = replace(prepared, drift=self._drift(prepared.recipe, bundle))
         self._metrics.drift_psi.labels(station, product).set_function(lambda: prepared.drift.psi)
         self._inspector.use(prepared)
@@ -208,8 +244,11 @@ class Changeover:
         usual = bundle.pictures
         return Drift(bundle.calibration.scores, recipe.threshold, usual.brightness, usual.sharpness, rejects)
 
-    def _refuse(self, product: str, trouble: str, who: str, why: str) -> None:
-        """Judge nothing until a product passes its self-test."""
+    def _refuse(self, product: str, trouble: RecipeError, who: str, why: str, *, final: bool = False) -> None:
+        """Judge nothing until a product passes its self-test; await missing files unless it is `final`."""
+        self._awaiting = isinstance(trouble, RecipeNotThere) and not final
+        self._await.reset()
+        self._await_until_s = time.monotonic() + self._await.next_s()
         before = self._station.snapshot()
         self._inspector.use(None)
         index = index_of(self._models.recipes, product)
@@ -217,9 +256,9 @@ class Changeover:
         self._station.tested(passed=False)
         self._metrics.selftest_success.clear()
         self._metrics.selftest_success.labels(before.station, product).set(0)
-        self._station.event("selftest_failed", product=product, reason=trouble)
-        self._station.intend(State.FAULT, trouble)
-        log.error("selftest_failed product=%s reason=%r", product, trouble)
+        self._station.event("selftest_failed", product=product, reason=str(trouble))
+        self._station.intend(State.FAULT, _waiting(trouble) if self._awaiting else str(trouble))
+        log.error("selftest_failed product=%s reason=%r", product, str(trouble))
         self._remember(who, "refused", before, product, f"{why}: {trouble}")
 
     def _remember(self, who: str, action: str, before: Snapshot, to: str, why: str) -> None:
@@ -229,3 +268,8 @@ class Changeover:
             self._audit(who, action, {"from": came_from, "to": to, "why": why})
         except StorageFull as trouble:
             self._station.storage_failed("journal", trouble)
+
+
+def _waiting(trouble: RecipeError) -> str:
+    """Return the reason of a FAULT that ends by itself."""
+    return f"{trouble}; it is used as soon as it is there"

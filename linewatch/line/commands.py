@@ -50,6 +50,13 @@ class Changing(Protocol):
     def reload(self, who: str) -> None:
         """Read and test the product in use again while the line goes on. Raises what `test` does."""
 
+    @property
+    def awaited_due(self) -> bool:
+        """Whether it is time to look for the missing files of the product again."""
+
+    def take_up_awaited(self) -> None:
+        """Bring the product into use if its missing files are there now. Raises what `test` does."""
+
 
 @dataclass(frozen=True, slots=True)
 class PendingCommand:
@@ -156,6 +163,11 @@ class Commands:
 
         self.request(Command("reload", 0, who="reload"), done)
 
+    def look_again(self) -> None:
+        """Look for missing files of the product if it is time to and no command waits."""
+        if self._changeover.awaited_due and not self.waiting:
+            self.request(Command("await", 0, who="linewatch"), lambda _answer: None)
+
     def serve(self, stage: Stage) -> None:
         """Run queued commands until closed."""
         consume(stage, self._pending, self._run)
@@ -198,7 +210,7 @@ class Commands:
 
     def _do(self, pending: PendingCommand, claim: Callable[[], None]) -> Answer:
         mode = self._station.snapshot().mode
-        tests = pending.command.name in ("selftest", "reload", "reset")
+        tests = pending.command.name in ("selftest", "reload", "reset", "await")
         if tests and self._unknown_product:  # They would bring back the product before.
             return Answer(ReplyCode.UNKNOWN, f"{self._unknown_product}; name one that is known")
         match pending.command.name:
@@ -209,14 +221,12 @@ class Commands:
                 self._changeover.test(pending.command.who)
             case "reload":
                 self._changeover.reload(pending.command.who)
+            case "await":
+                self._changeover.take_up_awaited()
             case "pause":
-                if mode not in (State.READY, State.CHANGEOVER):
-                    return Answer(ReplyCode.NOT_READY, f"only a ready station can be paused; it is {mode}")
-                self._station.pause()
+                return self._pause(mode)
             case "resume":
-                if mode is not State.PAUSED:
-                    return Answer(ReplyCode.NOT_READY, f"only a paused station can resume; it is {mode}")
-                self._station.resume()
+                return self._resume(mode)
             case "reset":
                 self._station.forgive_images()
                 if mode is State.FAULT:
@@ -225,6 +235,18 @@ class Commands:
                 self._station.reborn()
             case other:
                 raise AssertionError(other)
+        return Answer(ReplyCode.DONE)
+
+    def _pause(self, mode: State) -> Answer:
+        if mode not in (State.READY, State.CHANGEOVER):
+            return Answer(ReplyCode.NOT_READY, f"only a ready station can be paused; it is {mode}")
+        self._station.pause()
+        return Answer(ReplyCode.DONE)
+
+    def _resume(self, mode: State) -> Answer:
+        if mode is not State.PAUSED:
+            return Answer(ReplyCode.NOT_READY, f"only a paused station can resume; it is {mode}")
+        self._station.resume()
         return Answer(ReplyCode.DONE)
 
     def _change(self, command: Command, claim: Callable[[], None]) -> Answer:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
@@ -17,7 +17,10 @@ TRIM_EVERY_S = 60.0  # Otherwise fragmentation keeps resident memory at its high
 
 
 class Maintenance:
-    """Run one small step of each task every second, beside the verdict path."""
+    """Run one small step of each task every second, beside the verdict path.
+
+    `looks` are further tasks of this kind, which must be quick when there is nothing to do.
+    """
 
     def __init__(
         self,
@@ -28,7 +31,7 @@ class Maintenance:
         *,
         retention_days: float,
         trial: Callable[[str], None] = lambda _product: None,
-        recognise: Callable[[], None] = lambda: None,
+        looks: Sequence[Callable[[], object]] = (),
         selftest: Callable[[], None] = lambda: None,
         selftest_every_s: float = 0.0,
         utc_s: Callable[[], float] = time.time,
@@ -41,7 +44,7 @@ class Maintenance:
         self._retention_s = retention_days * 86_400
         self._utc_s = utc_s
         self._trial = trial
-        self._recognise = recognise
+        self._looks = looks
         self._selftest = selftest
         self._selftest_every_s = selftest_every_s  # 0: never.
 
@@ -60,7 +63,8 @@ class Maintenance:
 
     def step(self) -> None:
         """Run one step; storage errors are reported and the step is repeated next time."""
-        self._recognise()
+        for look in self._looks:
+            look()
         try:
             self._trial(self._station.snapshot().product)
             self._journal.maintain(round(1000 * (self._utc_s() - self._retention_s)))

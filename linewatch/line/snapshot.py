@@ -67,12 +67,13 @@ class Snapshot:
     @property
     def reasons(self) -> list[str]:
         """Why the state is not READY, most serious first; [] when it is."""
-        troubles = [
-            self.mode_reason,
-            self.camera_trouble,
-            self.image_trouble,
-            *self.impairments.values(),
+        # Without its broker the history has no other trouble.
+        impaired = [
+            why
+            for part, why in self.impairments.items()
+            if part != "history" or "broker" not in self.impairments
         ]
+        troubles = [self.mode_reason, self.camera_trouble, self.image_trouble, *impaired]
         return [trouble for trouble in troubles if trouble] if self.state is not State.READY else []
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from linewatch.domain import Result
-from linewatch.errors import RecipeError
+from linewatch.errors import RecipeError, RecipeNotThere
 from linewatch.identifiers import VERSION
 from linewatch.runtime.atomic_files import (
     copy_tree,
@@ -278,7 +278,7 @@ def active_version(models: Path, product: str) -> str:
     try:
         version = pointer.read_text(encoding="utf-8-sig", errors="replace").strip()
     except OSError as error:
-        raise RecipeError(
+        raise RecipeNotThere(
             f"product {product!r} has no active model in {str(models)!r}; "
             f"train one: linewatch train {product} --images DIR"
         ) from error
@@ -338,12 +338,13 @@ def _read_manifest(folder: Path, product: str, version: str) -> Manifest:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise RecipeError(
+        raise RecipeNotThere(
             f"model {product}/{version} is not in {str(folder.parent.parent)!r}; "
             f"list what is there: linewatch models list {product}"
         ) from error
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{str(path)!r} cannot be read: {error}; {_remedy(product)}") from error
+        kind = RecipeNotThere if isinstance(error, OSError) else RecipeError
+        raise kind(f"{str(path)!r} cannot be read: {error}; {_remedy(product)}") from error
     if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         raise RecipeError(f"{str(path)!r} is not a model manifest; {_remedy(product)}")
     if document["format"] != FORMAT:
@@ -374,7 +375,7 @@ def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
         try:
             found = _sha256(path)
         except OSError as error:
-            raise RecipeError(f"{str(path)!r} is missing from the model; {_remedy(product)}") from error
+            raise RecipeNotThere(f"{str(path)!r} is missing from the model; {_remedy(product)}") from error
         if found != wanted:
             raise RecipeError(f"{str(path)!r} was changed after training; {_remedy(product)}")
 

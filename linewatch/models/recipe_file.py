@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from linewatch.domain import Box
-from linewatch.errors import LinewatchError, RecipeError
+from linewatch.errors import LinewatchError, RecipeError, RecipeNotThere
 from linewatch.identifiers import NAME, VERSION
 from linewatch.models.bundle import ACTIVE, Bundle, read_bundle
 from linewatch.runtime.atomic_files import write_text
@@ -42,7 +42,7 @@ def load_recipe(recipes: Path, product: str, models: Path, version: str = "") ->
         )
     mask = None if found.mask is None else Path(found.mask)
     if mask is not None and not mask.is_file():
-        raise RecipeError(f"{str(path)!r}: mask {str(mask)!r} does not exist; draw it or remove the key")
+        raise RecipeNotThere(f"{str(path)!r}: mask {str(mask)!r} does not exist; draw it or remove the key")
     recipe = Recipe(
         product=product,
         index=found.index,
@@ -221,12 +221,13 @@ def _read_toml(path: Path, product: str) -> _RecipeFile:
     try:
         table = tomllib.loads(read_utf8(path))
     except FileNotFoundError as error:
-        raise RecipeError(
+        raise RecipeNotThere(
             f"product {product!r} has no recipe {str(path)!r}; "
             f"write one or train it: linewatch train {product} --images DIR"
         ) from error
     except (OSError, NotUtf8Error) as error:
-        raise RecipeError(f"recipe {str(path)!r} cannot be read: {error}") from error
+        kind = RecipeNotThere if isinstance(error, OSError) else RecipeError
+        raise kind(f"recipe {str(path)!r} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {str(path)!r} is not valid TOML: {error}") from error
     try:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -24,7 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from linewatch.errors import BrokerLost, ConfigError
+from linewatch.errors import BrokerLost, ConfigError, NotThereYet
 from linewatch.mqtt.messages import CLIENT_ID_CHARACTERS, Incoming, Message, shorten_client_id
 from linewatch.mqtt.tls import connect_problem, missing_feature, resolve, tls_context
 from linewatch.runtime.wakeup import Wakeup
@@ -305,7 +306,7 @@ class Session:
 class Broker:
     """The broker's address, our client id there, and the protocol version that last worked.
 
-    Raises ConfigError at once when a certificate or password file cannot be used.
+    Raises ConfigError at once when a certificate or password file cannot be used; a missing one is awaited.
     """
 
     def __init__(
@@ -328,8 +329,9 @@ class Broker:
             MQTTProtocolVersion.MQTTv311,
         ]  # The one that worked last comes first.
         self._inflight_max = INFLIGHT_MAX
-        tls_context(settings)
-        settings.secret()
+        with suppress(NotThereYet):  # Named by every attempt to connect.
+            settings.secret()
+            tls_context(settings)
 
     def connect(self, on_message: Callable[[Incoming], None] = lambda _: None) -> Session:
         """Open a new connection, within a few seconds. Raises BrokerLost.
@@ -369,7 +371,7 @@ class Broker:
         client.max_inflight_messages_set(self._inflight_max)
         try:
             password, context = self._settings.secret(), tls_context(self._settings)
-        except ConfigError as error:  # The files existed at start; they may be being renewed.
+        except ConfigError as error:  # Not there yet, or being renewed.
             raise BrokerLost(self.address, str(error)) from error
         if self._settings.username:
             client.username_pw_set(self._settings.username, password or None)

@@ -3,21 +3,28 @@
 import socket
 import ssl
 import threading
+from pathlib import Path
 
 from linewatch.errors import BrokerLost, ConfigError
-from linewatch.settings import MqttSettings
+from linewatch.settings import MqttSettings, unreadable
 
 PACKET_BYTES_MIN = 1024  # Our largest packet, with a margin.
 
 
 def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
-    """Return a TLS context that checks host names; None without mqtt.tls_ca. Raises ConfigError."""
+    """Return a TLS context that checks host names; None without mqtt.tls_ca.
+
+    Raises ConfigError, and NotThereYet while one of the files is missing.
+    """
     if settings.tls_ca is None:
         if settings.tls_cert is not None or settings.tls_key is not None:
             raise ConfigError(
                 "mqtt.tls_cert and mqtt.tls_key need mqtt.tls_ca; name the broker's CA file there"
             )
         return None
+    for key in ("tls_ca", "tls_cert", "tls_key"):
+        if (path := getattr(settings, key)) is not None:
+            _check_readable(f"mqtt.{key}", path)
     try:
         context = ssl.create_default_context(cafile=settings.tls_ca)
     except (OSError, ssl.SSLError) as error:
@@ -31,6 +38,14 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
                 f"mqtt.tls_cert {str(settings.tls_cert)!r} with its key: {_tls_words(error)}"
             ) from error
     return context
+
+
+def _check_readable(key: str, path: Path) -> None:
+    """Raise ConfigError or NotThereYet with the name of a file that OpenSSL would not name."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise unreadable(key, path, error) from error
 
 
 _NO_PASSWORD = ""  # Otherwise OpenSSL asks for an encrypted key's password on the terminal.

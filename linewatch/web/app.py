@@ -37,12 +37,12 @@ MetricsText = Callable[[], tuple[bytes, str]]
 def create_app(
     backend: Backend,
     metrics_text: MetricsText,
-    token: str,
+    token: str | Callable[[], str],
     evidence: Path,
     *,
     http: HttpSettings = HttpSettings(),  # noqa: B008 - immutable
 ) -> Flask:
-    """Build the app. With an empty `token` nothing can be changed by HTTP.
+    """Build the app. With an empty `token`, or while it returns "", nothing can be changed by HTTP.
 
     `http` has the path prefix of a proxy and the origins that may embed the page.
     """
@@ -56,7 +56,7 @@ def create_app(
 
     language = Languages(http.language)
     texts = language.texts
-    access = AccessControl(token, texts)
+    access = AccessControl(token if callable(token) else lambda: token, texts)
     uploads = Uploads(backend, texts)
     station = str(backend.state().get("station", ""))
     protect(app, station, texts, http.frame_ancestors)

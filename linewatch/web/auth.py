@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -46,11 +46,11 @@ _HEADERS = {
 class AccessControl:
     """Authorizes state-changing requests; others are aborted with 401 or 403 and one sentence.
 
-    With an empty `token` every one of them is refused.
+    While `token` returns "" every one of them is refused.
     """
 
-    def __init__(self, token: str, texts: Mapping[str, str]) -> None:
-        self._token = token.encode()
+    def __init__(self, token: Callable[[], str], texts: Mapping[str, str]) -> None:
+        self._token = token
         self._texts = texts
         self._sessions: deque[str] = deque(
             maxlen=SESSIONS_MAX
@@ -59,7 +59,7 @@ class AccessControl:
     @property
     def has_token(self) -> bool:
         """Whether the station has a token."""
-        return bool(self._token)
+        return bool(self._token())
 
     @property
     def signed_in(self) -> bool:
@@ -98,7 +98,7 @@ class AccessControl:
         session.clear()
 
     def _matches(self, sent: bytes) -> bool:
-        return hmac.compare_digest(sent, self._token)
+        return hmac.compare_digest(sent, self._token().encode())
 
     def _require_configured(self) -> None:
         if not self.has_token:

@@ -24,6 +24,19 @@ from tests.fakes import frame
 WRONG = [(part(), Result.PASS, 1.7)]  # This machine scores it 0.0.
 
 
+class Watched(Station):
+    """A station that notes the modes it is led through."""
+
+    def __init__(self, metrics: Metrics, modes: list[State]) -> None:
+        super().__init__("test", 7, "demo", metrics)
+        self._modes = modes
+
+    def intend(self, mode: State, reason: str = "") -> None:
+        """Note and enter it."""
+        self._modes.append(mode)
+        super().intend(mode, reason)
+
+
 class Line:
     """A changeover over real models, and an inspector to see what judges."""
 
@@ -31,21 +44,16 @@ class Line:
         self, models: ModelsSettings, audit: Audit | None = None, recent: Sequence[str] = ()
     ) -> None:
         self.metrics = Metrics("test")
-        self.station = Station("test", 7, "demo", self.metrics)
+        self.modes: list[State] = []
+        self.station = Watched(self.metrics, self.modes)
         self.station.camera_back(0)
         self.inspector = Inspector(self.station, self.metrics, frame_age_ms_max=10_000)
         self.changeover = Changeover(
-            *(models, self.inspector, self.station, self.metrics, audit or self._keep, recent), live=False
+            *(models, self.inspector, self.station, self.metrics, audit or self._keep, recent),
+            live=False,
+            await_first_s=1e-6,
         )
         self.audit: list[tuple[str, str, str, str, str]] = []
-        self.modes: list[State] = []
-        intend = self.station.intend
-
-        def spy(mode: State, reason: str = "") -> None:
-            self.modes.append(mode)
-            intend(mode, reason)
-
-        self.station.intend = spy  # type: ignore[method-assign]  # to see the order
 
     def _keep(self, who: str, action: str, facts: Mapping[str, object]) -> None:
         self.audit.append((who, action, str(facts["from"]), str(facts["to"]), str(facts["why"])))
@@ -184,14 +192,67 @@ def test_a_first_product_that_is_unfit_leaves_fault(tmp_path: Path) -> None:
     """The daemon goes on and accepts another product."""
     models = models_in(tmp_path)
     line = Line(models)
-    with pytest.raises(RecipeError):
-        line.changeover.begin("demo")
+    line.changeover.begin("demo")
     assert line.modes == [State.SELFTEST, State.FAULT]
 
     version = teach(models).version
     line.changeover.change("demo", "mqtt")
     assert line.inspect() == ("demo", version, Result.PASS)
     assert line.station.snapshot().state is State.READY
+
+
+def test_a_product_on_a_share_that_is_mounted_late_comes_into_use_by_itself(tmp_path: Path) -> None:
+    """Recipe and model may come one after the other; the reason names what is missing now."""
+    models = models_in(tmp_path)
+    line = Line(models)
+    line.changeover.begin("demo")
+    assert "has no recipe" in line.station.snapshot().reasons[0]
+    version = teach(models).version
+    (models.path / "demo" / "active").rename(tmp_path / "active")
+    assert line.changeover.awaited_due
+
+    line.changeover.take_up_awaited()
+    reason = line.station.snapshot().reasons[0]
+    assert "has no active model" in reason and reason.endswith("it is used as soon as it is there")
+    (tmp_path / "active").rename(models.path / "demo" / "active")
+    line.changeover.take_up_awaited()
+
+    assert line.station.snapshot().state is State.READY
+    assert line.inspect() == ("demo", version, Result.PASS)
+    assert line.events() == ["selftest_failed"]  # Once, however often it was looked for.
+    assert not line.changeover.awaited_due
+
+
+def test_only_missing_files_are_awaited(tmp_path: Path) -> None:
+    """A model that fails its self-test, or a changeover that was answered, waits for a command."""
+    models = models_in(tmp_path)
+    line = Line(models)
+    teach(models, golden=WRONG)
+    line.changeover.begin("demo")
+    assert not line.changeover.awaited_due
+
+    with pytest.raises(RecipeError):
+        line.changeover.change("lid", "mqtt")
+    assert not line.changeover.awaited_due
+    teach(models, "lid")
+    line.changeover.take_up_awaited()
+    assert line.station.snapshot().state is State.FAULT
+
+
+def test_a_model_that_is_missing_at_its_scheduled_test_is_awaited(tmp_path: Path) -> None:
+    """A share that is away for a moment must not stop the line until a person comes."""
+    models = models_in(tmp_path)
+    version = teach(models).version
+    line = Line(models)
+    line.changeover.begin("demo")
+    models.path.rename(tmp_path / "away")
+
+    line.changeover.probe()
+    assert line.station.snapshot().state is State.FAULT
+    (tmp_path / "away").rename(models.path)
+    line.changeover.take_up_awaited()
+
+    assert line.inspect() == ("demo", version, Result.PASS)
 
 
 def test_a_self_test_reads_recipe_and_model_from_disk_again(tmp_path: Path) -> None:
@@ -282,12 +343,11 @@ def test_a_full_journal_does_not_keep_a_product_from_the_line(tmp_path: Path) ->
     """What cannot be written into the audit is trouble of the journal: DEGRADED."""
     models = models_in(tmp_path)
     teach(models)
-    line = Line(models)
 
     def full(who: str, action: str, facts: Mapping[str, object]) -> None:
         raise StorageFull("journal", "no room")
 
-    line.changeover._audit = full
+    line = Line(models, full)
     line.changeover.begin("demo")
 
     assert (line.station.snapshot().state, line.inspect()[2]) == (State.DEGRADED, Result.PASS)

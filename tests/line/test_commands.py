@@ -23,6 +23,7 @@ class FakeChangeover:
     def __init__(self, station: Station) -> None:
         self._station = station
         self.done: list[str] = []
+        self.awaited_due = False
         self.trouble: RecipeError | None = None
         self.meanwhile: Callable[[], object] = lambda: None
 
@@ -43,6 +44,11 @@ class FakeChangeover:
     def reload(self, who: str) -> None:
         """Reload at once."""
         self._end("reload")
+
+    def take_up_awaited(self) -> None:
+        """Find the missing files at once."""
+        self.awaited_due = False
+        self._end("await")
 
     def _end(self, what: str) -> None:
         self.done.append(what)
@@ -108,6 +114,23 @@ class Rig:
     def events(self) -> list[tuple[object, object]]:
         """Return name and code of every event."""
         return [(event["event"], event.get("code")) for event in self.station.events]
+
+
+def test_missing_files_are_looked_for_unless_another_product_was_requested() -> None:
+    """The PLC expects the product it named last: the one before must not come back by itself."""
+    rig = Rig()
+    rig.commands.look_again()
+    rig.changeover.awaited_due = True
+    rig.commands.look_again()
+    rig.commands.look_again()  # It waits already.
+    rig.serve()
+    assert rig.changeover.done == ["await"]
+
+    rig = Rig()
+    rig.say("product", rid=1, product="nowhere")
+    rig.changeover.awaited_due = True
+    rig.serve()
+    assert (rig.changeover.done, rig.mode) == ([], State.FAULT)
 
 
 def test_a_reply_has_the_request_s_id_and_says_how_it_ended() -> None:

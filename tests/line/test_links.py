@@ -27,6 +27,8 @@ WAIT_S = 10.0
 class NoChangeover:
     """For stations that are not asked to change."""
 
+    awaited_due = False
+
     def change(self, product: str, who: str, claim: Callable[[], None]) -> None:
         """Refuse."""
         raise AssertionError(product)
@@ -35,6 +37,9 @@ class NoChangeover:
         """Pass."""
 
     def reload(self, who: str) -> None:
+        """Pass."""
+
+    def take_up_awaited(self) -> None:
         """Pass."""
 
 
@@ -192,8 +197,9 @@ def test_after_a_failure_the_link_leaves_without_goodbye(mosquitto: Mosquitto) -
 
 
 def test_unusable_certificates_are_found_before_anything_starts(tmp_path: Path) -> None:
-    """A wrong path is a mistake in the settings and not a lost broker."""
+    """A file that is none is a mistake in the settings and not a lost broker."""
     mqtt = MqttSettings(tls_ca=tmp_path / "ca.pem")
+    (tmp_path / "ca.pem").write_text("no certificate")
 
     with pytest.raises(ConfigError, match=r"mqtt\.tls_ca"):
         Plant(mqtt).live_link()

@@ -84,6 +84,10 @@ def after(*facts: Fact | float, start: Snapshot = START, at_s: float = 100.0) ->
         ([OPENED, READY, JOURNAL, Impaired("journal", "read-only")], State.DEGRADED, ["read-only"]),
         ([OPENED, READY, JOURNAL, BROKER, Restored("journal")], State.DEGRADED, ["away"]),
         ([OPENED, READY, JOURNAL, Restored("journal"), Restored("journal")], State.READY, []),
+        # The broker's trouble is given once, not again as the history's.
+        ([OPENED, READY, BROKER, Impaired("history", "gone")], State.DEGRADED, ["away"]),
+        ([OPENED, READY, BROKER, Impaired("history", "gone"), STOPPED], State.STOPPED, ["stopped", "away"]),
+        ([OPENED, READY, Impaired("history", "gone")], State.DEGRADED, ["gone"]),
         # STOPPED is final.
         ([OPENED, READY, STOPPED, READY], State.STOPPED, ["stopped"]),
         ([OPENED, READY, STOPPED, AWAIT, BEGUN, READY], State.STOPPED, ["stopped"]),

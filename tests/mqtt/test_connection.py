@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -343,15 +344,32 @@ def test_wrong_tls_is_one_sentence(
 
 
 def test_unusable_files_are_settings_errors(tmp_path: Path, certificates: Path) -> None:
-    """A missing or wrong certificate file is an error at start, before any connection."""
-    with pytest.raises(ConfigError, match=r"mqtt\.tls_ca '.*nowhere.*no such file"):
-        broker_at(1, tls_ca=tmp_path / "nowhere")
+    """A wrong certificate file is an error at start, before any connection."""
     with pytest.raises(ConfigError, match=r"mqtt\.tls_cert .* with its key"):
         broker_at(1, tls_ca=certificates / "ca.pem", tls_cert=certificates / "client.csr")
     with pytest.raises(ConfigError, match=r"need mqtt\.tls_ca"):
         broker_at(1, tls_cert=certificates / "client.pem")
     with pytest.raises(ConfigError, match=r"mqtt\.password_file"):
-        broker_at(1, password_file=tmp_path / "nowhere")
+        broker_at(1, password_file=tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["tls_ca", "tls_key", "password_file"])
+def test_files_that_are_not_there_yet_are_awaited(missing: str, tmp_path: Path, certificates: Path) -> None:
+    """A share or a credential may come after the start; until then every attempt names the file."""
+    (tmp_path / "password").write_text("secret")
+    files: dict[str, Any] = {
+        name: certificates / file for name, file in zip(_TLS_SETTINGS, _TLS_FILES.values(), strict=True)
+    }
+    files |= {"password_file": tmp_path / "password", missing: tmp_path / "late"}
+    broker = broker_at(free_port(), **files)
+
+    with pytest.raises(BrokerLost, match=rf"mqtt\.{missing} '.*late' cannot be read: no such file"):
+        broker.connect()
+    there = certificates / "client.key" if missing == "tls_key" else certificates / "ca.pem"
+    (tmp_path / "late").write_bytes(there.read_bytes())
+    with pytest.raises(BrokerLost, match="refuses connections"):
+        broker.connect()
+
 
 
 _TLS_FILES = {"ca": "ca.pem", "cert": "client.pem", "key": "client.key"}
