@@ -81,6 +81,7 @@ class Base:
     station: Station
     evidence: Evidence
     lanes: Lanes
+    token: AwaitedSecret
 
     @property
     def answer_within_ns(self) -> int:
@@ -122,7 +123,6 @@ def run(
         opened.enter_context(signals)
         base = build_base(settings, opened, events.stop, warnings, clock, live=live)
         journal, station, metrics = base.journal, base.station, base.metrics
-        token = AwaitedSecret(settings.http.token, partial(station.set_impairment, "token"))
         outstanding = Outstanding(base.answer_within_ns)
         inspector = build_inspector(base)
         frozen_s = FROZEN_S.get(settings.source.kind, 0.0)
@@ -137,7 +137,7 @@ def run(
         recorder = build_recorder(base, live_link, writer, trial)
         record = build_record(base, outstanding, recorder, inspector, commands, trial, writer)
         capture = build_capture(base, events.stop, outstanding)
-        looks = (changeover.recognise_next, commands.look_again, token)
+        looks = (changeover.recognise_next, commands.look_again, base.token)
         maintenance = build_maintenance(base, clock, trial, changeover.probe, looks)
         group = StageGroup(
             line=build_line(base, capture, inspector, record, writer, examining, judging),
@@ -147,7 +147,7 @@ def run(
             failed=events.failed,
         )
         changeover.begin(settings.station.product)
-        page = build_page(base, opened, inspector, commands, recorder, writer, group, token)
+        page = build_page(base, opened, inspector, commands, recorder, writer, group)
         tick = build_tick(base, group, events.reload, signals, commands, warnings)
         started(page)
         systemd.notify("READY=1")
@@ -258,7 +258,10 @@ def build_base(
     *,
     live: bool,
 ) -> Base:
-    """Return what most parts are built with; the journal is closed with `opened`. Raises StorageFull."""
+    """Return what most parts are built with; the journal is closed with `opened`.
+
+    Raises StorageFull, and ConfigError for an unusable token file.
+    """
     metrics = Metrics(settings.station.name)
     for product in filter(NAME.fullmatch, names(settings.models.recipes)):
         metrics.expect_product(product)
@@ -268,7 +271,8 @@ def build_base(
     lanes = Lanes.of(settings, live)
     for lane in (lanes.frames, lanes.examined, lanes.inspections, lanes.triggers):
         metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
-    return Base(settings, metrics, journal, station, evidence, lanes)
+    token = AwaitedSecret(settings.http.token, partial(station.set_impairment, "token"))
+    return Base(settings, metrics, journal, station, evidence, lanes, token)
 
 
 def build_inspector(base: Base) -> Inspector:
@@ -372,7 +376,6 @@ def build_page(
     recorder: Recorder,
     writer: EvidenceWriter,
     group: StageGroup,
-    token: Callable[[], str],
 ) -> WebServer:
     """Return the running page; it is closed with `opened`."""
     settings = base.settings
@@ -389,6 +392,6 @@ def build_page(
         queued=writer.pending,
         forecast=partial(storage_forecast, base.evidence, settings),
     )
-    app = create_app(backend, base.metrics.render, token, settings.evidence.path, http=settings.http)
+    app = create_app(backend, base.metrics.render, base.token, settings.evidence.path, http=settings.http)
     impaired = partial(base.station.set_impairment, "page")
     return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))

@@ -357,9 +357,7 @@ def test_unusable_files_are_settings_errors(tmp_path: Path, certificates: Path) 
 def test_files_that_are_not_there_yet_are_awaited(missing: str, tmp_path: Path, certificates: Path) -> None:
     """A share or a credential may come after the start; until then every attempt names the file."""
     (tmp_path / "password").write_text("secret")
-    files: dict[str, Any] = {
-        name: certificates / file for name, file in zip(_TLS_SETTINGS, _TLS_FILES.values(), strict=True)
-    }
+    files: dict[str, Any] = {f"tls_{name}": certificates / file for name, file in _TLS_FILES.items()}
     files |= {"password_file": tmp_path / "password", missing: tmp_path / "late"}
     broker = broker_at(free_port(), **files)
 
@@ -369,7 +367,6 @@ def test_files_that_are_not_there_yet_are_awaited(missing: str, tmp_path: Path, 
     (tmp_path / "late").write_bytes(there.read_bytes())
     with pytest.raises(BrokerLost, match="refuses connections"):
         broker.connect()
-
 
 
 _TLS_FILES = {"ca": "ca.pem", "cert": "client.pem", "key": "client.key"}
