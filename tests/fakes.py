@@ -202,6 +202,7 @@ class FakeBackend:
         self.during_image_status: Callable[[str], None] = lambda _path: None
         self.during_inspect: Callable[[], None] = lambda: None
         self.switched: list[str] = []
+        self.switched_by: list[str] = []
 
     def state(self) -> dict[str, object]:
         """Return `current`."""
@@ -277,16 +278,17 @@ class FakeBackend:
             verdict(0, Result.FAIL, boot=0, product=product), b"\xff\xd8heatmap", b"\xff\xd8picture"
         )
 
-    def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
+    def review(self, boot: int, seq: int, actual: Actual, note: str, who: str = "page") -> bool:
         """Keep a review with its row."""
         row = self.rows.get((boot, seq))
         if row is not None:
-            self.rows[boot, seq] = Row(row.verdict, Review(actual, note, time.time_ns() // 1_000_000))
+            self.rows[boot, seq] = Row(row.verdict, Review(actual, note, time.time_ns() // 1_000_000, who))
         return row is not None
 
-    def switch(self, product: str) -> None:
+    def switch(self, product: str, who: str = "page") -> None:
         """Switch at once, unless there is trouble."""
         if self.trouble:
             raise self.trouble
         self.switched.append(product)
+        self.switched_by.append(who)
         self.current["product"] = product

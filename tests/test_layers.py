@@ -21,17 +21,21 @@ MAY_IMPORT = {
     "models": BELOW_ADAPTERS | ADAPTERS,
     "line": BELOW_ADAPTERS | ADAPTERS | {"models"},
     "training": BELOW_ADAPTERS | ADAPTERS | {"models"},
-    "web": BELOW_ADAPTERS | {"mqtt"},
-    "web backends": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "web"},
-    "daemon": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "web", "web backends"},
-    "cli": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "web", "web backends", "training", "daemon"},
+    "people": {"root"},
+    "web": BELOW_ADAPTERS | {"mqtt", "people"},
+    "web backends": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "people", "web"},
+    "daemon": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "people", "web", "web backends"},
+    "cli": BELOW_ADAPTERS
+    | ADAPTERS
+    | {"models", "line", "people", "web", "web backends", "training", "daemon"},
 }
 """Room -> the rooms it may import beside itself; nothing imports upwards."""
 
 ONE_DOOR = {
     "openvino": ("models/engine.py", "training/"),
     "paho": ("mqtt/",),
-    "sqlite3": ("storage/",),
+    "sqlite3": ("storage/", "people/"),
+    "argon2": ("people/",),
     "flask": ("web/",),
     "waitress": ("web/",),
     "iotcore": ("cli/demo_broker.py",),

@@ -8,10 +8,10 @@ from flask import Blueprint, Response, abort, jsonify, request, url_for
 
 from linewatch.errors import LinewatchError
 from linewatch.mqtt.messages import verdict_payload
-from linewatch.web.auth import AccessControl
 from linewatch.web.backend import Backend, Row, key_of
 from linewatch.web.openapi import Reviewed
 from linewatch.web.params import ProductBody, read_body, read_query, read_review
+from linewatch.web.people.access import AccessControl
 from linewatch.web.uploads import Uploads
 
 
@@ -64,22 +64,20 @@ class Api:
 
     def review(self, boot: int, seq: int) -> Response:
         """Store a review of one verdict."""
-        self._access.require_token()
         review = read_review(self._json_object(), self._texts)
-        if not self._backend.review(boot, seq, review.actual, review.note):
+        if not self._backend.review(boot, seq, review.actual, review.note, self._access.who):
             abort(404, self._texts["error_no_verdict"])
         stored = Reviewed(boot=boot, seq=seq, actual=review.actual, note=review.note)
         return jsonify(stored.model_dump())
 
     def product(self) -> Response:
         """Change over to another product; answers when it is ready."""
-        self._access.require_token()
         sentences = {"product": self._texts["error_no_product"]}
         product = read_body(ProductBody, self._json_object(), sentences).product
         if all(product != known.name for known in self._backend.products()):
             abort(404, self._texts["error_unknown_product"])
         try:
-            self._backend.switch(product)
+            self._backend.switch(product, self._access.who)
         except LinewatchError as error:
             abort(409, str(error))
         return jsonify(self._backend.state())

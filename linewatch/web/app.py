@@ -12,14 +12,17 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import Reason, Result, State
 from linewatch.errors import LinewatchError
+from linewatch.people.people import People
 from linewatch.settings import HttpSettings
 from linewatch.web.api import Api
-from linewatch.web.auth import AccessControl, protect
 from linewatch.web.backend import Backend, ImageStatus
 from linewatch.web.formatting import Formatter
 from linewatch.web.openapi import Error, Health, Readiness, document
 from linewatch.web.pages import Pages, own_path
 from linewatch.web.params import Ordinal
+from linewatch.web.people.access import AccessControl
+from linewatch.web.people.pages import PeoplePages
+from linewatch.web.people.protection import protect
 from linewatch.web.proxy import BehindProxy
 from linewatch.web.texts import Languages, languages
 from linewatch.web.uploads import Uploads
@@ -41,6 +44,7 @@ def create_app(
     evidence: Path,
     *,
     http: HttpSettings = HttpSettings(),  # noqa: B008 - immutable
+    people: People | None = None,
 ) -> Flask:
     """Build the app. With an empty `token`, or while it returns "", nothing can be changed by HTTP.
 
@@ -56,14 +60,17 @@ def create_app(
 
     language = Languages(http.language)
     texts = language.texts
-    access = AccessControl(token if callable(token) else lambda: token, texts)
     uploads = Uploads(backend, texts)
     station = str(backend.state().get("station", ""))
-    protect(app, station, texts, http.frame_ancestors)
+    people = people or People()
+    access = AccessControl(people, token if callable(token) else lambda: token, texts, station)
+    protect(app, texts, http.frame_ancestors)
+    access.protect(app)
     app.wsgi_app = BehindProxy(app.wsgi_app, http.prefix)  # type: ignore[method-assign]  # as Flask documents
     Formatter(language).register(app)
     app.register_blueprint(Api(backend, access, uploads, texts).blueprint())
     app.register_blueprint(Pages(backend, access, uploads, language).blueprint())
+    app.register_blueprint(PeoplePages(people, access, texts).blueprint())
     _add_monitoring(app, backend, metrics_text)
     _add_description(app)
     _add_evidence(app, backend, evidence.resolve(), texts)
@@ -77,6 +84,7 @@ def create_app(
             "language": language.current,
             "languages": languages(),
             "access": access,
+            "form_token": access.form_token,
             "now": now,
             "state": State(str(now["state"])),
             "has_line": backend.has_line,
@@ -202,4 +210,4 @@ def _error_response(code: int, sentence: str) -> AnyResponse:
 
 
 def _path_after_sign_in() -> str:
-    return own_path() if request.endpoint == "pages.sign_in" else request.path
+    return own_path(request.form) if request.endpoint == "people.sign_in" else request.path

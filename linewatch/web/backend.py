@@ -26,6 +26,7 @@ class Review:
     actual: Actual
     note: str
     reviewed_ms: int  # UTC milliseconds since 1970.
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +202,8 @@ class Backend(Protocol):
         prepared or its recipe does not fit the image, and LinewatchError when it cannot be done now.
         """
 
-    def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
+    def review(self, boot: int, seq: int, actual: Actual, note: str, who: str = "page") -> bool:
         """Store a review; False if there is no such verdict. Raises StorageFull."""
 
-    def switch(self, product: str) -> None:
+    def switch(self, product: str, who: str = "page") -> None:
         """Change over to another product; returns when it is ready. Raises LinewatchError."""

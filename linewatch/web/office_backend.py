@@ -149,11 +149,11 @@ class OfficeBackend:
         """Inspect an image as the line would, but without checks of light and sharpness."""
         return InspectResult(*self._worker.inspect_and_show(product, data))
 
-    def review(self, boot: int, seq: int, actual: Actual, note: str) -> bool:
+    def review(self, boot: int, seq: int, actual: Actual, note: str, who: str = "page") -> bool:
         """Store a review; False if there is no such verdict."""
-        return self._journal.review(boot, seq, actual.value, note, "page")
+        return self._journal.review(boot, seq, actual.value, note, who)
 
-    def switch(self, product: str) -> None:
+    def switch(self, product: str, who: str = "page") -> None:  # noqa: ARG002 - as in a station
         """Raise LinewatchError: there is no line to change over."""
         raise LinewatchError(
             f"{NO_LINE}; to inspect {product!r} on a line start: linewatch run --config FILE"
@@ -175,7 +175,9 @@ class OfficeBackend:
 
     def _row(self, verdict: Verdict) -> Row:
         review = self._reader.review(verdict.boot, verdict.seq)
-        return Row(verdict, Review(Actual(review.actual), review.note, review.at_ms) if review else None)
+        if review is None:
+            return Row(verdict)
+        return Row(verdict, Review(Actual(review.actual), review.note, review.at_ms, review.who))
 
     def _read_products(self) -> list[ProductInfo]:
         try:

@@ -11,12 +11,12 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError
-from linewatch.web.auth import AccessControl
 from linewatch.web.backend import Backend, FoundRows, Hour, LiveImage, Query, Row, key_of
 from linewatch.web.cache import ImageCache, TimedCache
 from linewatch.web.charts import defect_rate, hour_chart, parts_of, score_chart
 from linewatch.web.formatting import clock_hour, is_scored, midnight_ms
 from linewatch.web.params import read_page_query, read_review
+from linewatch.web.people.access import AccessControl
 from linewatch.web.texts import Languages, languages
 from linewatch.web.uploads import Uploads
 
@@ -76,8 +76,6 @@ class Pages:
         routes.get("/products/<product>/<version>/report")(self.report)
         routes.get("/products/<product>/<version>/good.png")(self.golden)
         routes.post("/language")(self.choose_language)
-        routes.post("/sign-in")(self.sign_in)
-        routes.post("/sign-out")(self.sign_out)
         return routes
 
     def live(self) -> str | AnyResponse:
@@ -151,9 +149,8 @@ class Pages:
 
     def save_review(self, boot: int, seq: int) -> AnyResponse:
         """Store the operator's review, then show the queue or the part again."""
-        self._access.require_session()
         review = read_review(request.form, self._texts)
-        if not self._backend.review(boot, seq, review.actual, review.note):
+        if not self._backend.review(boot, seq, review.actual, review.note, self._access.who):
             abort(404, self._texts["error_no_verdict"])
         if request.form.get("then") == "review":
             # With filter and position, so that skipped parts stay skipped.
@@ -191,12 +188,11 @@ class Pages:
 
     def switch(self) -> AnyResponse:
         """Change over to another product and list the products again."""
-        self._access.require_session()
         product = request.form.get("product", "")
         if all(product != known.name for known in self._backend.products()):
             abort(404, self._texts["error_unknown_product"])
         try:
-            self._backend.switch(product)
+            self._backend.switch(product, self._access.who)
         except LinewatchError as error:
             abort(409, str(error))
         return redirect(url_for(".products"), 303)
@@ -227,16 +223,6 @@ class Pages:
                 self._languages.cookie, code, max_age=LANGUAGE_S, httponly=True, samesite="Lax"
             )
         return response
-
-    def sign_in(self) -> AnyResponse:
-        """Start a session and return to the page that asked for it."""
-        self._access.sign_in(request.form.get("token", ""))
-        return redirect(return_path(), 303)
-
-    def sign_out(self) -> AnyResponse:
-        """End the session."""
-        self._access.sign_out()
-        return redirect(return_path(), 303)
 
     def _render_board(self) -> str:
         """Render the board for all clients of one language: nothing else may depend on the request."""
@@ -330,11 +316,11 @@ def shown_name(name: str) -> str:
 
 
 def return_path() -> str:
-    """Return `own_path` below the path prefix, for a redirect."""
-    return request.script_root + own_path()
+    """Return `own_path` of the form below the path prefix, for a redirect."""
+    return request.script_root + own_path(request.form)
 
 
-def own_path() -> str:
-    """Return the form's field `then` if it is a path of this site, else "/"."""
-    then = request.form.get("then", "")
+def own_path(fields: Mapping[str, str]) -> str:
+    """Return the field `then` if it is a path of this site, else "/"."""
+    then = fields.get("then", "")
     return then if _OWN_ADDRESS.fullmatch(then) else "/"

@@ -12,7 +12,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:]+\](:\d+)?")
 
 
 class BehindProxy:
-    """WSGI middleware: takes prefix and host from `X-Forwarded-Prefix` and `X-Forwarded-Host`.
+    """WSGI middleware: takes prefix, host and scheme from `X-Forwarded-Prefix`, `-Host` and `-Proto`.
 
     `prefix` applies without the header. A proxy may cut the prefix off the path or leave it there. No web
     page can make a browser send these headers, so believing them opens nothing to other sites.
@@ -35,6 +35,8 @@ class BehindProxy:
         host = _first(environ, "HTTP_X_FORWARDED_HOST")
         if host and _HOST.fullmatch(host):
             environ["HTTP_HOST"] = host
+        if _first(environ, "HTTP_X_FORWARDED_PROTO").lower() == "https":
+            environ["wsgi.url_scheme"] = "https"  # Cookies are for TLS only then.
         return self._app(environ, start_response)
 
 

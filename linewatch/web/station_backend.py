@@ -108,7 +108,7 @@ class StationBackend(OfficeBackend):
         now = on_line.recipe.product if on_line else ""
         return [replace(product, resident=product.name == now) for product in super().products()]
 
-    def switch(self, product: str) -> None:
+    def switch(self, product: str, who: str = "page") -> None:
         """Change over to another product; returns when it is ready."""
         answers: list[Answer] = []
         answered = threading.Event()
@@ -117,7 +117,7 @@ class StationBackend(OfficeBackend):
             answers.append(answer)
             answered.set()
 
-        self._commands.request(Command("product", 0, product=product, who="page"), done)
+        self._commands.request(Command("product", 0, product=product, who=who), done)
         if not answered.wait(SWITCH_S):
             raise LinewatchError(f"product {product!r} is not ready after {SWITCH_S:.0f} s; see the log")
         if answers[0].code is not ReplyCode.DONE:

@@ -8,6 +8,9 @@ import numpy as np
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from linewatch.people.people import People
+from linewatch.people.roles import Role
+
 TOKEN = "a-long-random-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -33,3 +36,22 @@ def error_sentence(response: TestResponse) -> str:
     body = response.get_json()
     assert list(body) == ["error"], body
     return str(body["error"])
+
+
+PASSWORD = "a good long phrase"
+
+
+def people_with(*roles: Role) -> People:
+    """Return people in memory with one user for each role, named after it."""
+    people = People()
+    for role in roles or tuple(Role):
+        people.add_user(role.value, PASSWORD, role, "test")
+    return people
+
+
+def sign_in_as(client: FlaskClient, user: str, password: str = PASSWORD) -> FlaskClient:
+    """Sign in with name and password; the client then says, as browsers do, where its requests are from."""
+    client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
+    answer = client.post("/sign-in", data={"user": user, "password": password, "then": "/review"})
+    assert answer.status_code == 303, answer.text
+    return client

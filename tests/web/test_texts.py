@@ -85,7 +85,7 @@ def test_every_text_is_used_and_every_used_text_exists() -> None:
     """No text is unused, and no page refers to a missing one."""
     sources = "".join([*CODE.values(), *TEMPLATES.values()])
     named = set(re.findall(r"\bt\.(\w+)", sources)) | set(re.findall(r'(?:texts|_t)\["(\w+)"\]', sources))
-    families = ("nav_", "actual_", "error_4", "error_5")  # Looked up by a computed name.
+    families = ("nav_", "actual_", "role_", "refused_", "error_4", "error_5")  # Looked up by a computed name.
 
     assert named - set(ENGLISH.texts) - {"texts"} == set()
     unused = {key for key in set(ENGLISH.texts) - named if not key.startswith(families)}
@@ -94,7 +94,7 @@ def test_every_text_is_used_and_every_used_text_exists() -> None:
 
 def literals(template: str) -> list[str]:
     """Return the words of a template that no language can change, in its text and in shown attributes."""
-    source = re.sub(r"{% block page %}\w+{% endblock %}", "", template)  # A name, not a word.
+    source = re.sub(r"{% block (page|here) %}[\w/]+{% endblock %}", "", template)  # A name, not a word.
     source = re.sub(r'<(meta|link)\b(?:[^>"]|"[^"]*")*>', " ", source)
     source = re.sub(r"{%.*?%}|{{.*?}}|{#.*?#}|<!--.*?-->", " ", source, flags=re.DOTALL)
     shown = " ".join(re.findall(rf'\b(?:{SHOWN})="([^"]*)"', source))

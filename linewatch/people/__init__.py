@@ -1,0 +1,1 @@
+"""Named users with roles, their passwords and sessions, and named tokens for machines."""

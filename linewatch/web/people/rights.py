@@ -1,0 +1,59 @@
+"""Which role each request needs: the only table of rights. A route without an entry is refused."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from linewatch.people.roles import Role
+
+ANYONE = None
+"""Reading, inspecting an upload, signing in and choosing the language need no rights."""
+
+_PART = "/<ordinal:boot>/<ordinal:seq>"
+
+RIGHTS: Mapping[tuple[str, str], Role | None] = MappingProxyType(
+    {
+        # What everyone who can reach the station may do
+        ("GET", "/"): ANYONE,
+        ("GET", "/live.jpg"): ANYONE,
+        ("GET", "/inspect"): ANYONE,
+        ("POST", "/inspect"): ANYONE,
+        ("GET", "/heatmap/<name>.jpg"): ANYONE,
+        ("GET", "/picture/<name>.jpg"): ANYONE,
+        ("GET", "/history"): ANYONE,
+        ("GET", f"/history{_PART}"): ANYONE,
+        ("GET", "/review"): ANYONE,
+        ("GET", "/products"): ANYONE,
+        ("GET", "/products/<product>/<version>/report"): ANYONE,
+        ("GET", "/products/<product>/<version>/good.png"): ANYONE,
+        ("GET", "/evidence/<path:path>"): ANYONE,
+        ("GET", "/static/<path:filename>"): ANYONE,
+        ("GET", "/static/openapi.json"): ANYONE,
+        ("GET", "/metrics"): ANYONE,
+        ("GET", "/healthz"): ANYONE,
+        ("GET", "/readyz"): ANYONE,
+        ("POST", "/language"): ANYONE,
+        ("GET", "/sign-in"): ANYONE,
+        ("POST", "/sign-in"): ANYONE,
+        ("POST", "/sign-out"): ANYONE,
+        ("GET", "/api/state"): ANYONE,
+        ("GET", "/api/verdicts"): ANYONE,
+        ("POST", "/api/inspect"): ANYONE,
+        # Operators: review parts, change over, and their own account
+        ("POST", f"/history{_PART}"): Role.OPERATOR,
+        ("POST", "/products"): Role.OPERATOR,
+        ("POST", f"/api/verdicts{_PART}/review"): Role.OPERATOR,
+        ("POST", "/api/product"): Role.OPERATOR,
+        ("GET", "/account"): Role.OPERATOR,
+        ("POST", "/account/password"): Role.OPERATOR,
+        # Engineers: teach, thresholds, activate
+        # Admins: users and tokens
+        ("GET", "/people"): Role.ADMIN,
+        ("POST", "/people/users"): Role.ADMIN,
+        ("POST", "/people/users/<name>/role"): Role.ADMIN,
+        ("POST", "/people/users/<name>/password"): Role.ADMIN,
+        ("POST", "/people/users/<name>/remove"): Role.ADMIN,
+        ("POST", "/people/tokens"): Role.ADMIN,
+        ("POST", "/people/tokens/<name>/remove"): Role.ADMIN,
+    }
+)
+"""(method, rule of the route) -> the least role, or ANYONE. HEAD counts as GET."""
