@@ -94,10 +94,11 @@ class Base:
         run: Callable[[Stage], None],
         stall_s: float | None = None,
         heartbeat: Heartbeat | None = None,
+        niceness: int = 0,
     ) -> Stage:
         """Return a stage whose durations are measured."""
         observe = self.metrics.stage_duration.labels(self.metrics.station, name).observe
-        return Stage(name, run, observe, stall_s=stall_s, heartbeat=heartbeat)
+        return Stage(name, run, observe, stall_s=stall_s, heartbeat=heartbeat, niceness=niceness)
 
 
 def run(
@@ -129,11 +130,12 @@ def run(
         parts = settings.models, inspector, station, metrics, journal.audit, recently_used(journal)
         changeover = Changeover(*parts, live=live, frozen_s=frozen_s)
         commands = build_commands(base, changeover)
-        announcer = build_announcer(base, examining, judging)
+        line_busy = partial(base.lanes.busy, examining, judging)
+        announcer = build_announcer(base, judging, line_busy)
         live_link = build_live_link(settings, station, commands, announcer, metrics, events.failed)
         courier = build_courier(settings, journal, station, metrics)
         trial = build_trial(base, opened)
-        writer = EvidenceWriter(base.evidence, station, metrics, settings.evidence)
+        writer = EvidenceWriter(base.evidence, station, metrics, settings.evidence, line_busy)
         recorder = build_recorder(base, live_link, writer, trial)
         record = build_record(base, outstanding, recorder, inspector, commands, trial, writer)
         capture = build_capture(base, events.stop, outstanding)
@@ -176,10 +178,10 @@ def build_line(
     inspect = partial(transform, inlet=lanes.examined, work=merge, outlet=lanes.inspections)
     return [
         base.stage("capture", capture.run),
-        base.stage("examine", examine, heartbeat=examining),
+        base.stage("examine", examine, heartbeat=examining, niceness=3),  # The network goes before its input.
         base.stage("inspect", inspect, heartbeat=judging),
         base.stage("record", record),
-        base.stage("evidence", writer.run, math.inf),  # A disk that hangs must not end the line.
+        base.stage("evidence", writer.run, math.inf, niceness=10),  # A disk that hangs must not end the line.
     ]
 
 
@@ -292,17 +294,13 @@ def build_commands(base: Base, changeover: Changeover) -> Commands:
     return Commands(base.station, changeover, known, triggers, base.metrics)
 
 
-def build_announcer(base: Base, examining: Heartbeat, judging: Heartbeat) -> Announcer:
+def build_announcer(base: Base, judging: Heartbeat, line_busy: Callable[[], bool]) -> Announcer:
     """Return the announcer; the PLC's heartbeat is that of the judging stage."""
-
-    def busy() -> bool:
-        return base.lanes.parts_waiting > 0 or examining.busy_s() > 0 or judging.busy_s() > 0
-
     return Announcer(
         base.station.snapshot,
         outbox=base.journal.undelivered_count,
         beats=lambda: judging.beats,
-        busy=busy,
+        busy=line_busy,
     )
 
 

@@ -1,11 +1,9 @@
 """Keep frames beside the line: encoded and written off the verdict's path, bounded in bytes."""
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,9 +17,8 @@ from linewatch.settings import EvidenceSettings
 SHED_FIRST = (Result.ERROR, Result.PASS, Result.UNSURE, Result.FAIL)
 DAY_S = 86_400.0
 QUIET_S = 10.0  # Without a shed frame for this long, the queue counts as keeping up again.
-NICENESS = (
-    10  # Of the writing thread, above the others': encoding takes the processor time that the line leaves.
-)
+YIELD_S = 0.25  # A frame waits so long for a moment without a part in the line before it is encoded.
+YIELD_STEP_S = 0.005
 
 
 class ImageStore(Protocol):
@@ -84,15 +81,18 @@ class EvidenceWriter:
         station: Station,
         metrics: Metrics,
         settings: EvidenceSettings,
+        line_busy: Callable[[], bool] = lambda: False,
         *,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`line_busy` returns whether a part is in the line: verdicts go before frames."""
         self._images = images
         self._station = station
         self._metrics = metrics
         self._bytes_max = settings.queue_bytes_max
         self._pass_every = settings.pass_every
         self._errors = ErrorSampler(settings.error_first, settings.error_every_s, clock_s)
+        self._line_busy = line_busy
         self._clock_s = clock_s
         self._passes = 0
         self._changed = threading.Condition()
@@ -142,12 +142,10 @@ class EvidenceWriter:
 
     def run(self, stage: Stage) -> None:
         """Write what is queued until `close`, then what is left."""
-        with suppress(OSError):  # Some containers do not allow it.
-            thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
         while (item := self._take(stage)) is not None:
             with stage.working():
                 for name, image in item.frames:
+                    self._yield_to_line()
                     self._write(name, image)
             with self._changed:
                 self._in_hand = None
@@ -192,6 +190,17 @@ class EvidenceWriter:
                     return None
             stage.beat()
             self._recover()
+
+    def _yield_to_line(self) -> None:
+        """Wait until the line has no part, for a bounded time.
+
+        On a saturated line of two cores encoding beside the network costs a tenth of the verdicts, however
+        low the priority of its thread.
+        """
+        until_s = self._clock_s() + YIELD_S
+        with self._changed:
+            while not self._closed and self._line_busy() and self._clock_s() < until_s:
+                self._changed.wait(YIELD_STEP_S)
 
     def _write(self, name: str, image: Image) -> None:
         try:

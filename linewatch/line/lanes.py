@@ -8,9 +8,10 @@ from linewatch.acquisition.triggers import TriggerRequest
 from linewatch.domain import Frame, Inspection, Reason
 from linewatch.line.inspector import Examined
 from linewatch.runtime.lane import Lane
+from linewatch.runtime.stages import Heartbeat
 from linewatch.settings import Settings
 
-PLACES = 3  # Parts of a recording at full speed in the line: one examined, one scored, one recorded.
+PLACES = 4  # Of a recording at full speed in the line: being examined, ready, being scored, being recorded.
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Lanes:
     def parts_waiting(self) -> int:
         """Number of parts between two threads."""
         return len(self.frames) + len(self.examined) + len(self.inspections)
+
+    def busy(self, *stages: Heartbeat) -> bool:
+        """Whether a part waits between two threads or is in one of these stages."""
+        return self.parts_waiting > 0 or any(stage.busy_s() > 0 for stage in stages)
 
 
 def shed_image(frame: Frame) -> Frame:

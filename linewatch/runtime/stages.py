@@ -3,10 +3,11 @@
 The first failure ends all; a stage that spends too long on one item ends the process.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TypeVar
 
 from linewatch.runtime.lane import Lane, LaneClosed
@@ -55,6 +56,7 @@ class Stage:
 
     `run` gets this stage and calls `working()` around each item and `beat()` when idle. `observe` is
     called with the seconds that each item took. `stall_s` overrides the group's limit for one item.
+    `niceness` is added to the thread's: positive values give way to the other stages.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class Stage:
         *,
         stall_s: float | None = None,
         heartbeat: Heartbeat | None = None,
+        niceness: int = 0,
     ) -> None:
         self.name = name
         self.run = run
         self.stall_s = stall_s
+        self.niceness = niceness
         self._observe = observe
         self._heartbeat = heartbeat or Heartbeat()
 
@@ -205,6 +209,7 @@ class StageGroup:
         return threading.Thread(target=self._guard, args=(stage,), name=stage.name, daemon=True)
 
     def _guard(self, stage: Stage) -> None:
+        _lower_priority(stage.niceness)
         try:
             stage.run(stage)
         except (LaneClosed, StageAborted):
@@ -214,3 +219,10 @@ class StageGroup:
             self.failed.set()
         finally:
             self._ended.set()
+
+
+def _lower_priority(niceness: int) -> None:
+    """Add `niceness` to that of the calling thread; Linux keeps one per thread."""
+    thread = threading.get_native_id()
+    with suppress(OSError):  # Some containers do not allow it.
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)

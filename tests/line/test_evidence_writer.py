@@ -1,14 +1,14 @@
 """Frames on their way to disk, beside the line."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from linewatch.domain import Image, Reason, Result, Verdict
 from linewatch.errors import StorageFull
-from linewatch.line.evidence_writer import QUIET_S, ErrorSampler, EvidenceWriter
+from linewatch.line.evidence_writer import QUIET_S, YIELD_S, ErrorSampler, EvidenceWriter
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.runtime.stages import Stage
@@ -34,6 +34,7 @@ class Disk:
     def __init__(self) -> None:
         self.written: list[str] = []
         self.full = False
+        self.on_write: Callable[[], object] = lambda: None
 
     def frame_name(self, verdict: Verdict) -> str:
         """Name every frame."""
@@ -44,16 +45,26 @@ class Disk:
         if self.full:
             raise StorageFull("evidence", "no room", no_room=True)
         self.written.append(name)
+        self.on_write()
 
 
 class Rig:
     """A writer with room for so many frames, and what is around it."""
 
-    def __init__(self, frames: int = 3, **settings: object) -> None:
+    def __init__(
+        self, frames: int = 3, line_busy: Callable[["Clock"], bool] = lambda _: False, **settings: object
+    ) -> None:
         self.clock, self.disk, self.metrics = Clock(), Disk(), Metrics("test")
         self.station = Station("test", 1, "demo", self.metrics)
         chosen = EvidenceSettings.model_validate({"queue_bytes_max": frames * FRAME.nbytes, **settings})
-        self.writer = EvidenceWriter(self.disk, self.station, self.metrics, chosen, clock_s=self.clock)
+        self.writer = EvidenceWriter(
+            self.disk,
+            self.station,
+            self.metrics,
+            chosen,
+            lambda: line_busy(self.clock),
+            clock_s=self.clock,
+        )
         self._seq = 0
 
     def part(self, result: Result, reason: Reason = Reason.NONE) -> str:
@@ -87,6 +98,30 @@ def test_every_reject_is_written_with_all_its_views() -> None:
     rig.writer.offer(Result.FAIL, [("a", FRAME), ("a.view2", FRAME)])
 
     assert rig.drain() == [name, "a", "a.view2"]
+
+
+@pytest.mark.parametrize("busy_s", [0.0, YIELD_S / 2, 10.0])
+def test_frames_wait_for_a_free_line_but_not_for_long(busy_s: float) -> None:
+    """Encoding starts when no part is in the line, or after YIELD_S on a line that is never free."""
+    started: list[float] = []
+
+    def line_busy(clock: Clock) -> bool:
+        """Let a fifth of the longest wait pass with every call."""
+        busy = clock.now_s < busy_s
+        clock.now_s += busy * YIELD_S / 5
+        return busy
+
+    rig = Rig(line_busy=line_busy)
+    rig.part(Result.FAIL)
+
+    def note_start() -> None:
+        started.append(rig.clock.now_s)
+        rig.writer.close()
+
+    rig.disk.on_write = note_start
+    rig.writer.run(Stage("evidence", lambda _: None))
+
+    assert started == [pytest.approx(min(busy_s, YIELD_S), abs=YIELD_S / 5)]
 
 
 def test_one_pass_in_n_is_kept() -> None:

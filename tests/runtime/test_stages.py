@@ -1,3 +1,4 @@
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -96,6 +97,18 @@ def test_a_stage_that_does_not_end_is_named() -> None:
     with pytest.raises(StageStalled, match="deaf"):
         run(Stage("deaf", hang), stop=stop, grace_s=0.05)
     release.set()
+
+
+def test_a_stage_gives_way_by_its_niceness() -> None:
+    """The niceness holds for the stage's thread alone."""
+    seen: list[int] = []
+
+    def note(_: Stage) -> None:
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+
+    run(Stage("one", note, niceness=3))
+
+    assert seen == [os.getpriority(os.PRIO_PROCESS, 0) + 3]
 
 
 def test_an_idle_stage_beats() -> None:
