@@ -14,7 +14,8 @@ from linewatch.vision.libjpeg_warnings import decode_strictly
 
 SIDE_MIN_PX = 32
 BYTES_MAX = 200_000_000  # An uncompressed file; the upload page accepts far less.
-LOW_12_BITS = 4096  # A 16-bit image below this throughout was not scaled to 16 bits.
+LOW_BITS = (10, 12, 14)  # Of cameras, as some tools store them unscaled in 16.
+SCALED_BY = (4, 257)  # Values scaled to 16 bits are multiples of one of these: 14 and fewer bits, 8 bits.
 _MEGAPIXELS = PIXELS_MAX // 1_000_000
 _MEGABYTES = BYTES_MAX // 1_000_000
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6")
@@ -183,13 +184,25 @@ def _checked(raw: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     return raw
 
 
+def _unscaled_bits(raw: NDArray[np.generic]) -> int:
+    """Return the 10, 12 or 14 bits that a 16-bit image uses if they were not scaled up, else 0.
+
+    A dark image that was scaled has low bits of 0, or repeats its upper eight.
+    """
+    colour = raw if raw.ndim == 2 else raw[:, :, :3]  # An alpha channel is often full.
+    used = int(colour.max()).bit_length()
+    if used > LOW_BITS[-1] or used == 0 or any(not np.mod(colour, step).any() for step in SCALED_BY):
+        return 0
+    return next(bits for bits in LOW_BITS if used <= bits)
+
+
 def _as_colour(raw: NDArray[np.generic], name: str) -> Image:
     if raw.dtype == np.uint16:
-        if 0 < int(raw.max()) < LOW_12_BITS:
+        if bits := _unscaled_bits(raw):
             raise ImageError(
                 name,
-                "has 12 bits in the lower end of 16, so it would be read as black; "
-                "save it with 8 bits, or multiply its values by 16",
+                f"has {bits} bits in the lower end of 16, so it would be read as nearly black; "
+                f"save it with 8 bits, or multiply its values by {2 ** (16 - bits)}",
             )
         raw = (raw >> 8).astype(np.uint8)  # type: ignore[operator]
     if raw.dtype != np.uint8:

@@ -1,6 +1,7 @@
 """Format numbers, times and names for the templates, in the language of the page."""
 
 import math
+import time
 from datetime import UTC, datetime
 
 from flask import Flask
@@ -34,8 +35,8 @@ class Formatter:
         app.jinja_env.tests["finite"] = math.isfinite
 
     def clock(self, ms: int) -> str:
-        """Return the local time of day, for the live view, where it is that of the clock on the wall."""
-        return f"{_local(ms):%H:%M:%S}"
+        """Return the local time of day with its zone."""
+        return f"{_local(ms):%H:%M:%S %Z}"
 
     def stamp(self, ms: int) -> str:
         """Return local date and time with their zone; for today only the time."""
@@ -121,9 +122,13 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else f"<{CONTROLS.get(ord(c), f'U+{ord(c):04X}')}>" for c in text)
 
 
-def midnight_ms() -> int:
-    """Return the last local midnight, UTC milliseconds since 1970."""
-    return int(_now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
+def midnight_ms(now_s: float | None = None) -> int:
+    """Return the last local midnight before `now_s`, or now, as UTC milliseconds since 1970.
+
+    On a day when the clocks change it has another offset from UTC than now.
+    """
+    now = datetime.fromtimestamp(time.time() if now_s is None else now_s)
+    return int(now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
 
 
 def clock_hour(ms: int) -> int:

@@ -53,10 +53,10 @@ def test_grey_is_expanded_to_colour() -> None:
 
 def test_sixteen_bits_are_scaled_the_same_way_in_every_image() -> None:
     """The upper eight bits are kept, independent of the image's maximum."""
-    deep = np.full((40, 60), 0x3412, np.uint16)
+    deep = np.full((40, 60), 0x7412, np.uint16)
 
-    assert np.all(decode(encoded(".png", deep), "part") == 0x34)
-    assert np.all(decode(encoded(".tif", deep), "part") == 0x34)
+    assert np.all(decode(encoded(".png", deep), "part") == 0x74)
+    assert np.all(decode(encoded(".tif", deep), "part") == 0x74)
 
 
 def test_transparency_is_dropped() -> None:
@@ -183,14 +183,26 @@ def test_a_thumbnail_does_not_hide_a_cut_off_end() -> None:
         decode(data[:-60], "photo")
 
 
-def test_twelve_bits_in_the_lower_end_of_sixteen_are_refused() -> None:
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("shape", [(40, 60), (40, 60, 3), (40, 60, 4)])
+def test_bits_in_the_lower_end_of_sixteen_are_refused(bits: int, shape: tuple[int, ...]) -> None:
     """They would be read as nearly black; scaling by the image's own maximum would change scores."""
-    for level in (200, 4095):
-        with pytest.raises(ImageError, match="has 12 bits in the lower end of 16"):
-            decode(encoded(".png", np.full((40, 60), level, np.uint16)), "part")
+    low = np.random.default_rng(0).integers(0, 2**bits, shape, np.uint16)
+    if len(shape) == 3:
+        low[:, :, 3:] = 65_535  # Alpha.
+    with pytest.raises(ImageError, match=f"has {bits} bits in the lower end of 16.* by {2 ** (16 - bits)}"):
+        decode(encoded(".png", low), "part")
 
-    assert np.all(decode(encoded(".tif", np.full((40, 60), 4096, np.uint16)), "part") == 16)
-    assert np.all(decode(encoded(".tif", np.zeros((40, 60), np.uint16)), "part") == 0)
+    scaled = low << (16 - bits)
+    assert np.array_equal(
+        decode(encoded(".png", scaled), "part")[:, :, 0], np.atleast_3d(scaled)[:, :, 0] >> 8
+    )
+
+
+@pytest.mark.parametrize("level", [0, 4 << 8, 60 << 8, 60 * 257, 16_385])
+def test_dark_images_of_sixteen_bits_are_read(level: int) -> None:
+    """A dark image that was scaled up is no unscaled one: its low bits are 0, or repeat its upper eight."""
+    assert np.all(decode(encoded(".tif", np.full((40, 60), level, np.uint16)), "part") == level >> 8)
 
 
 def tiff(*pages: dict[int, int]) -> bytes:
