@@ -17,7 +17,7 @@ from linewatch.settings import EvidenceSettings
 SHED_FIRST = (Result.ERROR, Result.PASS, Result.UNSURE, Result.FAIL)
 DAY_S = 86_400.0
 QUIET_S = 10.0  # Without a shed frame for this long, the queue counts as keeping up again.
-YIELD_S = 0.25  # A frame waits so long for a moment without a part in the line before it is encoded.
+YIELD_S = 0.15  # A frame waits so long for a moment without a part in the line before it is encoded.
 YIELD_STEP_S = 0.005
 
 
