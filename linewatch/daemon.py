@@ -26,7 +26,7 @@ from linewatch.line.commands import Commands
 from linewatch.line.evidence_writer import EvidenceWriter
 from linewatch.line.inspector import Inspector
 from linewatch.line.lanes import Lanes
-from linewatch.line.links import build_courier, build_live_link
+from linewatch.line.links import Links, build_courier, build_links
 from linewatch.line.maintenance import Maintenance
 from linewatch.line.metrics import Metrics
 from linewatch.line.outstanding import Outstanding, record_in_time
@@ -37,9 +37,7 @@ from linewatch.line.trial import TrialRunner
 from linewatch.line.view_merger import ViewMerger
 from linewatch.models.recipe_file import names, products
 from linewatch.models.scoring_worker import BESIDE_A_LINE, ScoringWorker
-from linewatch.mqtt.disabled import DisabledLink
 from linewatch.mqtt.history import Courier
-from linewatch.mqtt.live import LiveLink
 from linewatch.runtime import malloc, systemd
 from linewatch.runtime.retention_clock import RetentionClock
 from linewatch.runtime.signals import Signals
@@ -132,18 +130,18 @@ def run(
         commands = build_commands(base, changeover)
         line_busy = partial(base.lanes.busy, examining, judging)
         announcer = build_announcer(base, judging, line_busy)
-        live_link = build_live_link(settings, station, commands, announcer, metrics, events.failed)
+        links = build_links(settings, station, commands, announcer, metrics, events.failed)
         courier = build_courier(settings, journal, station, metrics)
         trial = build_trial(base, opened)
         writer = EvidenceWriter(base.evidence, station, metrics, settings.evidence, line_busy)
-        recorder = build_recorder(base, live_link, writer, trial)
+        recorder = build_recorder(base, links, writer, trial)
         record = build_record(base, outstanding, recorder, inspector, commands, trial, writer)
         capture = build_capture(base, events.stop, outstanding)
         looks = (changeover.recognise_next, commands.look_again, base.token)
         maintenance = build_maintenance(base, clock, trial, changeover.probe, looks)
         group = StageGroup(
             line=build_line(base, capture, inspector, record, writer, examining, judging),
-            services=build_services(base, events, courier, live_link, commands, trial, maintenance),
+            services=build_services(base, events, courier, links, commands, trial, maintenance),
             stall_s=settings.limits.stall_s,
             grace_s=settings.limits.grace_s + GRACE_EXTRA_S,
             failed=events.failed,
@@ -189,7 +187,7 @@ def build_services(
     base: Base,
     events: Events,
     courier: Courier,
-    live_link: LiveLink | DisabledLink,
+    links: Links,
     commands: Commands,
     trial: TrialRunner,
     maintenance: Maintenance,
@@ -197,7 +195,7 @@ def build_services(
     """Return the stages beside the line, which run until it has drained."""
     return [
         base.stage("deliver", lambda stage: courier.run(events.stop, events.drained, stage.beat)),
-        base.stage("announce", lambda stage: live_link.run(events.drained, stage.beat)),
+        *(base.stage(name, work, stall_s) for name, work, stall_s in links.stages(events.drained)),
         base.stage("prepare", commands.serve, PREPARE_S),
         base.stage("shadow", lambda stage: consume(stage, trial.trials, trial.compare), PREPARE_S),
         base.stage("tidy", lambda stage: maintenance.run(stage, events.drained), PREPARE_S),
@@ -288,7 +286,7 @@ def build_inspector(base: Base) -> Inspector:
 
 
 def build_commands(base: Base, changeover: Changeover) -> Commands:
-    """Return the command queue. Raises ConfigError for MQTT triggers without MQTT."""
+    """Return the command queue. Raises ConfigError for triggers without a link to trigger by."""
     triggers = base.lanes.triggers if is_triggered(base.settings) else None
     known = partial(products, base.settings.models.recipes)
     return Commands(base.station, changeover, known, triggers, base.metrics)
@@ -312,14 +310,12 @@ def build_trial(base: Base, opened: ExitStack) -> TrialRunner:
     )
 
 
-def build_recorder(
-    base: Base, live_link: LiveLink | DisabledLink, writer: EvidenceWriter, trial: TrialRunner
-) -> Recorder:
+def build_recorder(base: Base, links: Links, writer: EvidenceWriter, trial: TrialRunner) -> Recorder:
     """Return the recorder, from journal to live verdict."""
     return Recorder(
         base.station,
         base.journal,
-        live_link,
+        links,
         base.evidence,
         writer,
         base.metrics,

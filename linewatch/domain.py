@@ -73,6 +73,14 @@ class ReplyCode(IntEnum):
     TIMEOUT = 7
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The outcome of a command."""
+
+    code: ReplyCode
+    reason: str = ""
+
+
 class State(StrEnum):
     """What the station is doing. Only READY and DEGRADED give PASS."""
 

@@ -1,10 +1,11 @@
-"""Types of settings: bounded numbers, and names and topics whose rules are explained in words."""
+"""Types of settings: sections, bounded numbers, and names and topics whose rules are explained in words."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from linewatch.identifiers import NAME
 
@@ -13,6 +14,22 @@ LANGUAGES = (
     "auto",  # As the browser asks.
     *sorted(path.stem for path in (Path(__file__).parent / "web/languages").glob("*.toml")),
 )
+
+
+class Section(BaseModel):
+    """One TOML table; unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only programs on this machine reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_name(name: str) -> str:
@@ -56,6 +73,17 @@ def _is_language(code: str) -> str:
     return code
 
 
+def _is_network(network: str) -> str:
+    try:
+        ipaddress.ip_network(network)
+    except ValueError as error:
+        raise ValueError(
+            f"{network!r} must be an address such as 192.168.0.10 or a network such as 192.168.0.0/24"
+        ) from error
+    return network
+
+
+Network = Annotated[str, AfterValidator(_is_network)]
 PathPrefix = Annotated[str, AfterValidator(_is_path_prefix)]
 Origin = Annotated[str, AfterValidator(_is_origin)]
 LanguageCode = Annotated[str, AfterValidator(_is_language)]

@@ -1,6 +1,5 @@
 """Settings from a TOML file, overridden by LINEWATCH_* environment variables; immutable once read."""
 
-import ipaddress
 import os
 import stat
 import tomllib
@@ -10,8 +9,6 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -22,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from linewatch.environment import ENV_PREFIX, did_you_mean, refuse_unknown_variables
 from linewatch.errors import ConfigError, NotThereYet
+from linewatch.plc_settings import ModbusSettings
 from linewatch.setting_types import (
     BaseTopic,
     Count,
@@ -32,6 +30,8 @@ from linewatch.setting_types import (
     Origin,
     PathPrefix,
     Seconds,
+    Section,
+    is_loopback,
 )
 from linewatch.text_files import NotUtf8Error, read_utf8
 
@@ -59,21 +59,6 @@ def unreadable(key: str, path: Path, error: OSError) -> ConfigError:
     """Return the error for a file of the settings: NotThereYet if it may come, else ConfigError."""
     kind = ConfigError if isinstance(error, PermissionError | IsADirectoryError) else NotThereYet
     return kind(f"{key} {str(path)!r} cannot be read: {(error.strerror or str(error)).lower()}")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-class Section(BaseModel):
-    """One TOML table; unknown keys are errors, values are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class StationSettings(Section):
@@ -245,7 +230,7 @@ class HttpSettings(Section):
 
     @model_validator(mode="after")
     def _open_address_needs_token(self) -> "HttpSettings":
-        if self.token_file is None and not _is_loopback(self.host):
+        if self.token_file is None and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} can be reached from other machines, so it needs http.token_file; "
                 "write a long random token into a file and name it, or use host 127.0.0.1"
@@ -282,6 +267,7 @@ class Settings(BaseSettings):
     trigger: TriggerSettings = TriggerSettings()
     models: ModelsSettings = ModelsSettings()
     mqtt: MqttSettings = MqttSettings()
+    modbus: ModbusSettings = ModbusSettings()
     journal: JournalSettings = JournalSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     http: HttpSettings = HttpSettings()

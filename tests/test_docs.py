@@ -14,7 +14,8 @@ from linewatch.cli import main as cli
 from linewatch.domain import Reason, State
 from linewatch.line.metrics import Metrics
 from linewatch.mqtt.messages import COMMANDS, Topics
-from linewatch.settings import Section, Settings, keys
+from linewatch.setting_types import Section
+from linewatch.settings import Settings, keys
 from tests.test_layers import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "vision": {"root", "runtime"},
     **dict.fromkeys(ADAPTERS, BELOW_ADAPTERS),
     "models": BELOW_ADAPTERS | ADAPTERS,
-    "line": BELOW_ADAPTERS | ADAPTERS | {"models"},
+    "plc": BELOW_ADAPTERS | {"mqtt"},
+    "line": BELOW_ADAPTERS | ADAPTERS | {"models", "plc"},
     "training": BELOW_ADAPTERS | ADAPTERS | {"models"},
     "people": {"root"},
     "web": BELOW_ADAPTERS | {"mqtt", "people"},
@@ -27,13 +28,14 @@ MAY_IMPORT = {
     "daemon": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "people", "web", "web backends"},
     "cli": BELOW_ADAPTERS
     | ADAPTERS
-    | {"models", "line", "people", "web", "web backends", "training", "daemon"},
+    | {"models", "plc", "line", "people", "web", "web backends", "training", "daemon"},
 }
 """Room -> the rooms it may import beside itself; nothing imports upwards."""
 
 ONE_DOOR = {
     "openvino": ("models/engine.py", "training/"),
     "paho": ("mqtt/",),
+    "pymodbus": ("plc/modbus/",),
     "sqlite3": ("storage/", "people/"),
     "argon2": ("people/",),
     "flask": ("web/",),

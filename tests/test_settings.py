@@ -321,6 +321,16 @@ def test_a_page_for_this_machine_needs_none(host: str) -> None:
     assert HttpSettings(host=host).token() == ""
 
 
+def test_a_modbus_server_that_others_can_reach_needs_its_clients(tmp_path: Path) -> None:
+    """Modbus has no password; an address that cannot be one is refused by name."""
+    others = '[modbus]\nhost = "0.0.0.0"\nclients = '
+
+    assert "needs modbus.clients; name the PLC" in refusal(write(tmp_path, others + "[]\n"))
+    assert "'plc-7' must be an address such as" in refusal(write(tmp_path, others + '["plc-7"]\n'))
+    networks = load(write(tmp_path, others + '["10.0.0.7", "fd00::/8"]\n')).modbus.clients
+    assert networks == ("10.0.0.7", "fd00::/8")
+
+
 def test_an_empty_token_file_is_no_token(tmp_path: Path) -> None:
     """An empty token file is refused."""
     path = tmp_path / "token"

@@ -18,9 +18,12 @@ PATIENCE = 0.6  # Of the deadline; the rest is for publishing that there is no i
 
 
 def is_triggered(settings: Settings) -> bool:
-    """Return whether exposures are triggered over MQTT. Raises ConfigError."""
-    if settings.trigger.mode == "mqtt" and not settings.mqtt.enabled:
-        raise ConfigError('trigger.mode "mqtt" needs mqtt.enabled = true; without MQTT no trigger arrives')
+    """Return whether exposures are triggered by command. Raises ConfigError."""
+    if settings.trigger.mode == "mqtt" and not (settings.mqtt.enabled or settings.modbus.enabled):
+        raise ConfigError(
+            'trigger.mode "mqtt" needs mqtt.enabled = true or modbus.enabled = true; '
+            "without them no trigger arrives"
+        )
     return settings.trigger.mode == "mqtt"
 
 

@@ -22,6 +22,8 @@ from linewatch.models.recipe_file import names, pinned_version, products
 from linewatch.models.training_quality import training_warnings
 from linewatch.mqtt.connection import Broker
 from linewatch.mqtt.messages import Incoming, Message, Topics, event_json
+from linewatch.plc.modbus.server import listen as listen_modbus
+from linewatch.plc.modbus.server import load_codec
 from linewatch.settings import MqttSettings, Settings
 from linewatch.storage.evidence import DAY_S
 from linewatch.storage.forecast import (
@@ -68,6 +70,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     frames: list[Image] = []  # What the source gives, for the forecast of evidence.
     yield "source", lambda: _source(settings, frames)
     yield "broker", lambda: _broker(settings)
+    if settings.modbus.enabled:
+        yield "modbus", lambda: _modbus(settings)
     yield "journal", lambda: _journal(settings)
     yield "evidence", lambda: _evidence(settings, frames)
     yield "page", lambda: _page(settings)
@@ -90,7 +94,8 @@ def _products(settings: Settings) -> list[str]:
 
 def _trigger(settings: Settings) -> str:
     if is_triggered(settings):
-        return "by MQTT"
+        links = {"MQTT": settings.mqtt.enabled, "Modbus": settings.modbus.enabled}
+        return f"by {' or '.join(name for name, enabled in links.items() if enabled)}"
     if settings.trigger.mode == "free":
         return "free-running"
     empty_belt(settings.trigger)
@@ -142,6 +147,20 @@ def _broker(settings: Settings) -> tuple[str, ...]:
             warnings = [] if came_back() else [_NO_ECHO.format(topic=event.topic)]
     secrets = {"mqtt.password_file": settings.mqtt.password_file, "mqtt.tls_key": settings.mqtt.tls_key}
     return found, *warnings, *_world_readable(secrets)
+
+
+def _modbus(settings: Settings) -> str:
+    load_codec()
+    modbus = settings.modbus
+    clients = ", ".join(modbus.clients) or "programs on this machine"
+    found = f"{modbus.host}:{modbus.port}, for {clients}"
+    try:
+        listen_modbus(modbus.host, modbus.port).close()
+    except LinewatchError:
+        if not read_state(settings):  # Its daemon is running.
+            raise
+        return f"{found}; in use, and this station's daemon is running"
+    return found
 
 
 _NO_ECHO = (

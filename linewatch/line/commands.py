@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from linewatch.acquisition.triggers import TriggerRequest
-from linewatch.domain import ReplyCode, State
+from linewatch.domain import Answer, ReplyCode, State
 from linewatch.errors import PrepareTimeout, RecipeError
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
@@ -25,14 +25,6 @@ REPLIES_S = 60.0  # A repeated rid within this time gets the stored reply.
 REPLIES_MAX = 10_000  # From about 160 commands a second on, the oldest are dropped sooner.
 CHANGE_S = 20.0  # Then the changeover is answered as failed, and stays failed.
 SPAN_MS_MAX = 10**11  # Below this `exp_ms` is a span from arrival, above it a point in UTC.
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The outcome of a command."""
-
-    code: ReplyCode
-    reason: str = ""
 
 
 class Changing(Protocol):
@@ -123,6 +115,15 @@ class Commands:
             if understood:
                 with self._lock:
                     self._store(key, text)
+            reply(text)
+
+        self.submit(command, answer)
+
+    def submit(self, command: Command | InvalidCommand, done: Callable[[Answer], None]) -> None:
+        """Take a PLC's command without blocking; `done` is called once, with its outcome, perhaps later."""
+        arrived_ns = time.monotonic_ns()
+
+        def answer(result: Answer) -> None:
             if result.code is not ReplyCode.DONE:
                 log.warning(
                     "command_refused name=%r rid=%d code=%d reason=%r",
@@ -131,7 +132,7 @@ class Commands:
                 self._station.event(
                     "command_refused", command=command.name, rid=command.rid, code=int(result.code)
                 )
-            reply(text)
+            done(result)
 
         if isinstance(command, InvalidCommand):
             answer(self._missed(command, Answer(command.code, command.reason)))

@@ -1,10 +1,13 @@
-"""The station's two connections to the broker: live verdicts for the PLC, and the history."""
+"""The station's links: MQTT with live verdicts and history, and the adapters of other protocols."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
+from linewatch.domain import Verdict
 from linewatch.line.commands import Commands
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
@@ -14,9 +17,82 @@ from linewatch.mqtt.disabled import DisabledLink
 from linewatch.mqtt.history import Courier, Publisher
 from linewatch.mqtt.live import ACK_S, Announcement, LiveLink
 from linewatch.mqtt.messages import Message, Topics
-from linewatch.runtime.stages import StageAborted
+from linewatch.plc.adapter import Adapter, keep_serving
+from linewatch.plc.modbus.server import Meters, ModbusServer
+from linewatch.runtime.stages import Stage, StageAborted
 from linewatch.settings import Settings
 from linewatch.storage.journal import Journal
+
+Run = Callable[[Stage], None]
+"""The work of a stage."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """All links that carry live verdicts: MQTT first, then the adapters, which never block and never fail."""
+
+    live: LiveLink | DisabledLink
+    adapters: tuple[Adapter, ...]
+    failed: Event  # A stage of the process ended by an exception.
+    impair: Callable[[str, str], None]  # With an adapter's name and its trouble, or "".
+
+    def publish_verdict(self, verdict: Verdict) -> bool:
+        """Publish on every link; return whether MQTT published it."""
+        published = self.live.publish_verdict(verdict)
+        for adapter in self.adapters:
+            adapter.publish_verdict(verdict)
+        return published
+
+    def stages(self, drained: Event) -> Iterator[tuple[str, Run, float | None]]:
+        """Yield name, work and stall limit of each link's stage; they end once `drained` is set.
+
+        An adapter that hangs does not end the process, so its limit is infinite.
+        """
+
+        def ended() -> bool:
+            return drained.is_set() or self.failed.is_set()
+
+        yield "announce", lambda stage: self.live.run(drained, stage.beat), None
+        for adapter in self.adapters:
+            yield adapter.name, partial(self._serve, adapter, ended), math.inf
+
+    def _serve(self, adapter: Adapter, ended: Callable[[], bool], stage: Stage) -> None:
+        keep_serving(adapter, ended, stage.beat, partial(self.impair, adapter.name))
+
+
+def build_links(
+    settings: Settings,
+    station: Station,
+    commands: Commands,
+    announcer: Announcer,
+    metrics: Metrics,
+    failed: Event,
+) -> Links:
+    """Return MQTT's live link and the adapters that are enabled. Raises ConfigError for unusable settings."""
+    live = build_live_link(settings, station, commands, announcer, metrics, failed)
+    adapters = []
+    if settings.modbus.enabled:
+        adapters.append(build_modbus(settings, station, commands, announcer, metrics))
+    return Links(live, tuple(adapters), failed, station.set_impairment)
+
+
+def build_modbus(
+    settings: Settings, station: Station, commands: Commands, announcer: Announcer, metrics: Metrics
+) -> ModbusServer:
+    """Return the Modbus TCP server. Raises ConfigError without its extra."""
+    meters = Meters(
+        request=lambda outcome: metrics.modbus_requests.labels(metrics.station, outcome).inc(),
+        connection=lambda outcome: metrics.modbus_connections.labels(metrics.station, outcome).inc(),
+        clients=metrics.modbus_clients.set,
+    )
+    return ModbusServer(
+        settings.modbus,
+        announcer.announce,
+        commands.submit,
+        meters,
+        on_change=partial(station.set_impairment, "modbus"),
+        client_changed=partial(station.set_impairment, "plc"),
+    )
 
 
 def build_live_link(

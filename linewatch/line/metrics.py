@@ -114,6 +114,9 @@ class Metrics:
         self.brightness_ratio = self._gauge("brightness_ratio", "Relative to the training images", "product")
         self.sharpness_ratio = self._gauge("sharpness_ratio", "Relative to the training images", "product")
         self.shadow_disagreements = self._counter("shadow_disagreements", "Trial against live", "product")
+        self.modbus_clients = self._gauge("modbus_clients", "Modbus connections").labels(station)
+        self.modbus_connections = self._counter("modbus_connections", "Modbus connections", "outcome")
+        self.modbus_requests = self._counter("modbus_requests", "Modbus requests", "outcome")
         self.triggers = self._counter("triggers", "Triggers received").labels(station)
         self.triggers_missed = self._counter("triggers_missed", "Triggers refused").labels(station)
         self._gauge("build_info", "The version that runs", "version").labels(station, __version__).set(1)
@@ -178,6 +181,10 @@ class Metrics:
         for topic in ("verdict", "plc_verdict", "history", "event"):
             for outcome in ("sent", "failed"):
                 self.mqtt_messages.labels(self.station, topic, outcome)
+        for outcome in ("accepted", "refused", "idle"):
+            self.modbus_connections.labels(self.station, outcome)
+        for outcome in ("answered", "exception", "malformed"):
+            self.modbus_requests.labels(self.station, outcome)
         self.set_state(State.STARTING)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -1,5 +1,6 @@
 """The station's announcements: the state for people and the status word for the PLC."""
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ class Announcer:
     """Build announcements, with a heartbeat that advances only while the judging stage makes progress.
 
     `beats` returns that stage's heartbeat count: if the stage hangs, so does the PLC's heartbeat, although
-    the network thread goes on. Call it from one thread.
+    the network thread goes on. Any thread may call it: at one moment all adapters read the same.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Announcer:
         self._beats = beats
         self._busy = busy
         self._clock_s = clock_s
+        self._beating = threading.Lock()
         self._heartbeat = 0
         self._beats_seen = -1
         self._beat_due_s = 0.0
@@ -51,13 +53,14 @@ class Announcer:
 
     def _beat(self) -> int:
         """Return the heartbeat; it advances every 0.5 s if the judging stage made progress."""
-        now_s, beats = self._clock_s(), self._beats()
-        if now_s >= self._beat_due_s and beats != self._beats_seen:
-            self._heartbeat = (self._heartbeat + 1) % 16
-            self._beats_seen = beats
-            # The caller wakes early or late; the average pace stays.
-            self._beat_due_s = max(self._beat_due_s + HEARTBEAT_S, now_s + HEARTBEAT_S / 2)
-        return self._heartbeat
+        with self._beating:
+            now_s, beats = self._clock_s(), self._beats()
+            if now_s >= self._beat_due_s and beats != self._beats_seen:
+                self._heartbeat = (self._heartbeat + 1) % 16
+                self._beats_seen = beats
+                # The caller wakes early or late; the average pace stays.
+                self._beat_due_s = max(self._beat_due_s + HEARTBEAT_S, now_s + HEARTBEAT_S / 2)
+            return self._heartbeat
 
 
 def facts_of(now: Snapshot, outbox: int) -> StateFacts:

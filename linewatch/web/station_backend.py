@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import cv2
 
-from linewatch.domain import Image, ReplyCode
+from linewatch.domain import Answer, Image, ReplyCode
 from linewatch.errors import LinewatchError, StorageFull
-from linewatch.line.commands import Answer, Commands
+from linewatch.line.commands import Commands
 from linewatch.line.inspector import Inspector
 from linewatch.line.recorder import Latest
 from linewatch.line.station import Station

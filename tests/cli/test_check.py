@@ -1,5 +1,7 @@
+import importlib.util
 import json
 import re
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from linewatch.acquisition.trigger_mode import is_triggered
 from linewatch.cli.check import Finding, check_station
 from linewatch.domain import Result
 from linewatch.errors import ConfigError
+from linewatch.plc_settings import ModbusSettings
 from linewatch.settings import (
     EvidenceSettings,
     HttpSettings,
@@ -328,11 +331,27 @@ def test_a_trigger_that_cannot_come_is_found(settings: Settings) -> None:
     assert (
         "trigger.background 'no-such-folder' does not exist" in bad(settings, trigger=part_enters)["trigger"]
     )
-    assert "needs mqtt.enabled = true" in bad(settings, trigger=by_mqtt)["trigger"]
+    assert "needs mqtt.enabled = true or modbus" in bad(settings, trigger=by_mqtt)["trigger"]
     with pytest.raises(ConfigError):
         is_triggered(settings.model_copy(update={"trigger": by_mqtt}))
     assert is_triggered(settings.model_copy(update={"trigger": by_mqtt, "mqtt": MqttSettings()}))
     assert not is_triggered(settings)
+    over_modbus = {"trigger": by_mqtt, "modbus": ModbusSettings(enabled=True, port=free_port())}
+    assert found(settings, **over_modbus)["trigger"].text == "by Modbus"
+
+
+def test_the_modbus_server_is_tried_if_it_is_enabled(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its address is bound and its extra found; both have their sentence."""
+    modbus = ModbusSettings(enabled=True, port=free_port(), clients=("127.0.0.0/8",))
+    assert "modbus" not in found(settings)
+    assert found(settings, modbus=modbus)["modbus"].text == f"127.0.0.1:{modbus.port}, for 127.0.0.0/8"
+
+    with socket.create_server(("127.0.0.1", modbus.port)):
+        assert "cannot listen on" in bad(settings, modbus=modbus)["modbus"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert "needs the extra [modbus]" in bad(settings, modbus=modbus)["modbus"]
 
 
 def test_a_bug_is_no_finding(settings: Settings) -> None:

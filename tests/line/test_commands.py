@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from linewatch.acquisition.triggers import TriggerRequest
-from linewatch.domain import ReplyCode, State
+from linewatch.domain import Answer, ReplyCode, State
 from linewatch.errors import PrepareTimeout, RecipeError, SelfTestFailed
-from linewatch.line.commands import CHANGE_S, REPLIES_MAX, REPLIES_S, Answer, Commands
+from linewatch.line.commands import CHANGE_S, REPLIES_MAX, REPLIES_S, Commands
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.mqtt.messages import Command, Incoming
