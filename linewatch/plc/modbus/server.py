@@ -248,8 +248,9 @@ async def _receive(reader: asyncio.StreamReader, idle_s: float) -> tuple[bytes, 
 def listen(host: str, port: int) -> socket.socket:
     """Bind the server's address. Raises LinewatchError when it is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as error:
         words = str(error.strerror).partition(" (while")[0]  # Without the address, which follows twice.
         raise LinewatchError(
