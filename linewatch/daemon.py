@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from linewatch.acquisition.sources import open_source
@@ -39,6 +39,7 @@ from linewatch.models.recipe_file import names, products
 from linewatch.models.scoring_worker import BESIDE_A_LINE, ScoringWorker
 from linewatch.mqtt.history import Courier
 from linewatch.runtime import malloc, systemd
+from linewatch.runtime.events import Events
 from linewatch.runtime.retention_clock import RetentionClock
 from linewatch.runtime.signals import Signals
 from linewatch.runtime.stages import Heartbeat, Stage, StageGroup, consume, transform
@@ -46,27 +47,18 @@ from linewatch.settings import Settings
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_wait import open_journal
+from linewatch.teach.collector import offer_to
 from linewatch.vision.image_quality import FROZEN_S
 from linewatch.web.app import create_app
 from linewatch.web.server import WebServer
 from linewatch.web.station_backend import StationBackend, storage_forecast
+from linewatch.web.teach.teacher_backend import Teacher
 
 log = logging.getLogger(__name__)
 
 PREPARE_S = 60.0  # Loading a large model from a slow disk takes long and delays no part.
 ANSWER_SHARE = 0.9  # Of the deadline; a part without a result by then gets its ERROR.
 GRACE_EXTRA_S = 5.0  # Beyond the courier's own grace: for disconnecting, and for a broker that hangs.
-
-
-@dataclass(frozen=True)
-class Events:
-    """What threads and signal handlers set; the stages and the main loop act on it."""
-
-    stop: threading.Event = field(default_factory=threading.Event)  # Capture ends.
-    drained: threading.Event = field(default_factory=threading.Event)  # The line has ended; services end.
-    hurry: threading.Event = field(default_factory=threading.Event)  # Services are not waited for.
-    reload: threading.Event = field(default_factory=threading.Event)  # Read recipe and model again.
-    failed: threading.Event = field(default_factory=threading.Event)  # A stage ended by an exception.
 
 
 @dataclass(frozen=True)
@@ -80,6 +72,7 @@ class Base:
     evidence: Evidence
     lanes: Lanes
     token: AwaitedSecret
+    teacher: Teacher
 
     @property
     def answer_within_ns(self) -> int:
@@ -193,11 +186,13 @@ def build_services(
     maintenance: Maintenance,
 ) -> list[Stage]:
     """Return the stages beside the line, which run until it has drained."""
+    taught = base.teacher.collector
     return [
         base.stage("deliver", lambda stage: courier.run(events.stop, events.drained, stage.beat)),
         *(base.stage(name, work, stall_s) for name, work, stall_s in links.stages(events.drained)),
         base.stage("prepare", commands.serve, PREPARE_S),
         base.stage("shadow", lambda stage: consume(stage, trial.trials, trial.compare), PREPARE_S),
+        base.stage("collect", lambda stage: consume(stage, taught.frames, taught.keep), math.inf),
         base.stage("tidy", lambda stage: maintenance.run(stage, events.drained), PREPARE_S),
     ]
 
@@ -239,7 +234,8 @@ def build_record(
 
     def record(stage: Stage) -> None:
         try:
-            with commands, trial:  # After the last part, commands and trials are refused.
+            # After the last part, commands, trials and frames to learn from are refused.
+            with commands, trial, base.teacher.collector:
                 inlet = base.lanes.inspections
                 record_in_time(stage, inlet, outstanding, recorder.record, inspector.give_up)
                 base.station.intend(State.STOPPED, "stopped")
@@ -272,7 +268,8 @@ def build_base(
     for lane in (lanes.frames, lanes.examined, lanes.inspections, lanes.triggers):
         metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
     token = AwaitedSecret(settings.http.token, partial(station.set_impairment, "token"))
-    return Base(settings, metrics, journal, station, evidence, lanes, token)
+    teacher = opened.enter_context(Teacher(settings))
+    return Base(settings, metrics, journal, station, evidence, lanes, token, teacher)
 
 
 def build_inspector(base: Base) -> Inspector:
@@ -336,7 +333,7 @@ def build_capture(base: Base, stop: threading.Event, outstanding: Outstanding) -
         base.metrics,
         stop,
         silent_s=settings.source.read_timeout_s,
-        exposed=outstanding.add,
+        exposed=offer_to(outstanding.add, base.teacher.collector.offer),
     )
 
 
@@ -373,19 +370,20 @@ def build_page(
 ) -> WebServer:
     """Return the running page; it is closed with `opened`."""
     settings = base.settings
-    worker = ScoringWorker(settings.models, settings.station.name, share=BESIDE_A_LINE)
     backend = StationBackend(
         base.station,
         base.journal,
         inspector,
         commands,
         settings.models,
-        opened.enter_context(worker),
+        opened.enter_context(ScoringWorker(settings.models, settings.station.name, share=BESIDE_A_LINE)),
         latest=lambda: recorder.latest,
         alive=lambda: not group.failed.is_set() and group.stalled() is None,
         queued=writer.pending,
         forecast=partial(storage_forecast, base.evidence, settings),
     )
-    app = create_app(backend, base.metrics.render, base.token, settings.evidence.path, http=settings.http)
+    teaching = base.teacher.beside(base.station, commands, backend)
+    render, http = base.metrics.render, settings.http
+    app = create_app(backend, render, base.token, settings.evidence.path, teaching=teaching, http=http)
     impaired = partial(base.station.set_impairment, "page")
     return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))

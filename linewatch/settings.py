@@ -33,6 +33,7 @@ from linewatch.setting_types import (
     Section,
     is_loopback,
 )
+from linewatch.teach_settings import TeachSettings
 from linewatch.text_files import NotUtf8Error, read_utf8
 
 DEFAULT_FILE = Path("config/linewatch.toml")
@@ -270,6 +271,7 @@ class Settings(BaseSettings):
     modbus: ModbusSettings = ModbusSettings()
     journal: JournalSettings = JournalSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    teach: TeachSettings = TeachSettings()
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()
 

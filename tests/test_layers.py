@@ -22,13 +22,14 @@ MAY_IMPORT = {
     "plc": BELOW_ADAPTERS | {"mqtt"},
     "line": BELOW_ADAPTERS | ADAPTERS | {"models", "plc"},
     "training": BELOW_ADAPTERS | ADAPTERS | {"models"},
+    "teach": BELOW_ADAPTERS | ADAPTERS | {"models", "training"},
     "people": {"root"},
     "web": BELOW_ADAPTERS | {"mqtt", "people"},
-    "web backends": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "people", "web"},
-    "daemon": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "people", "web", "web backends"},
+    "web backends": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "people", "web"},
+    "daemon": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "people", "web", "web backends"},
     "cli": BELOW_ADAPTERS
     | ADAPTERS
-    | {"models", "plc", "line", "people", "web", "web backends", "training", "daemon"},
+    | {"models", "plc", "line", "teach", "people", "web", "web backends", "training", "daemon"},
 }
 """Room -> the rooms it may import beside itself; nothing imports upwards."""
 

@@ -222,7 +222,11 @@ def train(
 @app.command()
 def calibrate(
     product: Product,
-    false_reject: FalseReject,
+    false_reject: Annotated[
+        float | None,
+        typer.Option(min=0.0001, max=0.5, help="Share of good parts that may be rejected, 0 to 1."),
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="A raw score instead, chosen by hand.")] = None,
     good: Annotated[
         Path | None, typer.Option(help="Images of good parts that were not used for training.")
     ] = None,
@@ -236,22 +240,31 @@ def calibrate(
     """Set new thresholds without training again. Reviews count; a new version becomes active."""
     from linewatch.cli.running import reload_advice
     from linewatch.training.progress import progress_bar
-    from linewatch.training.recalibrate import activate_proposal, describe, recalibrate
+    from linewatch.training.recalibrate import activate_proposal, describe, propose_threshold, recalibrate
 
     settings = load_settings(config)
-    with progress_bar() as progress:
-        proposal = recalibrate(
-            product,
-            false_reject,
-            settings.models.path,
-            settings.models.recipes,
-            good=good,
-            bad=bad,
-            journal=settings.journal.path,
-            last=last,
-            threads=settings.models.threads,
-            progress=progress,
+    models, journal = settings.models, settings.journal.path
+    if (false_reject is None) == (threshold is None):
+        raise UsageError("give either --false-reject or --threshold; see: linewatch calibrate --help")
+    if threshold is not None:
+        proposal = propose_threshold(
+            product, threshold, models.path, models.recipes, journal=journal, last=last
         )
+    else:
+        assert false_reject is not None
+        with progress_bar() as progress:
+            proposal = recalibrate(
+                product,
+                false_reject,
+                models.path,
+                models.recipes,
+                good=good,
+                bad=bad,
+                journal=journal,
+                last=last,
+                threads=models.threads,
+                progress=progress,
+            )
     typer.echo(describe(proposal))
     if dry_run:
         typer.echo("nothing was changed; without --dry-run these thresholds become active")

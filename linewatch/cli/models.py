@@ -125,8 +125,8 @@ def compare(
     config: Config = None,
 ) -> None:
     """Compare the version on trial with the line. Counts and images of the disagreements."""
-    from linewatch.cli import trial_report
     from linewatch.models import registry
+    from linewatch.teach import trial_report
 
     settings = load_settings(config)
     version = version or registry.version_on_trial(settings, product)

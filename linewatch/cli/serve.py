@@ -15,6 +15,7 @@ from linewatch.storage.journal import Journal
 from linewatch.web.app import create_app
 from linewatch.web.office_backend import OfficeBackend
 from linewatch.web.server import WebServer
+from linewatch.web.teach.teacher_backend import Teacher
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,15 @@ def serve_office(
         worker = stack.enter_context(ScoringWorker(settings.models, settings.station.name))
         backend = OfficeBackend(settings.station.name, journal, settings.models, worker)
         metrics = Metrics(settings.station.name)
-        app = create_app(backend, metrics.render, token, settings.evidence.path, http=settings.http)
+        teacher = stack.enter_context(Teacher(settings))
+        app = create_app(
+            backend,
+            metrics.render,
+            token,
+            settings.evidence.path,
+            teaching=teacher.alone(backend),
+            http=settings.http,
+        )
         server = stack.enter_context(WebServer(app, settings.http.host, settings.http.port))
         started(server)
         while not stop.wait(POLL_S):

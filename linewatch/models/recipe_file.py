@@ -1,6 +1,8 @@
 """Read, check and write recipe files, `config/recipes/PRODUCT.toml`."""
 
 import difflib
+import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -102,6 +104,12 @@ def inspected_area(recipes: Path, product: str) -> tuple[Box | None, Path | None
     return found.box, None if found.mask is None else Path(found.mask)
 
 
+def area_facts(roi: Box | None, mask: Path | None) -> dict[str, object]:
+    """Return what tells one inspected area from another, for the facts of a training. Raises OSError."""
+    digest = None if mask is None else hashlib.sha256(mask.read_bytes()).hexdigest()
+    return {"roi": None if roi is None else list(roi), "mask_digest": digest}
+
+
 def index_for(recipes: Path, product: str) -> int:
     """Return a product's index, the next free one if it has no recipe yet. Raises RecipeError."""
     known = products(recipes)
@@ -129,15 +137,44 @@ def pinned_version(recipes: Path, product: str) -> str:
     return "" if model == ACTIVE else model
 
 
-def write_recipe(recipes: Path, product: str) -> Path:
-    """Write a recipe with the next free index unless there is one, and return its path.
+def write_recipe(recipes: Path, product: str, index: int = 0) -> Path:
+    """Write a recipe with `index`, or the next free one, unless there is one, and return its path.
 
     Raises RecipeError and StorageFull.
     """
     path = recipes / f"{product}.toml"
     if not path.exists():
-        write_text(path, _TEMPLATE.format(product=product, index=index_for(recipes, product)))
+        if index:
+            _check_free(recipes, product, index)
+        write_text(path, _TEMPLATE.format(product=product, index=index or index_for(recipes, product)))
     return path
+
+
+def _check_free(recipes: Path, product: str, index: int) -> None:
+    owner = next((name for name, number in products(recipes).items() if number == index), "")
+    if owner or not 1 <= index <= INDEX_MAX:
+        problem = f"belongs to {owner!r}" if owner else f"is not from 1 to {INDEX_MAX}"
+        raise RecipeError(f"number {index} of product {product!r} {problem}; choose another")
+
+
+def write_area(recipes: Path, product: str, roi: Box | None, mask: Path | None) -> None:
+    """Write the inspected area into a product's recipe, in place of the one before; the other lines stay.
+
+    Raises RecipeError and StorageFull, and changes nothing then.
+    """
+    path = write_recipe(recipes, product)
+    _read_toml(path, product)
+    kept = [line for line in read_utf8(path).splitlines() if not re.match(r"\s*(roi|mask)\s*=", line)]
+    tables = next((row for row, line in enumerate(kept) if re.match(r"\s*\[", line)), len(kept))
+    lines = [f"roi = {list(roi)}"] if roi is not None else []
+    lines += [f"mask = {json.dumps(str(mask))}"] if mask is not None else []
+    before = path.read_bytes()
+    write_text(path, "\n".join([*kept[:tables], *lines, *kept[tables:]]) + "\n")
+    try:
+        _read_toml(path, product)
+    except RecipeError:  # Such as a roi written over several lines by hand.
+        write_text(path, before.decode())
+        raise
 
 
 def follow_model(recipes: Path, product: str) -> list[str]:

@@ -1,7 +1,7 @@
 """List, verify, activate, try, import and export a product's model versions; every change is audited.
 
 Every function takes the settings first, then product and version where it needs them. What changes a
-model is recorded in the journal's audit log with the user's name and, where given, the reason `why`.
+model is recorded in the journal's audit log with the user's name, or `who`, and the reason `why`.
 """
 
 import getpass
@@ -118,18 +118,18 @@ def pin_warning(settings: Settings, product: str, version: str) -> str:
     )
 
 
-def activate(settings: Settings, product: str, version: str, why: str = "") -> Activation:
+def activate(settings: Settings, product: str, version: str, why: str = "", who: str = "") -> Activation:
     """Make a version the active one after verifying its files and golden samples.
 
     A refusal is audited too. Raises RecipeError and StorageFull, and changes nothing then.
     """
-    previous = _verify_or_audit(settings, product, version, why)
-    _audit(settings, "model_activated", product, previous, version, why)
+    previous = _verify_or_audit(settings, product, version, why, who)
+    _audit(settings, "model_activated", product, previous, version, why, who)
     set_active(settings.models.path, product, version)
     return Activation(version, previous)
 
 
-def rollback(settings: Settings, product: str, version: str = "") -> Activation:
+def rollback(settings: Settings, product: str, version: str = "", who: str = "") -> Activation:
     """Activate the previously active version again, or the named one.
 
     Raises UsageError if no version was active before, RecipeError and StorageFull.
@@ -139,10 +139,10 @@ def rollback(settings: Settings, product: str, version: str = "") -> Activation:
         raise UsageError(
             f"product {product!r} has no earlier active model; see: linewatch models list {product}"
         )
-    return activate(settings, product, version, "rollback")
+    return activate(settings, product, version, "rollback", who)
 
 
-def start_trial(settings: Settings, product: str, version: str, why: str = "") -> None:
+def start_trial(settings: Settings, product: str, version: str, why: str = "", who: str = "") -> None:
     """Put a version on trial after verifying its files and golden samples.
 
     A version on trial judges the same parts as the active one; its verdicts are only compared.
@@ -150,27 +150,27 @@ def start_trial(settings: Settings, product: str, version: str, why: str = "") -
     """
     if version == _active(settings.models.path, product):
         raise UsageError(f"{product}/{version} is on the line already; put another version on trial")
-    active = _verify_or_audit(settings, product, version, why)
-    _audit(settings, "trial_begun", product, active, version, why)
+    active = _verify_or_audit(settings, product, version, why, who)
+    _audit(settings, "trial_begun", product, active, version, why, who)
     set_trial(settings.models.path, product, version)
 
 
-def promote_trial(settings: Settings, product: str, why: str = "") -> Activation:
+def promote_trial(settings: Settings, product: str, why: str = "", who: str = "") -> Activation:
     """Activate the version on trial and end the trial. Raises UsageError, RecipeError and StorageFull."""
     activation = activate(
-        settings, product, version_on_trial(settings, product), why or "promoted after its trial"
+        settings, product, version_on_trial(settings, product), why or "promoted after its trial", who
     )
     set_trial(settings.models.path, product, "")
     return activation
 
 
-def discard_trial(settings: Settings, product: str, why: str = "") -> str:
+def discard_trial(settings: Settings, product: str, why: str = "", who: str = "") -> str:
     """End the trial, leave the active version as it is, and return the version that was on trial.
 
     Raises UsageError if none was, and StorageFull.
     """
     version = version_on_trial(settings, product)
-    _audit(settings, "trial_discarded", product, _active(settings.models.path, product), version, why)
+    _audit(settings, "trial_discarded", product, _active(settings.models.path, product), version, why, who)
     set_trial(settings.models.path, product, "")
     return version
 
@@ -192,7 +192,7 @@ def export_version(settings: Settings, product: str, version: str, file: Path) -
     return bundle
 
 
-def import_version(settings: Settings, file: Path) -> Bundle:
+def import_version(settings: Settings, file: Path, who: str = "") -> Bundle:
     """Add the version in an archive to the models, without activating it, and return it.
 
     Raises RecipeError if the archive is damaged, foreign or of a later linewatch, which is audited too,
@@ -206,10 +206,10 @@ def import_version(settings: Settings, file: Path) -> Bundle:
             if folder.exists():
                 raise UsageError(f"model {product}/{version} is in {str(models)!r} already")
             active = _active(settings.models.path, product)
-            _audit(settings, "model_imported", product, active, version, f"from {file.name}")
+            _audit(settings, "model_imported", product, active, version, f"from {file.name}", who)
             rename_synced(bundle.folder, folder)
     except RecipeError as trouble:
-        _audit(settings, "model_refused", "", "", file.name, str(trouble))
+        _audit(settings, "model_refused", "", "", file.name, str(trouble), who)
         raise
     return read_bundle(models, product, version)
 
@@ -270,7 +270,7 @@ def _active(models: Path, product: str) -> str:
         return ""
 
 
-def _verify_or_audit(settings: Settings, product: str, version: str, why: str) -> str:
+def _verify_or_audit(settings: Settings, product: str, version: str, why: str, who: str) -> str:
     """Verify a version's files and, once there is a recipe, its golden samples; return the active version.
 
     Audits a refusal. Raises RecipeError.
@@ -283,14 +283,16 @@ def _verify_or_audit(settings: Settings, product: str, version: str, why: str) -
             read_bundle(settings.models.path, product, version)
     except RecipeError as trouble:
         reason = f"{why}: {trouble}" if why else str(trouble)
-        _audit(settings, "model_refused", product, active, version, reason)
+        _audit(settings, "model_refused", product, active, version, reason, who)
         raise
     return active
 
 
-def _audit(settings: Settings, action: str, product: str, before: str, after: str, why: str) -> None:
+def _audit(
+    settings: Settings, action: str, product: str, before: str, after: str, why: str, who: str
+) -> None:
     facts = {"product": product, "from": before, "to": after, "why": why}
-    append_audit(settings.journal.path, _user_name(), action, facts)
+    append_audit(settings.journal.path, who or _user_name(), action, facts)
 
 
 def _user_name() -> str:

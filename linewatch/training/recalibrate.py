@@ -1,5 +1,6 @@
 """New thresholds for an unchanged model: from its calibration scores, new images, and reviewed parts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from linewatch.models.recipe_file import follow_model, load_recipe, unchanged_on
 from linewatch.models.registry import activate
 from linewatch.models.self_test import self_test
 from linewatch.settings import Settings
-from linewatch.training.calibrate import calibrate
+from linewatch.training.calibrate import calibrate, upper_rate_bound
 from linewatch.training.images import GOOD, GROUND_TRUTH, find_images
 from linewatch.training.progress import ProgressCallback, no_progress
 from linewatch.training.reviewed_parts import ReviewedParts, read_reviews
@@ -23,6 +24,7 @@ from linewatch.vision.image_folders import folders_in
 from linewatch.vision.image_io import read_image
 from linewatch.vision.recipe import Recipe
 
+BY_HAND = "by hand"  # The method of a threshold that a person chose.
 THRESHOLDS = 5  # Listed beside the proposed one when defects are given.
 
 
@@ -99,6 +101,38 @@ def recalibrate(
     return ThresholdProposal(bundle, calibration, recipe, after, reviews, effects)
 
 
+def propose_threshold(
+    product: str,
+    threshold: float,
+    models: Path,
+    recipes: Path,
+    *,
+    journal: Path | None = None,
+    last: int = 1000,
+) -> ThresholdProposal:
+    """Propose a raw score chosen by hand as the threshold, without changing anything.
+
+    The unsure band keeps its ratio. The rate is that of the calibration's good images above the threshold.
+    Raises UsageError, RecipeError and StorageFull.
+    """
+    if not 0 < threshold < math.inf:
+        raise UsageError(f"threshold {threshold:g} is not a raw score; use a number above 0")
+    recipe, bundle = load_recipe(recipes, product, models)
+    reviews = ReviewedParts() if journal is None else read_reviews(journal, models, bundle, last)
+    scores = bundle.calibration.scores
+    rejected = sum(score > threshold for score in scores)
+    calibration = replace(
+        bundle.calibration,
+        threshold=threshold,
+        unsure_threshold=threshold * recipe.unsure_threshold / recipe.threshold,
+        false_reject=rejected / max(1, len(scores)),
+        bound=upper_rate_bound(rejected, len(scores)) if scores else None,
+        method=BY_HAND,
+    )
+    after = replace(recipe, threshold=threshold, unsure_threshold=calibration.unsure_threshold)
+    return ThresholdProposal(bundle, calibration, recipe, after, reviews, ())
+
+
 def describe(proposal: ThresholdProposal) -> str:
     """Return the basis of the proposed thresholds and their predicted effect, as text for the terminal."""
     calibration, reviews = proposal.calibration, proposal.reviews
@@ -124,7 +158,9 @@ def describe(proposal: ThresholdProposal) -> str:
     return "\n".join(lines)
 
 
-def activate_proposal(settings: Settings, proposal: ThresholdProposal) -> tuple[Bundle, list[str]]:
+def activate_proposal(
+    settings: Settings, proposal: ThresholdProposal, who: str = ""
+) -> tuple[Bundle, list[str]]:
     """Write a version with the proposed thresholds, run its self-test, and activate it.
 
     Returns the version, and the recipe's lines that pinned a threshold or a model and are now comments.
@@ -143,9 +179,11 @@ def activate_proposal(settings: Settings, proposal: ThresholdProposal) -> tuple[
     self_test(scorer, proposal.after, version)
     with unchanged_on_error(store.recipes, bundle.product):
         pins = follow_model(store.recipes, bundle.product)
-        rate, reviewed = proposal.calibration.false_reject, len(proposal.reviews.good)
-        reason = f"calibrate to {rate:g} with {reviewed} marked good"
-        activate(settings, bundle.product, version.version, reason)
+        calibration, reviewed = proposal.calibration, len(proposal.reviews.good)
+        reason = f"calibrate to {calibration.false_reject:g} with {reviewed} marked good"
+        if calibration.method == BY_HAND:
+            reason = f"threshold {calibration.threshold:g} chosen by hand"
+        activate(settings, bundle.product, version.version, reason, who)
     return version, pins
 
 

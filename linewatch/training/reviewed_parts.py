@@ -1,7 +1,6 @@
 """Parts that operators reviewed: for calibration, for the next training, and to predict a change."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,16 +57,9 @@ def copy_reviewed_images(journal: Path, evidence: Path, product: str, out: Path)
 
     Parts judged by any version count. Raises LinewatchError when there are none, and StorageFull.
     """
-    pairs: Sequence[tuple[Verdict, str]] = ()
-    if journal.exists():
-        with JournalReader(JournalFile(journal)) as reader:
-            pairs = [(verdict, review.actual) for verdict, review in reader.reviewed(product)]
     copied = {GOOD: 0, DEFECT: 0}
-    for verdict, actual in pairs:
-        image = evidence / verdict.image
-        if not verdict.image or not image.is_file():
-            continue
-        target = out / actual / f"{verdict.boot}-{verdict.seq}.png"
+    for name, actual, image in reviewed_images(journal, evidence, product):
+        target = out / actual / f"{name}.png"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(image.read_bytes())
@@ -80,6 +72,22 @@ def copy_reviewed_images(journal: Path, evidence: Path, product: str, out: Path)
             "mark some on the page under Review"
         )
     return copied
+
+
+def reviewed_images(journal: Path, evidence: Path, product: str) -> list[tuple[str, str, Path]]:
+    """Return boot and sequence, review and stored frame of each reviewed part that still has one.
+
+    Parts judged by any version count. Raises StorageFull.
+    """
+    if not journal.exists():
+        return []
+    with JournalReader(JournalFile(journal)) as reader:
+        pairs = [(verdict, review.actual) for verdict, review in reader.reviewed(product)]
+    return [
+        (f"{verdict.boot}-{verdict.seq}", actual, evidence / verdict.image)
+        for verdict, actual in pairs
+        if verdict.image and (evidence / verdict.image).is_file()
+    ]
 
 
 def _comparable(verdict: Verdict, models: frozenset[str]) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.models.bundle import Bundle, active_version, set_active, versions, write_bundle
 from linewatch.models.engine import OpenVinoEngine
-from linewatch.models.recipe_file import index_for, inspected_area, load_recipe, write_recipe
+from linewatch.models.recipe_file import area_facts, index_for, inspected_area, load_recipe, write_recipe
 from linewatch.models.training_quality import is_adequate, missing_challenge, summarize_training
 from linewatch.runtime.atomic_files import check_writable, temporary_folder
 from linewatch.training.calibrate import calibrate
@@ -45,6 +45,7 @@ def train(
     architecture: str = "feature",
     seed: int = 0,
     design: Design | None = None,
+    activate_first: bool = True,
     progress: ProgressCallback = no_progress,
 ) -> Bundle:
     """Train `product` on the good images in `images` and return the new version.
@@ -52,8 +53,8 @@ def train(
     `false_reject` is the wanted share of rejected good parts (0 to 0.5), `pixels` the area of the
     network's input, `align` "auto", "on" or "off" for registration, `foreground` the same for inspecting
     only the part and not its background. Writes `MODELS/PRODUCT/VERSION/` with
-    `report.html`, and a recipe if there is none; activates the product's first version. Raises
-    UsageError, ImageError, RecipeError and StorageFull, before training wherever possible.
+    `report.html`, and a recipe if there is none; with `activate_first` the product's first version becomes
+    active. Raises UsageError, ImageError, RecipeError and StorageFull, before training wherever possible.
     """
     _check(false_reject, pixels, align, foreground, architecture)
     if design is None:
@@ -104,6 +105,7 @@ def train(
             "seed": seed,
             "pixels": pixels,
             "align": align,
+            **area_facts(roi, mask),
             "registered": training_set.registration is not None,
             "foreground": foreground,
             "inspected_share": round(float(training_set.part_mask.mean()), 4),
@@ -141,8 +143,8 @@ def train(
             content=content,
             likeness=trained.likeness,
         )
-    make_available(bundle, models, recipes, before)
-    load_recipe(recipes, product, models)
+    make_available(bundle, models, recipes, before, activate_first=activate_first)
+    load_recipe(recipes, product, models, "" if activate_first else bundle.version)
     progress("done", 1.0)
     return bundle
 
@@ -172,13 +174,17 @@ def describe(bundle: Bundle, models: Path, recipes: Path) -> str:
     return "\n".join(lines)
 
 
-def make_available(bundle: Bundle, models: Path, recipes: Path, before: list[str]) -> None:
+def make_available(
+    bundle: Bundle, models: Path, recipes: Path, before: list[str], *, activate_first: bool = True
+) -> None:
     """Write the product's recipe and activate its first version, where missing.
 
     On failure the version is deleted, unless it is one of `before`, the versions that existed already.
     """
     try:
         write_recipe(recipes, bundle.product)
+        if not activate_first:
+            return
         try:
             active_version(models, bundle.product)
         except RecipeError:

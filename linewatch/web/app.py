@@ -24,6 +24,8 @@ from linewatch.web.people.access import AccessControl
 from linewatch.web.people.pages import PeoplePages
 from linewatch.web.people.protection import protect
 from linewatch.web.proxy import BehindProxy
+from linewatch.web.teach.interface import Teaching
+from linewatch.web.teach.routes import register
 from linewatch.web.texts import Languages, languages
 from linewatch.web.uploads import Uploads
 
@@ -43,10 +45,13 @@ def create_app(
     token: str | Callable[[], str],
     evidence: Path,
     *,
+    teaching: Teaching | None = None,
     http: HttpSettings = HttpSettings(),  # noqa: B008 - immutable
     people: People | None = None,
 ) -> Flask:
     """Build the app. With an empty `token`, or while it returns "", nothing can be changed by HTTP.
+
+    `teaching` adds its pages.
 
     `http` has the path prefix of a proxy and the origins that may embed the page.
     """
@@ -71,6 +76,8 @@ def create_app(
     app.register_blueprint(Api(backend, access, uploads, texts).blueprint())
     app.register_blueprint(Pages(backend, access, uploads, language).blueprint())
     app.register_blueprint(PeoplePages(people, access, texts).blueprint())
+    if teaching is not None:
+        register(app, teaching, backend, access, texts)
     _add_monitoring(app, backend, metrics_text)
     _add_description(app)
     _add_evidence(app, backend, evidence.resolve(), texts)
@@ -88,6 +95,7 @@ def create_app(
             "now": now,
             "state": State(str(now["state"])),
             "has_line": backend.has_line,
+            "teaches": teaching is not None,
         }
 
     return app

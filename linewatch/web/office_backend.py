@@ -127,6 +127,11 @@ class OfficeBackend:
                 self._products = (time.monotonic(), found)
             return found
 
+    def forget_products(self) -> None:
+        """Let the next list of products be read anew: one of them was changed."""
+        with self._products_lock:
+            self._products = (-math.inf, [])
+
     def report(self, product: str, version: str) -> bytes | None:
         """Return a model's training report."""
         if version not in versions(self._models.path, product):

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from linewatch.cli.inspect_files import inspect_files
-from linewatch.cli.trial_report import report, table
 from linewatch.models.bundle import set_trial
 from linewatch.settings import JournalSettings, ModelsSettings, Settings
+from linewatch.teach.trial_report import report, table
 from tests.daemon import Daemon
 from tests.mosquitto import Mosquitto
 

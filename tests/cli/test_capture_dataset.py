@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from linewatch.acquisition.sources.simulator.source import render
-from linewatch.cli.capture_dataset import IDLE_FRAMES_MAX, Captured, Variety, describe_source, save_frames
+from linewatch.cli.capture_dataset import IDLE_FRAMES_MAX, Captured, describe_source, save_frames
 from linewatch.errors import ConfigError, LinewatchError, StorageFull
 from linewatch.settings import SourceSettings
+from linewatch.teach.variety import Variety
 from tests.disks import SmallDisk
 
 

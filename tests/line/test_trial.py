@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from linewatch.cli.trial_report import page, report, table
 from linewatch.domain import Comparison, Inspection, Result, Verdict
 from linewatch.errors import LinewatchError, StorageFull, UsageError
 from linewatch.line.inspector import Inspector
@@ -19,6 +18,7 @@ from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.settings import EvidenceSettings, JournalSettings, Settings
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
+from linewatch.teach.trial_report import page, report, table
 from tests.bundles import models_in, part, teach
 from tests.fakes import frame
 

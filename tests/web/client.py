@@ -1,6 +1,8 @@
 """What the tests of the page send: the token, images and forms."""
 
+import sys
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -10,6 +12,12 @@ from werkzeug.test import TestResponse
 
 from linewatch.people.people import People
 from linewatch.people.roles import Role
+from linewatch.settings import EvidenceSettings, JournalSettings, ModelsSettings, Settings
+from linewatch.teach.datasets import Datasets
+from linewatch.teach.learning import Learning
+from linewatch.teach.thumbnails import Thumbnails
+from linewatch.teach_settings import TeachSettings
+from linewatch.web.teach.teach_backend import TeachBackend
 
 TOKEN = "a-long-random-token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -36,6 +44,20 @@ def error_sentence(response: TestResponse) -> str:
     body = response.get_json()
     assert list(body) == ["error"], body
     return str(body["error"])
+
+
+def teaching_in(folder: Path, **more: Any) -> TeachBackend:
+    """Return what teaches without a line, on folders below `folder`; learning is a process that waits."""
+    settings = Settings(
+        teach=TeachSettings(path=folder / "datasets", nice=0),
+        models=ModelsSettings(path=folder / "models", recipes=folder / "recipes"),
+        journal=JournalSettings(path=folder / "journal.db"),
+        evidence=EvidenceSettings(path=folder / "evidence"),
+    )
+    datasets = Datasets(settings.teach)
+    command = (sys.executable, "-c", "import sys; sys.stdin.read()")
+    learning = Learning(settings, datasets, command=command)
+    return TeachBackend(settings, datasets, Thumbnails(datasets), learning, **more)
 
 
 PASSWORD = "a good long phrase"

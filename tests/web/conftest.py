@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from linewatch.domain import Result
 from linewatch.web import Row, create_app
 from tests.fakes import FakeBackend, verdict
-from tests.web.client import TOKEN
+from tests.web.client import TOKEN, teaching_in
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ def make_app(backend: FakeBackend, tmp_path: Path) -> Callable[..., Flask]:
         return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def make(token: str = TOKEN, **more: Any) -> Flask:
+        more.setdefault("teaching", teaching_in(tmp_path))
         return create_app(backend, metrics, token, tmp_path / "evidence", **more)
 
     return make

@@ -1,0 +1,135 @@
+"""What another threshold would do to the latest parts and to the labelled images."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from linewatch.domain import Result
+from linewatch.errors import UsageError
+from linewatch.models.bundle import versions_with_same_scores
+from linewatch.models.recipe_file import load_recipe
+from linewatch.settings import Settings
+from linewatch.teach.datasets import Datasets
+from linewatch.teach.measuring import read_measured
+from linewatch.teaching import TEST_GOOD, Change, Tally, ThresholdEffect
+from linewatch.training.recalibrate import activate_proposal, propose_threshold
+from linewatch.training.reviewed_parts import DEFECT, GOOD, read_reviews
+from linewatch.vision.recipe import Recipe, judge
+
+CHANGES_MAX = 24
+LAST_MAX = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A score, with where it is from."""
+
+    title: str
+    raw: float
+    actual: str
+    boot: int = 0
+    seq: int = 0
+    image: str = ""
+    place: str = ""
+    name: str = ""
+
+
+def predict(
+    product: str,
+    models: Path,
+    recipes: Path,
+    datasets: Datasets,
+    journal: Path,
+    *,
+    threshold: float | None = None,
+    version: str = "",
+    last: int = 1000,
+) -> ThresholdEffect:
+    """Return the effect of `threshold`, a raw score, or of the one in use.
+
+    `version` replaces the one that the recipe uses. Only scores of the same graph are compared. Raises
+    UsageError, RecipeError and StorageFull.
+    """
+    recipe, bundle = load_recipe(recipes, product, models, version)
+    wanted = recipe.threshold if threshold is None else threshold
+    if not 0 < wanted < float("inf"):
+        raise UsageError(f"threshold {wanted:g} is not a raw score; use a number above 0")
+    unsure = wanted * recipe.unsure_threshold / recipe.threshold
+    after = replace(recipe, threshold=wanted, unsure_threshold=unsure)
+    reviews = read_reviews(journal, models, bundle, min(last, LAST_MAX))
+    known = {(verdict.boot, verdict.seq): GOOD for verdict in reviews.good}
+    known |= {(verdict.boot, verdict.seq): DEFECT for verdict in reviews.defects}
+    numbered = {
+        (verdict.boot, verdict.seq): verdict for verdict in (*reviews.last, *reviews.good, *reviews.defects)
+    }
+    parts = [
+        _Sample(f"{boot}-{seq}", verdict.raw, known.get((boot, seq), ""), boot, seq, verdict.image)
+        for (boot, seq), verdict in numbered.items()
+    ]
+    same = [bundle.version, *sorted(versions_with_same_scores(models, bundle))]
+    measured = next(filter(None, (read_measured(datasets, product, name) for name in same)), None)
+    labelled = [
+        _Sample(f"{place}/{name}", raw, GOOD if place == TEST_GOOD else DEFECT, place=place, name=name)
+        for place, name, raw in (measured.images if measured else ())
+    ]
+    every = [*parts, *labelled]
+    latest = parts[: len(reviews.last)]
+    changes = [change for sample in every if (change := _change(sample, recipe, after)) is not None]
+    good = [sample for sample in every if sample.actual == GOOD]
+    bad = [sample for sample in every if sample.actual == DEFECT]
+    highest = max((sample.raw for sample in every if sample.raw < float("inf")), default=0.0)
+    return ThresholdEffect(
+        threshold=wanted,
+        unsure_threshold=unsure,
+        threshold_now=recipe.threshold,
+        lowest=recipe.threshold / 4,
+        highest=max(2 * recipe.threshold, min(1.1 * highest, 6 * recipe.threshold), wanted),
+        parts=len(latest),
+        labelled=len(labelled),
+        rejected=_tally(latest, recipe, after, {Result.FAIL}),
+        unsure=_tally(latest, recipe, after, {Result.UNSURE}),
+        false_rejects=_tally(good, recipe, after, {Result.FAIL, Result.UNSURE}),
+        escapes=_tally(bad, recipe, after, {Result.PASS}),
+        changes=tuple(changes[:CHANGES_MAX]),
+        changes_all=len(changes),
+    )
+
+
+def save_threshold(settings: Settings, product: str, threshold: float, who: str) -> str:
+    """Write and activate a version with a threshold chosen by hand, as `linewatch calibrate` does.
+
+    Returns the version. Raises UsageError, RecipeError if a challenge sample would pass, and StorageFull.
+    """
+    models = settings.models
+    proposal = propose_threshold(
+        product, threshold, models.path, models.recipes, journal=settings.journal.path
+    )
+    bundle, _ = activate_proposal(settings, proposal, who)
+    return bundle.version
+
+
+def _tally(samples: Sequence[_Sample], now: Recipe, then: Recipe, results: Iterable[Result]) -> Tally:
+    wanted = frozenset(results)
+    return Tally(
+        sum(judge(sample.raw, now).result in wanted for sample in samples),
+        sum(judge(sample.raw, then).result in wanted for sample in samples),
+        len(samples),
+    )
+
+
+def _change(sample: _Sample, now: Recipe, then: Recipe) -> Change | None:
+    was, becomes = judge(sample.raw, now).result, judge(sample.raw, then).result
+    if was is becomes:
+        return None
+    return Change(
+        title=sample.title,
+        was=was,
+        becomes=becomes,
+        raw=sample.raw,
+        actual=sample.actual,
+        boot=sample.boot,
+        seq=sample.seq,
+        image=sample.image,
+        place=sample.place,
+        name=sample.name,
+    )

@@ -1,0 +1,225 @@
+"""Pages for engineers: teach a product step by step, without a terminal."""
+
+from collections.abc import Callable, Sequence
+
+from flask import Blueprint, Response, abort, redirect, render_template, request, send_file, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from linewatch.teaching import LEFT_OUT, TEST, TRAIN_GOOD
+from linewatch.web.backend import Backend, ProductInfo
+from linewatch.web.teach.forms import Forms, action_of, refuse_troubles
+from linewatch.web.teach.interface import Teaching
+
+STEPS = ("look", "collect", "sort", "learn", "judge", "activate")
+IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+LAST = 1000
+
+
+class TeachPages:
+    """Routes below `/teach`. Whatever changes something needs an engineer."""
+
+    def __init__(self, teaching: Teaching, backend: Backend, forms: Forms) -> None:
+        self._teaching = teaching
+        self._backend = backend
+        self._forms = forms
+
+    def blueprint(self) -> Blueprint:
+        """Return the routes."""
+        routes = Blueprint("teach", __name__, url_prefix="/teach")
+        routes.get("")(self.products)
+        routes.post("")(self.begin)
+        routes.get("/frame.jpg")(self.frame)
+        routes.post("/archive")(self.import_archive)
+        for step in STEPS:
+            routes.get(f"/<product>/{step}", endpoint=step)(getattr(self, step))
+        routes.post("/<product>/look")(self.save_area)
+        routes.post("/<product>/collect")(self.collecting)
+        routes.post("/<product>/sort")(self.sorting)
+        routes.post("/<product>/learn")(self.learning)
+        routes.get("/<product>/thumbnail")(self.thumbnail)
+        routes.get("/<product>/image")(self.image)
+        return routes
+
+    def products(self) -> str:
+        """List the products, and offer to begin another one."""
+        products = self._backend.products()
+        used = {product.index for product in products}
+        return render_template(
+            "teach/products.html",
+            products=products,
+            places={product.name: self._places(product.name) for product in products},
+            learning=self._teaching.learning(),
+            free=next((number for number in range(1, 1000) if number not in used), 0),
+        )
+
+    def begin(self) -> AnyResponse:
+        """Write the recipe of a new product and go on to look at its frames."""
+        by = self._forms.who
+        form = self._forms.begin()
+        with refuse_troubles():
+            self._teaching.begin(form.product, form.index, by)
+        return redirect(url_for(".look", product=form.product), 303)
+
+    def look(self, product: str) -> str:
+        """Show the live picture with light and sharpness, and the inspected area."""
+        self._product(product)
+        with refuse_troubles():
+            area = self._teaching.area(product)
+        return self._step("look", product, frame=self._teaching.live_frame(), area=area)
+
+    def save_area(self, product: str) -> AnyResponse:
+        """Store the region and the mask in the recipe."""
+        by = self._forms.who
+        self._product(product)
+        form = self._forms.area()
+        with refuse_troubles():
+            self._teaching.save_area(product, form.roi, form.strokes, by)
+        return redirect(url_for(".look", product=product, done="area"), 303)
+
+    def collect(self, product: str) -> str:
+        """Show how collecting goes."""
+        return self._step(
+            "collect", product, collecting=self._teaching.collecting(), frame=self._teaching.live_frame()
+        )
+
+    def collecting(self, product: str) -> AnyResponse:
+        """Begin or end a collection, take one frame, add uploaded images or reviewed parts."""
+        self._product(product)
+        done = "collect"
+        with refuse_troubles():
+            match action_of(request):
+                case "one":
+                    self._teaching.take_one(product, self._forms.place())
+                case "stop":
+                    self._teaching.stop_collecting()
+                case "reviewed":
+                    added = self._teaching.add_reviewed(product)
+                    done = f"reviewed-{added['good']}-{added['defect']}"
+                case "upload":
+                    for name, data in self._forms.files():
+                        self._teaching.add_picture(product, self._forms.place(), name, data)
+                    done = "upload"
+                case _:
+                    self._teaching.collect(product, self._forms.place(), self._forms.count())
+        return redirect(url_for(".collect", product=product, done=done), 303)
+
+    def sort(self, product: str) -> str:
+        """Show the images of one place."""
+        place = request.args.get("place", TRAIN_GOOD)
+        with refuse_troubles():
+            pictures = self._teaching.pictures(product, place)
+        return self._step("sort", product, place=place, pictures=pictures)
+
+    def sorting(self, product: str) -> AnyResponse:
+        """Move the chosen images elsewhere, or delete those that were left out before."""
+        self._product(product)
+        place, names = self._forms.place(), request.form.getlist("name")
+        with refuse_troubles():
+            if action_of(request) == "remove":
+                self._teaching.remove(product, names)
+            else:
+                self._teaching.move(product, place, names, self._forms.target())
+        return redirect(url_for(".sort", product=product, place=place), 303)
+
+    def learn(self, product: str) -> str:
+        """Show how learning goes."""
+        return self._step(
+            "learn",
+            product,
+            learning=self._teaching.learning(),
+            unavailable=self._teaching.learning_unavailable(),
+        )
+
+    def learning(self, product: str) -> AnyResponse:
+        """Begin to learn, or cancel it."""
+        by = self._forms.who
+        self._product(product)
+        with refuse_troubles():
+            if action_of(request) == "cancel":
+                self._teaching.cancel_learning(by)
+            else:
+                form = self._forms.learn()
+                self._teaching.learn(product, by, form.false_reject, form.detail)
+        return redirect(url_for(".learn", product=product), 303)
+
+    def judge(self, product: str) -> str:
+        """Show what the newest version learnt, and what it would do."""
+        return self._step("judge", product, versions=self._teaching.versions(product))
+
+    def activate(self, product: str) -> str:
+        """Offer to use a version on the line."""
+        return self._step(
+            "activate",
+            product,
+            versions=self._teaching.versions(product),
+            used=self._teaching.version_used(product),
+            pin=self._teaching.pin_warning(product),
+        )
+
+    def import_archive(self) -> AnyResponse:
+        """Add the version in an uploaded archive."""
+        by = self._forms.who
+        name, data = self._forms.archive()
+        with refuse_troubles():
+            product, _ = self._teaching.import_archive(name, data, by)
+        return redirect(url_for("product.product", product=product, done="import"), 303)
+
+    def frame(self) -> Response:
+        """Send the newest frame as it was taken."""
+        frame = self._teaching.live_frame()
+        if frame is None:
+            abort(404, self._forms.texts["error_no_picture"])
+        return Response(frame.jpeg, mimetype="image/jpeg")
+
+    def thumbnail(self, product: str) -> Response:
+        """Send a small image of the data set."""
+        with refuse_troubles(404):
+            jpeg = self._teaching.thumbnail(
+                product, request.args.get("place", ""), request.args.get("name", "")
+            )
+        if jpeg is None:
+            abort(404, self._forms.texts["error_no_picture"])
+        response = Response(jpeg, mimetype="image/jpeg")
+        response.headers["Cache-Control"] = "private, max-age=60"
+        return response
+
+    def image(self, product: str) -> AnyResponse:
+        """Send an image of the data set as it is stored."""
+        with refuse_troubles(404):
+            path = self._teaching.picture_file(product, *_chosen())
+        kind = IMAGE_TYPES.get(path.suffix.lower(), "application/octet-stream")
+        return send_file(path.resolve(), mimetype=kind, conditional=True)
+
+    def _step(self, step: str, product: str, **facts: object) -> str:
+        return render_template(
+            f"teach/{step}.html",
+            step=step,
+            steps=STEPS,
+            product=self._product(product),
+            places=self._places(product),
+            done=request.args.get("done", ""),
+            train_good=TRAIN_GOOD,
+            left_out=LEFT_OUT,
+            test=TEST,
+            **facts,
+        )
+
+    def _places(self, product: str) -> dict[str, int]:
+        with refuse_troubles(404):
+            return dict(self._teaching.places(product))
+
+    def _product(self, name: str) -> ProductInfo:
+        return find_product(self._backend.products, name, self._forms.texts["error_unknown_product"])
+
+
+def _chosen() -> tuple[str, str]:
+    """Return place and name of the image that the address names."""
+    return request.args.get("place", ""), request.args.get("name", "")
+
+
+def find_product(products: Callable[[], Sequence[ProductInfo]], name: str, sentence: str) -> ProductInfo:
+    """Return the product of that name; aborts with 404 and `sentence` if there is none."""
+    found = next((product for product in products() if product.name == name), None)
+    if found is None:
+        abort(404, sentence)
+    return found

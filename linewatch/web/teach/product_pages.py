@@ -1,0 +1,104 @@
+"""The page of one product: its versions, trial, threshold and audit; each change in two taps."""
+
+from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from linewatch.teaching import ThresholdEffect
+from linewatch.web.backend import Backend
+from linewatch.web.pages import REPORT_POLICY
+from linewatch.web.teach.forms import Forms, action_of, refuse_troubles
+from linewatch.web.teach.interface import Teaching
+from linewatch.web.teach.pages import LAST, find_product
+
+
+class ProductPages:
+    """Routes below `/products/NAME`. Whatever changes something needs an engineer."""
+
+    def __init__(self, teaching: Teaching, backend: Backend, forms: Forms) -> None:
+        self._teaching = teaching
+        self._backend = backend
+        self._forms = forms
+
+    def blueprint(self) -> Blueprint:
+        """Return the routes."""
+        routes = Blueprint("product", __name__, url_prefix="/products")
+        routes.get("/<product>")(self.product)
+        routes.post("/<product>")(self.change)
+        routes.get("/<product>/threshold")(self.threshold)
+        routes.post("/<product>/threshold")(self.save_threshold)
+        routes.get("/<product>/trial")(self.trial)
+        routes.get("/<product>/<version>/measured")(self.measured)
+        return routes
+
+    def product(self, product: str) -> str:
+        """Show a product's versions, trial and audit."""
+        found = find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])
+        versions = self._teaching.versions(product)
+        return render_template(
+            "teach/product.html",
+            product=found,
+            versions=versions,
+            used=self._teaching.version_used(product),
+            active=next((version.version for version in versions if version.active), ""),
+            pin=self._teaching.pin_warning(product),
+            trial=self._teaching.trial(product),
+            audit=self._teaching.audit(product),
+            done=request.args.get("done", ""),
+        )
+
+    def change(self, product: str) -> AnyResponse:
+        """Activate, roll back, try, promote or discard a version."""
+        by = self._forms.who
+        find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])
+        action = action_of(request)
+        with refuse_troubles():
+            match action:
+                case "activate":
+                    self._teaching.activate(product, self._forms.version(), by)
+                case "try":
+                    self._teaching.try_version(product, self._forms.version(), by)
+                case "rollback":
+                    self._teaching.roll_back(product, by)
+                case "promote":
+                    self._teaching.promote(product, by)
+                case "discard":
+                    self._teaching.discard(product, by)
+                case _:
+                    abort(400)
+        return redirect(url_for(".product", product=product, done=action), 303)
+
+    def threshold(self, product: str) -> str:
+        """Show what a threshold would do to the latest parts and the labelled images."""
+        found = find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])
+        word = request.args.get("threshold", "")
+        effect: ThresholdEffect | None = None
+        if found.version:
+            wanted = self._forms.threshold(word) if word else None
+            with refuse_troubles():
+                effect = self._teaching.effect(product, wanted, LAST)
+        return render_template("teach/threshold.html", product=found, effect=effect)
+
+    def save_threshold(self, product: str) -> AnyResponse:
+        """Write and activate a version with the chosen threshold."""
+        by = self._forms.who
+        find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])
+        threshold = self._forms.threshold(request.form.get("threshold", ""))
+        with refuse_troubles():
+            self._teaching.save_threshold(product, threshold, by)
+        return redirect(url_for(".product", product=product, done="threshold"), 303)
+
+    def trial(self, product: str) -> Response:
+        """Send the comparison with the version on trial, with images."""
+        return self._report(self._teaching.trial_report(product))
+
+    def measured(self, product: str, version: str) -> Response:
+        """Send what a version makes of the labelled images."""
+        with refuse_troubles(404):
+            return self._report(self._teaching.measured_report(product, version))
+
+    def _report(self, html: bytes | None) -> Response:
+        if html is None:
+            abort(404, self._forms.texts["error_no_report"])
+        response = make_response(html)
+        response.headers["Content-Security-Policy"] = REPORT_POLICY
+        return response

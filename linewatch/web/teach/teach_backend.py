@@ -1,0 +1,186 @@
+"""What the teach pages do: the same functions as the commands, on the folders of the settings."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+
+from linewatch.domain import Box
+from linewatch.errors import UsageError
+from linewatch.identifiers import VERSION
+from linewatch.line.commands import Commands
+from linewatch.models.recipe_file import write_recipe
+from linewatch.settings import Settings
+from linewatch.teach.area import read_area, save_area
+from linewatch.teach.collector import Collector
+from linewatch.teach.datasets import Datasets
+from linewatch.teach.learning import Learning
+from linewatch.teach.measuring import read_measured, read_measured_report
+from linewatch.teach.reviewed import add_reviewed
+from linewatch.teach.thumbnails import Thumbnails
+from linewatch.teaching import Area, Collecting, LearningState, Measured, Picture
+from linewatch.vision.image_io import SUFFIXES, shrink_to
+from linewatch.vision.image_quality import brightness, sharpness
+from linewatch.web.cache import TimedCache
+from linewatch.web.teach.interface import LiveFrame
+from linewatch.web.teach.versions_backend import VersionsBackend
+
+FRAME_SIDE_PX = 1280
+FRAME_FRESH_S = 0.5
+
+
+class TeachBackend(VersionsBackend):
+    """Implements `Teaching`; thread-safe. Without `collector` and `commands` no line runs here."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        datasets: Datasets,
+        thumbnails: Thumbnails,
+        learning: Learning,
+        *,
+        collector: Collector | None = None,
+        commands: Commands | None = None,
+        on_line: Callable[[], tuple[str, str]] = lambda: ("", ""),
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_line` returns product and version that judge now; `changed` is called after a change."""
+        super().__init__(settings, datasets, commands=commands, on_line=on_line, changed=changed)
+        self._thumbnails = thumbnails
+        self._learning = learning
+        self._collector = collector
+        self._frame = TimedCache(self._render_frame, FRAME_FRESH_S)
+
+    def begin(self, product: str, index: int, by: str) -> None:
+        """Write a recipe with the PLC's product number `index`, 0 for the next free one."""
+        self._datasets.product_folder(product)
+        with self._changing:
+            if (self._settings.models.recipes / f"{product}.toml").exists():
+                raise UsageError(f"product {product!r} exists already; choose it, or another name")
+            write_recipe(self._settings.models.recipes, product, index)
+            self._audit(by, "product_begun", product, "", product, "")
+        self._changed()
+
+    def places(self, product: str) -> Mapping[str, int]:
+        """Return the number of images in each place of the data set."""
+        return self._datasets.places(product)
+
+    def pictures(self, product: str, place: str) -> Sequence[Picture]:
+        """Return the images of a place, by name."""
+        return self._thumbnails.pictures(product, place)
+
+    def picture_file(self, product: str, place: str, name: str) -> Path:
+        """Return the file of an image."""
+        return self._datasets.file(product, place, name)
+
+    def thumbnail(self, product: str, place: str, name: str) -> bytes | None:
+        """Return a small JPEG of an image; None if it is not made yet."""
+        return self._thumbnails.read(product, place, name)
+
+    def add_picture(self, product: str, place: str, name: str, data: bytes) -> str:
+        """Store an uploaded image, whose decoding is left to another process; return its name there."""
+        self._known(product)
+        suffix = Path(name).suffix.lower()
+        if suffix not in SUFFIXES or not data:
+            raise UsageError(f"{name[:40]!r} is no image that can be read; send PNG, JPEG, BMP, TIFF or WebP")
+        stem = re.sub(r"[^A-Za-z0-9_-]", "", Path(name).stem)[:60] or "image"
+        return self._datasets.add_file(product, place, data, stem, suffix)
+
+    def add_reviewed(self, product: str) -> Mapping[str, int]:
+        """Copy the images of reviewed parts into the data set; return how many good and defective."""
+        self._known(product)
+        return add_reviewed(
+            self._datasets, product, self._settings.journal.path, self._settings.evidence.path
+        )
+
+    def move(self, product: str, place: str, names: Sequence[str], to: str) -> int:
+        """Move images to another place of the data set, and return how many."""
+        return self._datasets.move(product, place, names, to)
+
+    def remove(self, product: str, names: Sequence[str]) -> int:
+        """Delete images that were left out, and return how many."""
+        return self._datasets.remove(product, names)
+
+    def live_frame(self) -> LiveFrame | None:
+        """Return the newest frame; None before the first, and where no line runs."""
+        return self._frame.get()
+
+    def collecting(self) -> Collecting:
+        """Return how the current or last collection goes."""
+        return self._collector.state if self._collector else Collecting()
+
+    def collect(self, product: str, place: str, count: int) -> Collecting:
+        """Begin to keep the next frames."""
+        self._known(product)
+        return self._line().start(product, place, count)
+
+    def take_one(self, product: str, place: str) -> str:
+        """Keep the newest frame and return its name."""
+        self._known(product)
+        return self._line().take_one(product, place)
+
+    def stop_collecting(self) -> None:
+        """End the collection."""
+        self._line().stop()
+
+    def area(self, product: str) -> Area:
+        """Return what of a product's frames is inspected."""
+        return read_area(self._settings.models.recipes, product)
+
+    def save_area(self, product: str, roi: Box | None, strokes: str, by: str) -> None:
+        """Set what of a product's frames is inspected."""
+        self._known(product)
+        image = self._line().latest
+        if image is None:
+            raise UsageError("no frame has arrived yet, so its size is not known; check the camera")
+        height, width = image.shape[:2]
+        with self._changing:
+            recipes = self._settings.models.recipes
+            before = read_area(recipes, product)
+            save_area(recipes, product, (height, width), roi, strokes)
+            was, becomes = ("" if box is None else str(list(box)) for box in (before.roi, roi))
+            self._audit(by, "area_changed", product, was, becomes, "mask drawn" if strokes else "")
+        self._changed()
+
+    def learning_unavailable(self) -> str:
+        """Return why nothing can be learnt on this machine, "" if it can."""
+        return self._learning.unavailable()
+
+    def learning(self) -> LearningState:
+        """Return how far the current or last learning is."""
+        return self._learning.state()
+
+    def learn(self, product: str, by: str, false_reject: float, detail: str) -> LearningState:
+        """Begin to learn."""
+        self._known(product)
+        state = self._learning.start(product, by, false_reject=false_reject, detail=detail)
+        self._audit(by, "learning_begun", product, "", "", "")
+        return state
+
+    def cancel_learning(self, by: str) -> None:
+        """End learning; nothing is kept of it."""
+        product = self._learning.state().product
+        self._learning.cancel(by)
+        self._audit(by, "learning_cancelled", product, "", "", "")
+
+    def measured(self, product: str, version: str) -> Measured | None:
+        """Return the figures of a version on the labelled images."""
+        return read_measured(self._datasets, product, version) if VERSION.fullmatch(version) else None
+
+    def measured_report(self, product: str, version: str) -> bytes | None:
+        """Return the same as a report in HTML, without scripts."""
+        return read_measured_report(self._datasets, product, version) if VERSION.fullmatch(version) else None
+
+    def _line(self) -> Collector:
+        if self._collector is None:
+            raise UsageError("no line runs here, so there are no frames; upload images instead")
+        return self._collector
+
+    def _render_frame(self) -> LiveFrame | None:
+        image = self._collector.latest if self._collector else None
+        if image is None:
+            return None
+        height, width = image.shape[:2]
+        jpeg = cv2.imencode(".jpg", shrink_to(image, FRAME_SIDE_PX), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+        return LiveFrame(jpeg.tobytes(), width, height, brightness(image), sharpness(image))
