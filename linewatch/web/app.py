@@ -17,7 +17,7 @@ from linewatch.settings import HttpSettings
 from linewatch.web.api import Api
 from linewatch.web.backend import Backend, ImageStatus
 from linewatch.web.formatting import Formatter
-from linewatch.web.openapi import Error, Health, Readiness, document
+from linewatch.web.openapi import Error, Health, Readiness
 from linewatch.web.pages import Pages, own_path
 from linewatch.web.params import Ordinal
 from linewatch.web.people.access import AccessControl
@@ -126,7 +126,7 @@ def _add_monitoring(app: Flask, backend: Backend, metrics_text: MetricsText) -> 
 def _add_description(app: Flask) -> None:
     @app.get("/static/openapi.json")
     def description() -> AnyResponse:
-        response = jsonify(document())
+        response = jsonify(description())
         response.headers["Cache-Control"] = "no-cache"  # As of the other static files.
         response.add_etag()
         return response.make_conditional(request)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -255,15 +254,17 @@ class _WithoutTitles(GenerateJsonSchema):
         return False
 
 
-@cache
-def document() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document."""
-    schemas, components = _schemas()
+def document(operations: Mapping[tuple[str, str], Operation]) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of some operations."""
+    schemas, components = _schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
-    for (method, path), operation in OPERATIONS.items():
+    for (method, path), operation in operations.items():
         paths.setdefault(path, {})[method] = _describe(operation, schemas, components)
-    for parameters in (EvidencePath, LiveImageQuery, VerdictPath, VerdictQuery):
-        del components[parameters.__name__]  # Its fields stand with the operation.
+    for parameters in {
+        kind for operation in operations.values() for kind in (operation.path, operation.query)
+    }:
+        if parameters is not None:
+            del components[parameters.__name__]  # Its fields stand with the operation.
     return {
         "openapi": "3.1.0",
         "info": INFO,
@@ -276,9 +277,11 @@ def document() -> dict[str, Any]:
     }
 
 
-def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
+def _schemas(
+    operations: Mapping[tuple[str, str], Operation],
+) -> tuple[dict[Any, Any], dict[str, Any]]:
     """Return the schema of every body, and the named schemas that these refer to."""
-    types = {Error}.union(*(_types(operation) for operation in OPERATIONS.values()))
+    types = {Error}.union(*(_types(operation) for operation in operations.values()))
     keyed, definitions = TypeAdapter.json_schemas(
         [(str(kind), "validation", TypeAdapter(kind)) for kind in sorted(types, key=str)],
         ref_template=_REF,

@@ -29,15 +29,16 @@ from linewatch.mqtt.messages import StateFacts, state_payload, verdict_payload
 from linewatch.storage.journal import Journal
 from linewatch.web import WebServer, create_app
 from linewatch.web.office_backend import OfficeBackend
-from linewatch.web.openapi import StationState, Verdict, document
+from linewatch.web.openapi import StationState, Verdict
+from linewatch.web.teach.description import description
 from tests.bundles import models_in, part, png, teach
 from tests.fakes import verdict
-from tests.web.client import TOKEN
+from tests.web.client import TOKEN, teaching_in
 
 CALLS = int(os.environ.get("API_CALLS", "300"))
 SECRET = b"the content of a file outside the evidence folder"
 CHECKS: list[Any] = [content_type_conformance, response_schema_conformance, status_code_conformance]
-DESCRIPTION = document()
+DESCRIPTION = description()
 FOR_PROGRAMS = ("/api", "/healthz", "/readyz", "/metrics", "/live.jpg", "/evidence")
 
 load_all_checks()
@@ -59,7 +60,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
             journal.release(journal.boot, seq)
         office = OfficeBackend("station1", journal, models, worker)
         before = files(folder)
-        yield create_app(office, lambda: (b"", "text/plain"), TOKEN, evidence)
+        teaching = teaching_in(tmp_path_factory.mktemp("teaching"), changed=office.forget_products)
+        yield create_app(office, lambda: (b"", "text/plain"), TOKEN, evidence, teaching=teaching)
         assert files(folder) == before, "no call leaves a file"
 
 

@@ -1,0 +1,279 @@
+"""The teach and product endpoints in the OpenAPI document, with the bodies they take and give."""
+
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, WithJsonSchema
+from werkzeug.datastructures import FileStorage
+
+from linewatch.domain import Result
+from linewatch.teaching import LearningStage
+from linewatch.web.openapi import OPERATIONS, Answer, Body, Count, Operation, document
+from linewatch.web.teach.forms import (
+    AreaBody,
+    BeginBody,
+    CollectBody,
+    LearnBody,
+    MoveBody,
+    ThresholdBody,
+    VersionBody,
+)
+
+Binary = WithJsonSchema({"type": "string", "format": "binary"})
+
+
+class ProductPath(BaseModel):
+    """The product in an address."""
+
+    product: Annotated[str, Field(min_length=1)]
+
+
+class ThresholdQuery(BaseModel):
+    """The threshold to try."""
+
+    threshold: Annotated[str, Field(description="A raw score; without it the one in use.")] = ""
+
+
+class ImagesForm(BaseModel):
+    """Images for a data set."""
+
+    model_config = {"arbitrary_types_allowed": True}
+
+    image: Annotated[FileStorage, Binary, Field(description="One or several images, 20 MB together.")]
+    place: Annotated[str, Field(max_length=64, description="train/good, or test/KIND.")] = "train/good"
+
+
+class ArchiveForm(BaseModel):
+    """A model version."""
+
+    model_config = {"arbitrary_types_allowed": True}
+
+    archive: Annotated[
+        FileStorage, Binary, Field(description="Written by linewatch models export; at most 20 MB.")
+    ]
+
+
+class Collection(Body):
+    """How collecting frames goes."""
+
+    product: str
+    place: str
+    wanted: Count
+    taken: Count
+    alike: Count
+    enough: bool
+    trouble: str
+    running: bool
+
+
+class LearningProgress(Body):
+    """How far learning is."""
+
+    stage: LearningStage
+    product: str
+    doing: str
+    share: float
+    sentence: str
+    version: str
+    by: str
+    started_ms: int
+    ended_ms: int
+    log: list[str]
+
+
+class TeachState(Body):
+    """A product's data set, and what is being done with it."""
+
+    product: str
+    places: dict[str, Count]
+    collecting: Collection
+    learning: LearningProgress
+    learning_unavailable: str
+
+
+class Version(Body):
+    """One version of a product."""
+
+    version: str
+    created_ms: int
+    threshold: float
+    unsure_threshold: float
+    images: Count
+    false_reject: float
+    bound: float | None
+    active: bool
+    on_trial: bool
+    report: bool
+    measured: Annotated[
+        dict[str, Any] | None, Field(description="Figures on the labelled images, as linewatch evaluate has.")
+    ]
+    sentence: str
+    adequate: bool
+    other_area: bool
+    trouble: str
+
+
+class Trial(Body):
+    """How the version on trial compares with the line."""
+
+    version: str
+    parts: Count
+    agreements: Count
+    counts: list[tuple[Result, Result, int]]
+    live_ms: tuple[float, float]
+    trial_ms: tuple[float, float]
+
+
+class ProductState(Body):
+    """A product's versions; `used` is the one that judges now."""
+
+    product: str
+    used: str
+    versions: list[Version]
+    trial: Trial | None
+
+
+class ImportedVersion(Body):
+    """The version that was added."""
+
+    product: str
+    version: str
+
+
+class TallyOf(Body):
+    """How often something happens."""
+
+    now: Count
+    then: Count
+    of: Count
+
+
+class ChangedPart(Body):
+    """A part that would get another result."""
+
+    title: str
+    was: Result
+    becomes: Result
+    raw: float
+    actual: Literal["", "good", "defect"]
+    boot: Count
+    seq: Count
+    image: str
+    place: str
+    name: str
+
+
+class Effect(Body):
+    """What a threshold would do."""
+
+    threshold: float
+    unsure_threshold: float
+    threshold_now: float
+    lowest: float
+    highest: float
+    parts: Count
+    labelled: Count
+    rejected: TallyOf
+    unsure: TallyOf
+    false_rejects: TallyOf
+    escapes: TallyOf
+    changes: list[ChangedPart]
+    changes_all: Count
+
+
+STATE = {200: Answer("The data set and what is done with it.", TeachState)}
+VERSIONS = {200: Answer("The versions.", ProductState)}
+CHANGE_ERRORS = (400, 401, 403, 404, 409, 413)
+
+
+def _change(
+    name: str, summary: str, answers: dict[int, Answer], body: type[BaseModel] | None = None, **more: Any
+) -> Operation:
+    """Return an operation that an engineer may do on a product."""
+    return Operation(
+        id=name,
+        summary=summary,
+        token=True,
+        path=ProductPath,
+        body=body,
+        answers=answers,
+        errors=CHANGE_ERRORS,
+        **more,
+    )
+
+
+TEACH_OPERATIONS = {
+    ("post", "/api/teach"): Operation(
+        id="begin",
+        summary="Begin to teach a product: write its recipe",
+        token=True,
+        body=BeginBody,
+        answers=STATE,
+        errors=(400, 401, 403, 409, 413),
+    ),
+    ("get", "/api/teach/{product}"): Operation(
+        id="teachState",
+        summary="The data set, the collection and the learning",
+        path=ProductPath,
+        answers=STATE,
+        errors=(404, 409),
+    ),
+    ("post", "/api/teach/{product}/area"): _change(
+        "area", "Set region and mask of the recipe", STATE, AreaBody
+    ),
+    ("post", "/api/teach/{product}/collect"): _change(
+        "collect", "Keep the next frames of the line", STATE, CollectBody
+    ),
+    ("post", "/api/teach/{product}/collect/stop"): _change("stopCollecting", "End the collection", STATE),
+    ("post", "/api/teach/{product}/images"): _change(
+        "addImages", "Add images to the data set", STATE, ImagesForm, media="multipart/form-data"
+    ),
+    ("post", "/api/teach/{product}/move"): _change("move", "Move images, or leave them out", STATE, MoveBody),
+    ("post", "/api/teach/{product}/learn"): _change(
+        "learn", "Learn from train/good in a process beside the line", STATE, LearnBody
+    ),
+    ("post", "/api/teach/{product}/learn/cancel"): _change("cancelLearning", "Cancel learning", STATE),
+    ("post", "/api/models"): Operation(
+        id="importModel",
+        summary="Verify and add a version; it does not become active",
+        token=True,
+        body=ArchiveForm,
+        media="multipart/form-data",
+        answers={200: Answer("The version.", ImportedVersion)},
+        errors=(400, 401, 403, 409, 413),
+    ),
+    ("get", "/api/products/{product}"): Operation(
+        id="product", summary="The versions of a product", path=ProductPath, answers=VERSIONS, errors=(404,)
+    ),
+    ("post", "/api/products/{product}/activate"): _change(
+        "activate", "Make a version the active one; the line takes it over", VERSIONS, VersionBody
+    ),
+    ("post", "/api/products/{product}/rollback"): _change(
+        "rollBack", "Make the version before the active one", VERSIONS
+    ),
+    ("post", "/api/products/{product}/trial"): _change(
+        "try", "Put a version on trial", VERSIONS, VersionBody
+    ),
+    ("post", "/api/products/{product}/promote"): _change(
+        "promote", "Activate the version on trial", VERSIONS
+    ),
+    ("post", "/api/products/{product}/discard"): _change("discard", "End the trial", VERSIONS),
+    ("get", "/api/products/{product}/threshold"): Operation(
+        id="thresholdEffect",
+        summary="What a threshold would do to the latest parts and the labelled images",
+        path=ProductPath,
+        query=ThresholdQuery,
+        answers={200: Answer("Its effect.", Effect)},
+        errors=(400, 404, 409),
+    ),
+    ("post", "/api/products/{product}/threshold"): _change(
+        "saveThreshold", "Write and activate a version with a threshold", VERSIONS, ThresholdBody
+    ),
+}
+"""(method, path) -> what it takes and gives."""
+
+
+@cache
+def description() -> dict[str, Any]:
+    """Return the OpenAPI document of all addresses for programs."""
+    return document(OPERATIONS | TEACH_OPERATIONS)
