@@ -60,6 +60,10 @@ chaos: $(VENV)/.test system-parts  ## Test outages, kills, full disks, overload,
 soak: $(VENV)/.test system-parts  ## Run at full load for 20 minutes and check that nothing grows.
 	$(BIN)/python -m tests.chaos soak --minutes 20
 
+.PHONY: teach-walk
+teach-walk: $(VENV)/.test system-parts  ## Teach a product in a real browser on the simulator, from its name to roll back; a minute or two.
+	$(BIN)/python -m pytest tests/walks
+
 .PHONY: api-calls
 api-calls: $(VENV)/.test  ## Send ten thousand random requests that follow the API's OpenAPI description.
 	API_CALLS=10000 $(BIN)/python -m pytest tests/web/test_openapi.py

@@ -113,7 +113,7 @@ class TeachPages:
     def sorting(self, product: str) -> AnyResponse:
         """Move the chosen images elsewhere, or delete those that were left out before."""
         self._product(product)
-        place, names = self._forms.place(), request.form.getlist("name")
+        place, names = request.form.get("place", ""), request.form.getlist("name")
         with refuse_troubles():
             if action_of(request) == "remove":
                 self._teaching.remove(product, names)
