@@ -102,9 +102,3 @@ def _named(path: Path) -> Path:
 
 
 NamedPath = Annotated[Path, AfterValidator(_named)]
-
-
-class Section(BaseModel):
-    """One TOML table; unknown keys are errors, values are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

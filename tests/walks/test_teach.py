@@ -201,8 +201,8 @@ def move_threshold(walk: Walk, first: str) -> str:
         "1.02 / 0.6 * Number(slider.value); slider.dispatchEvent(new Event('input')); })()"
     )
     browser.wait_for(
-        "document.querySelector('[data-live=effect] [name=threshold]').value.startsWith("
-        "Number(document.querySelector('form.slider [name=threshold]').value).toFixed(1).slice(0, 3))"
+        "Math.abs(document.querySelector('[data-live=effect] [name=threshold]').value - "
+        "document.querySelector('form.slider [name=threshold]').value) < 0.001"
     )
     walk.press("[data-live=effect] .switch form button")
     version = str(walk.state("/api/state")["model"])

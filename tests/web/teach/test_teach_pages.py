@@ -18,6 +18,12 @@ from tests.bundles import part, png, teach
 from tests.fakes import FakeBackend
 from tests.web.client import people_with, sign_in_as, teaching_in
 
+# Werkzeug leaves the buffer of a refused form to the garbage collector, which closes it at once.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 
 @pytest.fixture
 def models(tmp_path: Path) -> ModelsSettings:
@@ -92,10 +98,6 @@ def test_images_are_uploaded_sorted_out_and_deleted(engineer: FlaskClient, tmp_p
     ("data", "name", "status"),
     [(b"#!/bin/sh", "run.sh", 409), (b"", "empty.png", 409), (b"x" * 20_200_000, "large.png", 413)],
 )
-# Werkzeug leaves the buffer of a refused form to the garbage collector, which closes it at once.
-@pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_is_no_image_is_refused(
     engineer: FlaskClient, tmp_path: Path, data: bytes, name: str, status: int
 ) -> None:
