@@ -1,6 +1,7 @@
 # Packaging and installation; see docs/operations.md, Installation. DESTDIR stages the tree for a package.
 PREFIX ?= /opt/linewatch
 SYSCONFDIR ?= /etc/linewatch
+EXTRAS ?=
 UNITDIR ?= /usr/local/lib/systemd/system
 SYSUSERSDIR ?= /usr/local/lib/sysusers.d
 RELEASE ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -12,7 +13,7 @@ install:  ## Install a release beside the others, the unit and example settings;
 	@test ! -e $(SHARE)/linewatch || { echo "release $(RELEASE) is installed already; name another with: make install RELEASE=$(RELEASE)-2"; exit 1; }
 	rm -rf build/lib  # It would keep deleted modules.
 	$(PYTHON) -m venv $(RELEASE_DIR)
-	$(RELEASE_DIR)/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt $(PIP_ARGUMENTS) .
+	$(RELEASE_DIR)/bin/pip --disable-pip-version-check --quiet install --constraint config/constraints.txt $(PIP_ARGUMENTS) '.$(if $(EXTRAS),[$(EXTRAS)])'
 	@# Scripts contain their interpreter's path, which must not include DESTDIR.
 	$(if $(DESTDIR),grep -rlIZ '$(DESTDIR)' $(RELEASE_DIR)/bin $(RELEASE_DIR)/pyvenv.cfg | xargs -0 -r sed -i 's#$(DESTDIR)##g')
 	install -d $(SHARE)/doc/linewatch $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)

@@ -104,6 +104,12 @@ def test_an_installed_tree_has_its_documented_layout(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"srv", "etc", "usr"}
 
 
+def test_a_release_is_installed_with_its_extras() -> None:
+    """A line PC with a PLC that speaks Modbus needs the extra; without EXTRAS there is none."""
+    assert "'.[modbus]'" in make("--dry-run", "install", "EXTRAS=modbus", "RELEASE=none").stdout
+    assert "'.'" in make("--dry-run", "install", "RELEASE=none").stdout
+
+
 def test_the_example_station_becomes_ready(tmp_path: Path) -> None:
     """Copied as docs/operations.md says, it inspects the demo product in a folder with nothing in it."""
     example = (ROOT / "config/example.toml").read_text()
