@@ -111,6 +111,7 @@ def train(
             "inspected_share": round(float(training_set.part_mask.mean()), 4),
             "overlap": training_set.overlap and asdict(training_set.overlap),
             "loss": trained.loss,
+            "contrast": round(trained.contrast, 4),
             "parity": parity,
             "made_up_recall": detection.recall[RECALL_SIZE],
             "recall_by_size": {f"{size:g}": recall for size, recall in detection.recall.items()},

@@ -42,9 +42,17 @@ VARIANTS: dict[str, tuple[Design, str, str]] = {
     "rim not damped": (replace(Design(), damp_rim=False), "auto", "auto"),
     "background and rim": (replace(Design(), damp_rim=False), "auto", "off"),
     "without gain": (replace(Design(), gain=False), "auto", "auto"),
+    "contrast as it is": (replace(Design(), contrast=False), "auto", "auto"),
+    "no neighbouring cells": (replace(Design(), neighbours=False), "auto", "auto"),
     "pixel autoencoder": (PIXEL, "auto", "auto"),
 }
-RULES = ("background inspected, too", "rim not damped", "statistics without autoencoder")
+RULES = (
+    "background inspected, too",
+    "rim not damped",
+    "contrast as it is",
+    "no neighbouring cells",
+    "statistics without autoencoder",
+)
 """Variants that lack one rule each; the rule must hold on products that had no part in choosing it."""
 
 

@@ -26,7 +26,7 @@ def residuals() -> NDArray[np.float32]:
     return (rng.normal(size=(COUNT, ROWS, COLUMNS, CHANNELS)) @ mixing).astype(np.float32)
 
 
-def _left_out_distances(residuals: NDArray[np.float32], image: int) -> NDArray[np.float64]:
+def _left_out_distances(residuals: NDArray[np.float32], image: int, borrowed: int) -> NDArray[np.float64]:
     """Return the squared distances of one image by estimating its cells' covariances without it."""
     flat = residuals.reshape(-1, CHANNELS)
     covariance = np.cov(flat.T) + RIDGE * np.eye(CHANNELS)
@@ -34,25 +34,46 @@ def _left_out_distances(residuals: NDArray[np.float32], image: int) -> NDArray[n
     y = residuals @ ((axes / np.sqrt(spread)) @ axes.T)
     d = y - y.mean(axis=0)  # The mean's contribution is corrected by a factor, not left out.
     weight = (1 - SHRINKAGE) / (CELL * CELL * (COUNT - 1))
+    share = borrowed / (borrowed + COUNT)
+    blocks = d.reshape(COUNT, ROWS // CELL, CELL, COLUMNS // CELL, CELL, CHANNELS)
+    others = np.delete(blocks, image, axis=0)
+    scatter = np.einsum("niajbc,niajbd->ijcd", others, others)
     squared = np.empty((ROWS, COLUMNS))
     for row, column in np.ndindex(ROWS // CELL, COLUMNS // CELL):
-        place = np.s_[:, row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL]
-        cell = d[place].reshape(COUNT, -1, CHANNELS)
-        others = np.delete(cell, image, axis=0).reshape(-1, CHANNELS)
-        inverse = np.linalg.inv(weight * others.T @ others + SHRINKAGE * np.eye(CHANNELS))
-        own = np.einsum("pc,cd,pd->p", cell[image], inverse, cell[image])
-        squared[place[1:]] = own.reshape(CELL, CELL)
+        around = scatter[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].mean(axis=(0, 1))
+        mixed = (1 - share) * scatter[row, column] + share * around
+        inverse = np.linalg.inv(weight * mixed + SHRINKAGE * np.eye(CHANNELS))
+        place = np.s_[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL]
+        own = d[image][place].reshape(-1, CHANNELS)
+        squared[place] = np.einsum("pc,cd,pd->p", own, inverse, own).reshape(CELL, CELL)
     return squared * (COUNT / (COUNT - 1)) ** 2
 
 
-def test_leaving_an_image_out_is_exact(residuals: NDArray[np.float32]) -> None:
-    """The low-rank downdate equals an estimate without the image."""
-    _, maps = fit_whitening(residuals, PART_MASK, rank=RANK)
+@pytest.mark.parametrize("borrowed", [0, 50])
+def test_leaving_an_image_out_is_exact(residuals: NDArray[np.float32], borrowed: int) -> None:
+    """The low-rank downdate equals an estimate without the image, with and without neighbouring cells."""
+    _, maps = fit_whitening(residuals, PART_MASK, rank=RANK, borrowed=borrowed)
 
     for image in (0, 7):
-        distances = np.sqrt(_left_out_distances(residuals, image) / CHANNELS)
+        distances = np.sqrt(_left_out_distances(residuals, image, borrowed) / CHANNELS)
         expected = cv2.GaussianBlur(distances, (3, 3), 0, borderType=cv2.BORDER_REPLICATE)
         assert maps[image] == pytest.approx(expected, rel=2e-3)
+
+
+def test_few_images_borrow_the_covariance_of_neighbouring_cells(residuals: NDArray[np.float32]) -> None:
+    """What varies in the next cell counts as normal with few images, and hardly with many."""
+    wild = residuals.copy()
+    wild[:, :, CELL : 2 * CELL] *= 10  # Beside the first column of cells.
+    strange = wild[:1].copy()
+    strange[0, 0, 0] += 30
+
+    def peak(copies: int) -> float:
+        whitening, _ = fit_whitening(np.tile(wild, (copies, 1, 1, 1)), PART_MASK, rank=RANK)
+        alone, _ = fit_whitening(np.tile(wild, (copies, 1, 1, 1)), PART_MASK, rank=RANK, borrowed=0)
+        return float(whitening.maps(strange)[0, 0, 0] / alone.maps(strange)[0, 0, 0])
+
+    assert peak(1) < 0.75
+    assert peak(40) > 0.9
 
 
 def test_leave_one_out_scores_exceed_training_scores(residuals: NDArray[np.float32]) -> None:

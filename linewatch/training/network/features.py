@@ -20,6 +20,9 @@ Features = NDArray[np.float32]
 SIDE_STEP = 32  # Both sides of the input are multiples of it.
 PIXEL_STRIDE = 2  # Input pixels per position of the pixel network.
 LUMINANCE = (0.114, 0.587, 0.299)  # Weights of blue, green, red (ITU-R BT.601).
+BACKBONE_CONTRAST = 50.0  # Standard deviation of the pixels of an ordinary image; ImageNet: 57.
+CONTRAST_MAX = 2.0
+_GREY = 127.0  # Zero of the backbone's input.
 
 
 def choose_input_shape(aspect: float, pixels: int, *, stretch: bool = True) -> tuple[int, int]:
@@ -45,19 +48,34 @@ def mean_luminance(crop: Image) -> float:
     return float(crop.reshape(-1, 3).mean(axis=0) @ np.array(LUMINANCE))
 
 
+def choose_contrast(crops: NDArray[np.uint8], part_mask: NDArray[np.float32]) -> float:
+    """Return the factor (1 to 2) that gives flat images the contrast of those that the backbone learnt.
+
+    `crops` is (n, height, width, 3) BGR; only pixels where `part_mask` (rows, columns) is 1 count.
+    """
+    cell_px = crops.shape[1] // part_mask.shape[0]
+    inside = np.kron(part_mask, np.ones((cell_px, cell_px), np.float32)) > 0
+    deviation = float(np.mean([crop[inside].std(axis=0) for crop in crops]))
+    return float(np.clip(BACKBONE_CONTRAST / max(deviation, 1.0), 1.0, CONTRAST_MAX))
+
+
 def build_feature_network(
-    shape: tuple[int, int], target: float | None, *, damp_rim: bool = True
+    shape: tuple[int, int], target: float | None, *, contrast: float = 1.0, damp_rim: bool = True
 ) -> keras.Model:
     """Return the network from BGR images to backbone features.
 
     Input (n, height, width, 3) float32, 0 to 255; output (n, height / 8, width / 8, 176) float32.
-    `target` is the mean luminance that each image is scaled to; None skips the normalisation. With
-    `damp_rim` the zeros around the image count in the mean over 3x3 positions: features at the rim are
-    damped to 2/3 and in the corners to 4/9, so what enters and leaves the image there weighs less.
+    `target` is the mean luminance that each image is scaled to; None skips the normalisation. `contrast`
+    multiplies the distance of each pixel from grey, without clipping. With `damp_rim` the zeros around
+    the image count in the mean over 3x3 positions: features at the rim are damped to 2/3 and in the
+    corners to 4/9, so what enters and leaves the image there weighs less.
     """
     height, width = shape
     inlet = keras.Input((height, width, 3))
-    taps = build_backbone(height, width)(_normalise_luminance(inlet, target))
+    x = _normalise_luminance(inlet, target)
+    if contrast != 1:
+        x = x * contrast + _GREY * (1 - contrast)
+    taps = build_backbone(height, width)(x)
     rows, columns = height // STRIDE, width // STRIDE
     resampled = [_resample_to_grid(tap, rows, columns, damp_rim=damp_rim) for tap in taps]
     return keras.Model(inlet, ops.concatenate(resampled, axis=-1))

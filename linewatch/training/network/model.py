@@ -18,11 +18,17 @@ from linewatch.training.network.features import (
     Features,
     build_feature_network,
     build_pixel_network,
+    choose_contrast,
     mean_luminance,
 )
 from linewatch.training.network.graph import Residual, build_scorer, compute_embeddings, space_to_depth
 from linewatch.training.network.keras_backend import keras
-from linewatch.training.network.whitening import Whitening, fit_whitening, identity_whitening
+from linewatch.training.network.whitening import (
+    BORROWED_IMAGES,
+    Whitening,
+    fit_whitening,
+    identity_whitening,
+)
 from linewatch.vision.product_match import Likeness, learn_likeness
 
 BATCH = 8
@@ -43,6 +49,8 @@ class Design:
     whitening: str = "local"  # Or "global": one covariance for all positions; or "none": mean square.
     damp_rim: bool = True  # Count the zeros around the image in the mean of the features.
     gain: bool = True  # Scale each image to the same mean luminance.
+    contrast: bool = True  # Give flat images the contrast that the backbone learnt.
+    neighbours: bool = True  # Cells borrow covariance from their neighbours, the more the fewer the images.
     noise: float = 1.0  # Added to the autoencoder's input, in standard deviations of each channel.
     iterations: int = 300
 
@@ -54,6 +62,7 @@ class TrainedScorer:
     network: keras.Model
     maps: NDArray[np.float32]  # (n, rows, columns) float32, out of fold.
     loss: float  # Mean squared error of the autoencoder on its last batch.
+    contrast: float  # Factor of the images' contrast, 1 to 2.
     likeness: Likeness | None  # None: the network has no embedding.
 
 
@@ -88,10 +97,13 @@ def train_scorer(
     """
     height, width = crops.shape[1:3]
     target = float(np.median([mean_luminance(crop) for crop in crops])) if design.gain else None
+    contrast = 1.0
     if design.architecture == "pixel":
         front = build_pixel_network((height, width), target)
     else:
-        front = build_feature_network((height, width), target, damp_rim=design.damp_rim)
+        if design.contrast:
+            contrast = choose_contrast(crops, part_mask)
+        front = build_feature_network((height, width), target, contrast=contrast, damp_rim=design.damp_rim)
     features = FeatureExtractor(front)(crops)
     progress(0.1)
     head = _train_head(features, part_mask, design, seed, lambda done: progress(0.1 + 0.4 * done))
@@ -102,7 +114,8 @@ def train_scorer(
     likeness = None
     if design.architecture == "feature":
         likeness = learn_likeness(compute_embeddings(features, head.residual))
-    return TrainedScorer(build_scorer(front, head.residual, head.whitening), maps, head.loss, likeness)
+    network = build_scorer(front, head.residual, head.whitening)
+    return TrainedScorer(network, maps, head.loss, contrast, likeness)
 
 
 def assign_folds(groups: NDArray[np.int_]) -> NDArray[np.int_]:
@@ -167,7 +180,12 @@ def _train_head(
         whitening = identity_whitening(residuals.shape[-1], part_mask)
         maps = whitening.maps(residuals)
     else:
-        whitening, maps = fit_whitening(residuals, part_mask, local=design.whitening == "local")
+        whitening, maps = fit_whitening(
+            residuals,
+            part_mask,
+            local=design.whitening == "local",
+            borrowed=BORROWED_IMAGES if design.neighbours else 0,
+        )
     return _AnomalyHead(residual, whitening, maps, loss)
 
 
