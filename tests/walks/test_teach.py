@@ -100,6 +100,11 @@ def test_from_a_new_product_to_verdicts_and_back(daemon: Daemon) -> None:
         walk.look("product")
         walk.press("form[action='/teach'] button")
 
+        until = time.monotonic() + 30
+        while daemon.get("/teach/frame.jpg")[0] != 200:  # The camera has to deliver its first frame.
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        walk.open("/teach/cup/look")
         draw_region(walk)
         walk.open("/teach/cup/collect")
         walk.fill("count", "24")
