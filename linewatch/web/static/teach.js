@@ -2,7 +2,7 @@
 // Teach pages: refreshes what changes, moves the threshold with a slider, draws region and mask on a frame.
 // Without this file the pages reload by themselves, and region and threshold are number fields.
 
-const everyMs = 1000;
+const refreshMs = 1000;
 
 async function fetchPage(address) {
   const answer = await fetch(address, { signal: AbortSignal.timeout(10000) });
@@ -31,7 +31,7 @@ async function watch() {
   const pictures = document.querySelectorAll("img[data-fresh]");
   if (!live && !pictures.length) return;
   for (;;) {
-    await new Promise((done) => setTimeout(done, everyMs));
+    await new Promise((done) => setTimeout(done, refreshMs));
     if (document.hidden) continue;
     // Thumbnails change only while some are being made.
     const still = document.querySelector("[data-live=thumbs]") && !document.querySelector("[data-live=waiting] p");
