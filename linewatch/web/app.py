@@ -125,7 +125,7 @@ def _add_monitoring(app: Flask, backend: Backend, metrics_text: MetricsText) -> 
 
 def _add_description(app: Flask) -> None:
     @app.get("/static/openapi.json")
-    def description() -> AnyResponse:
+    def serve_description() -> AnyResponse:
         response = jsonify(description())
         response.headers["Cache-Control"] = "no-cache"  # As of the other static files.
         response.add_etag()
