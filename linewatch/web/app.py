@@ -24,6 +24,7 @@ from linewatch.web.people.access import AccessControl
 from linewatch.web.people.pages import PeoplePages
 from linewatch.web.people.protection import protect
 from linewatch.web.proxy import BehindProxy
+from linewatch.web.teach.description import description
 from linewatch.web.teach.interface import Teaching
 from linewatch.web.teach.routes import register
 from linewatch.web.texts import Languages, languages

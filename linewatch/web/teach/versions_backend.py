@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from linewatch.domain import ReplyCode
+from linewatch.domain import Answer, ReplyCode
 from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.identifiers import NAME
-from linewatch.line.commands import Answer, Commands
+from linewatch.line.commands import Commands
 from linewatch.models import registry
 from linewatch.models.bundle import Bundle, active_version, read_bundle, trial_version, versions
 from linewatch.models.recipe_file import area_facts, inspected_area
