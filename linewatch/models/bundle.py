@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ TRIAL = "trial"
 MANIFEST = "manifest.json"
 GRAPH = "scorer.xml"
 WEIGHTS = "scorer.bin"
+REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +78,24 @@ class Manifest(BaseModel):
     training: dict[str, Any]
     files: dict[str, str]
     likeness: Likeness | None = None
+    report: str = ""  # The file among `files` that names the version.
 
     def document(self) -> dict[str, Any]:
-        """Return the manifest as it is stored, in plain JSON types; without `likeness` if there is none."""
+        """Return the manifest as it is stored, in plain JSON types; what was introduced later only if set."""
         document: dict[str, Any] = json.loads(json.dumps(self.model_dump()))
-        if document["likeness"] is None:
-            del document[
-                "likeness"
-            ]  # As in versions trained before it was introduced: same content, same hash.
-        return document
+        # As in versions trained before they were introduced: same content, same hash.
+        return {key: value for key, value in document.items() if value or key not in ("likeness", "report")}
 
 
 def version_of(document: Mapping[str, Any]) -> str:
     """Return the version of a manifest in plain JSON types: 8 hex digits of a SHA-256 over its content.
 
-    Its `version` and `created` are left out, so equal content is the same version.
+    Its `version` and `created` are left out, so equal content is the same version; and so is the digest of
+    its `report`, which names the version.
     """
     content = {key: value for key, value in document.items() if key not in ("version", "created")}
+    if report := document.get("report"):
+        content["files"] = {name: sha for name, sha in document["files"].items() if name != report}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -136,8 +138,7 @@ def read_bundle(models: Path, product: str, version: str = ACTIVE, *, verify: bo
     manifest = _read_manifest(folder, product, version)
     if verify:
         _verify_files(folder, manifest.files)
-    fields = dict(manifest)
-    del fields["format"]
+    fields = {key: value for key, value in manifest if key not in ("format", "report")}
     return Bundle(folder=folder, **fields)
 
 
@@ -154,11 +155,12 @@ def write_bundle(
     training: Mapping[str, Any],
     content: Path,
     likeness: Likeness | None = None,
+    report: Callable[[str], str] | None = None,
 ) -> Bundle:
     """Move the files of folder `content` into a new version, atomically, and return it.
 
-    Equal content is the same version, and leaves an existing one alone. `content` is used up.
-    Raises StorageFull.
+    `report` returns the HTML report of the version that it is given. Equal content is the same version,
+    and leaves an existing one alone. `content` is used up. Raises StorageFull.
     """
     files = {
         path.relative_to(content).as_posix(): _sha256(path)
@@ -177,10 +179,14 @@ def write_bundle(
         training=dict(training),
         files=files,
         likeness=likeness,
+        report=REPORT if report else "",
     ).document()
     document["version"] = version = version_of(document)
     folder = models / product / version
     with translate_os_errors(models):
+        if report:
+            (content / REPORT).write_text(report(version), encoding="utf-8", errors="replace")
+            document["files"][REPORT] = _sha256(content / REPORT)
         (content / MANIFEST).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         if not folder.exists():
             move_tree(content, folder)
@@ -196,10 +202,12 @@ def write_variant(
     calibration: Calibration | None = None,
     pictures: ImageStatistics | None = None,
     sample: tuple[GoldenSample, bytes] | None = None,
+    report: Callable[[str], str] | None = None,
 ) -> Bundle:
     """Write a version with the same graph but other thresholds, statistics or golden samples; return it.
 
-    `training` is merged into its facts, `sample` is one more golden sample and its PNG. Raises StorageFull.
+    `training` is merged into its facts, `sample` is one more golden sample and its PNG, `report` replaces
+    that of `bundle` (see `write_bundle`). Raises StorageFull.
     """
     golden = bundle.golden
     with temporary_folder() as folder, translate_os_errors(models):
@@ -221,23 +229,8 @@ def write_variant(
             training={**bundle.training, **training},
             content=content,
             likeness=bundle.likeness,
+            report=report,
         )
-
-
-def file_stamps(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Return name, size, inode and time of change of every file below a folder.
-
-    Two equal results mean that no file was replaced or written in between; much quicker than hashing them.
-    Empty if there is no folder.
-    """
-    stamps = []
-    for path in folder.rglob("*"):
-        try:
-            found = path.stat()
-        except OSError:
-            continue  # Removed since the folder was read.
-        stamps.append((str(path), found.st_size, found.st_ino, found.st_ctime_ns))
-    return tuple(sorted(stamps))
 
 
 def good_samples(models: Path, product: str, version: str, count_max: int) -> list[Path]:

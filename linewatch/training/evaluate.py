@@ -19,7 +19,9 @@ from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import load_recipe
 from linewatch.training.images import GOOD, GROUND_TRUTH, find_images
 from linewatch.training.progress import ProgressCallback, no_progress
-from linewatch.training.report import GALLERY_SIZE, CurvePlot, GalleryImage, evaluation_report
+from linewatch.training.reports.evaluation import evaluation_report
+from linewatch.training.reports.figures import CurvePlot
+from linewatch.training.reports.page import GALLERY_SIZE, GalleryImage
 from linewatch.vision.image_folders import folders_in, images_in
 from linewatch.vision.image_io import read_image, read_marks
 from linewatch.vision.recipe import Recipe
@@ -189,14 +191,14 @@ def _compute_metrics(bundle: Bundle, recipe: Recipe, samples: Sequence[ScoredIma
         "product": bundle.product,
         "version": bundle.version,
         "images": len(samples),
-        "image_auroc": _auroc(good, bad),
+        "image_auroc": auroc(good, bad),
         "pixel_auroc": _pixel_auroc(samples),
         "false_reject_rate": _share_above(good, recipe.threshold),
         "recall": _share_above(bad, recipe.threshold),
         "per_defect": {
             kind: {
                 "images": len(raws),
-                "image_auroc": _auroc(good, raws),
+                "image_auroc": auroc(good, raws),
                 "recall": _share_above(raws, recipe.threshold),
             }
             for kind, raws in by_kind.items()
@@ -209,8 +211,8 @@ def _compute_metrics(bundle: Bundle, recipe: Recipe, samples: Sequence[ScoredIma
         "unsure_rate": _share_above(good, recipe.unsure_threshold) - _share_above(good, recipe.threshold),
         "average_precision": _average_precision(good, bad),
         "not_registered": sum(sample.raw == float("inf") for sample in samples),
-        "pb1": _recall_at(good, bad, 0.01),
-        "pb5": _recall_at(good, bad, 0.05),
+        "pb1": recall_at(good, bad, 0.01),
+        "pb5": recall_at(good, bad, 0.05),
         "pg2": _passed_at(good, bad, 0.02),
         **_localization(recipe, samples),
     }
@@ -228,7 +230,7 @@ def _localization(recipe: Recipe, samples: Sequence[ScoredImage]) -> dict[str, A
     }
 
 
-def _recall_at(good: Sequence[float], bad: Sequence[float], rate: float) -> float | None:
+def recall_at(good: Sequence[float], bad: Sequence[float], rate: float) -> float | None:
     """Return the recall, in per cent, where `rate` of these good images are rejected (PB1, PB5)."""
     if not (good and bad):
         return None
@@ -256,7 +258,8 @@ def _labels(good: Sequence[float], bad: Sequence[float]) -> tuple[NDArray[np.int
     return np.repeat([0, 1], [len(good), len(bad)]), raws
 
 
-def _auroc(good: Sequence[float], bad: Sequence[float]) -> float | None:
+def auroc(good: Sequence[float], bad: Sequence[float]) -> float | None:
+    """Return the area under the ROC curve of these scores, in per cent. None: one kind is missing."""
     return round(100 * float(roc_auc_score(*_labels(good, bad))), 3) if good and bad else None
 
 

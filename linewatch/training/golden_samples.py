@@ -122,7 +122,7 @@ def add_visible_defect(
     """
     visible = sample.mask if inspected is None else inspected
     for attempt in range(_PLACEMENTS_MAX):
-        image = add_defect(sample.image, kind, seed + 1000 * attempt, size)
+        image = add_defect(sample.image, kind, seed + 1000 * attempt, size, visible)
         if visible is None:
             break
         changed = (image != sample.image).any(axis=2)

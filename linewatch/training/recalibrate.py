@@ -19,6 +19,7 @@ from linewatch.settings import Settings
 from linewatch.training.calibrate import calibrate, upper_rate_bound
 from linewatch.training.images import GOOD, GROUND_TRUTH, find_images
 from linewatch.training.progress import ProgressCallback, no_progress
+from linewatch.training.reports.calibration import calibration_report
 from linewatch.training.reviewed_parts import ReviewedParts, read_reviews
 from linewatch.vision.image_folders import folders_in
 from linewatch.vision.image_io import read_image
@@ -173,7 +174,17 @@ def activate_proposal(
         "marked_good": [[verdict.boot, verdict.seq] for verdict in proposal.reviews.good],
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    version = write_variant(store.path, bundle, created=now, training=facts, calibration=proposal.calibration)
+    calibration, effects = proposal.calibration, describe(proposal).splitlines()
+    version = write_variant(
+        store.path,
+        bundle,
+        created=now,
+        training=facts,
+        calibration=calibration,
+        report=lambda name: calibration_report(
+            bundle.product, name, now, bundle.version, calibration, effects
+        ),
+    )
     # Before the recipe changes: a threshold that passes a challenge sample is refused.
     scorer = build_scorer(version, OpenVinoEngine(version.graph, threads=store.threads))
     self_test(scorer, proposal.after, version)

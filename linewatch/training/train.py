@@ -4,6 +4,7 @@ import datetime
 import platform
 import shutil
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linewatch.errors import LinewatchError, RecipeError, UsageError
-from linewatch.models.bundle import Bundle, active_version, set_active, versions, write_bundle
+from linewatch.models.bundle import REPORT, Bundle, active_version, set_active, versions, write_bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.recipe_file import area_facts, index_for, inspected_area, load_recipe, write_recipe
 from linewatch.models.training_quality import is_adequate, missing_challenge, summarize_training
@@ -24,7 +25,9 @@ from linewatch.training.images import IMAGES_MIN, open_image_folder
 from linewatch.training.network.graph import save_graph, verify_parity
 from linewatch.training.network.model import ARCHITECTURES, Design, train_scorer
 from linewatch.training.progress import ProgressCallback, no_progress
-from linewatch.training.report import GalleryImage, training_report
+from linewatch.training.reports.page import GalleryImage
+from linewatch.training.reports.training import training_report
+from linewatch.training.runs import find_runs
 from linewatch.training.training_set import ALIGN, FOREGROUND, build_training_set, measure_images
 
 PIXELS_MIN, PIXELS_MAX = 64 * 64, 1024 * 1024
@@ -74,6 +77,8 @@ def train(
             f"only {count} of {len(training_set.names)} pictures differ, {IMAGES_MIN} are the least; "
             "capture different parts"
         )
+    kept = frozenset(training_set.names)
+    runs = find_runs([path for path in folder.paths if path.name in kept])
     trained = train_scorer(
         training_set.crops,
         training_set.part_mask,
@@ -81,6 +86,7 @@ def train(
         seed,
         training_set.groups,
         lambda done: progress("training", 0.1 + 0.65 * done),
+        runs.numbers,
     )
     maps = trained.maps * training_set.inspected
     scores = tuple(float(score) for score in maps.max(axis=(1, 2)))
@@ -121,20 +127,23 @@ def train(
         }
         progress("writing the report", 0.95)
         rows = zip(training_set.names, scores, training_set.crops, maps, strict=True)
-        text = training_report(
+        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        report = partial(
+            training_report,
             product,
             calibration,
             facts,
             [GalleryImage(*row) for row in rows],
+            created=created,
+            runs=runs,
             detection=detection,
             part_mask=training_set.part_mask,
         )
-        (content / "report.html").write_text(text, encoding="utf-8", errors="replace")
         before = versions(models, product)
         bundle = write_bundle(
             models,
             product,
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            created=created,
             input_shape=engine.input_shape,
             registration=training_set.registration,
             calibration=calibration,
@@ -143,6 +152,7 @@ def train(
             training=facts,
             content=content,
             likeness=trained.likeness,
+            report=lambda name: report(version=name),
         )
     make_available(bundle, models, recipes, before, activate_first=activate_first)
     load_recipe(recipes, product, models, "" if activate_first else bundle.version)
@@ -157,7 +167,7 @@ def describe(bundle: Bundle, models: Path, recipes: Path) -> str:
     active = active_version(models, product)
     lines = [
         f"{product} {version}",
-        f"report: {bundle.folder / 'report.html'}",
+        f"report: {bundle.folder / REPORT}",
         f"recipe: {recipes / product}.toml, number {recipe.index} for the PLC",
         summarize_training(bundle.training),
     ]

@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 from linewatch.domain import Result, State, Verdict
 from linewatch.errors import LinewatchError, RecipeError
 from linewatch.models import recipe_file as recipes
-from linewatch.models.bundle import Bundle, file_stamps, read_bundle, versions
+from linewatch.models.bundle import REPORT, Bundle, read_bundle, versions
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.mqtt.messages import StateFacts, state_payload
 from linewatch.settings import ModelsSettings
@@ -136,7 +137,7 @@ class OfficeBackend:
         """Return a model's training report."""
         if version not in versions(self._models.path, product):
             return None
-        path = self._models.path / product / version / "report.html"
+        path = self._models.path / product / version / REPORT
         return path.read_bytes() if path.exists() else None
 
     def golden_image(self, product: str, version: str) -> bytes | None:
@@ -200,7 +201,7 @@ class OfficeBackend:
         self, name: str, index: int, known: tuple[object, ProductInfo] | None
     ) -> tuple[object, ProductInfo]:
         """Read a product anew only if one of its files has changed: hashing its models takes a while."""
-        models = file_stamps(self._models.path / name)
+        models = _file_stamps(self._models.path / name)
         stamps = models, recipes.file_stamps(self._models.recipes, name)
         return known if known and known[0] == stamps else (stamps, self._product(name, index))
 
@@ -244,7 +245,7 @@ def _model_info(bundle: Bundle) -> ModelInfo:
         images=len(calibration.scores),
         false_reject=calibration.false_reject,
         bound=calibration.bound,
-        report=(bundle.folder / "report.html").exists(),
+        report=(bundle.folder / REPORT).exists(),
     )
 
 
@@ -254,3 +255,19 @@ def _utc_ms(created: str) -> int:
         return round(datetime.fromisoformat(created).timestamp() * 1000)
     except ValueError:
         return 0
+
+
+def _file_stamps(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Return name, size, inode and time of change of every file below a folder.
+
+    Two equal results mean that no file was replaced or written in between; much quicker than hashing them.
+    Empty if there is no folder.
+    """
+    stamps = []
+    for path in folder.rglob("*"):
+        try:
+            found = path.stat()
+        except OSError:
+            continue  # Removed since the folder was read.
+        stamps.append((str(path), found.st_size, found.st_ino, found.st_ctime_ns))
+    return tuple(sorted(stamps))

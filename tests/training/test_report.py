@@ -9,7 +9,11 @@ import pytest
 
 from linewatch.models.bundle import Calibration
 from linewatch.training.detection import DefectExample, Detection
-from linewatch.training.report import GalleryImage, evaluation_report, training_report
+from linewatch.training.reports.calibration import calibration_report
+from linewatch.training.reports.evaluation import evaluation_report
+from linewatch.training.reports.page import GalleryImage
+from linewatch.training.reports.training import training_report
+from linewatch.training.runs import Runs
 
 FACTS: dict[str, Any] = {
     "made_up_recall": {"scratch": 0.8, "stain": 1.0, "patch": 0.9},
@@ -52,10 +56,14 @@ def test_images_above_the_limit_are_named_with_what_leaving_them_out_changes() -
     scores = (*(float(score) for score in rng.gumbel(1.0, 0.1, 30)), 2.31)
     limit = Calibration(2.0, 1.8, 0.01, 0.15, "gumbel", scores)
 
-    assert "1: odd.png. If they are not good, leave these out and train again; the limit would " in report(
-        limit
+    text, none = report(limit), report(replace(limit, threshold=3.0))
+    became = re.search(
+        r"leave these out and train again: the limit would become a raw score of about ([\d.]+)", text
     )
-    assert "<td>none</td>" in report(replace(limit, threshold=3.0))
+    assert became is not None and 1.3 < float(became[1]) < 2.0
+    assert "<td>1: odd.png</td>" in text
+    assert text.index('class="first"') < text.index("odd.png") < text.index("<table>"), "before all else"
+    assert "<td>none</td>" in none and 'class="first"' not in none
 
 
 def test_what_is_not_inspected_and_what_was_tried_is_shown() -> None:
@@ -63,7 +71,14 @@ def test_what_is_not_inspected_and_what_was_tried_is_shown() -> None:
     mask = np.zeros((8, 8), np.float32)
     mask[2:6, 2:6] = 1
     example = DefectExample("stain", 0.08, np.full((64, 64, 3), 90, np.uint8), 2.5)
-    detection = Detection({0.05: {"stain": 0.2}, 0.08: {"stain": 0.9}}, (-0.2, 0.3), (example,))
+    detection = Detection(
+        {0.05: {"stain": 0.2}, 0.08: {"stain": 0.9}},
+        (-0.2, 0.3),
+        (example,),
+        {0.05: {}, 0.08: {"near the edge": 0.8, "inside": 1.0}},
+        {-0.2: 1.0, 0.3: 1.0},
+        {-0.2: 0.9, 0.3: 1.0},
+    )
     images = [gallery_image("usual.png", 1.0)]
     facts = FACTS | {"inspected_share": 0.25, "light_band": [-0.2, 0.3]}
 
@@ -71,8 +86,36 @@ def test_what_is_not_inspected_and_what_was_tried_is_shown() -> None:
 
     assert "25% of the area, outlined in the pictures" in text
     assert "in light from -20% to +30% of the usual" in text
-    assert "stain, found · score 1250" in text and "Synthetic defects found, by size" in text
+    assert 'stain, 8%, inside: <span class="found">found</span> · score 1250' in text
+    for figure in ("found, by size and kind", "found, by size and place", "Verdicts in other light"):
+        assert text.count(f"{figure}</h2>") == 1
     assert text != training_report("cup", CALIBRATION, facts, images, detection=detection)
+
+
+def test_it_says_which_version_it_is_and_what_it_was_trained_on() -> None:
+    """Version, date, folder, digest, settings and runs are in the report."""
+    facts = FACTS | {"folder": "good", "images_digest": "ab12", "pixels": 65536, "align": "auto"}
+    images = [gallery_image("usual.png", 1.0)]
+    runs = Runs(3, "2026-11-03 06:00", "2026-11-05 21:58", named=True)
+
+    text = training_report(
+        "cup", CALIBRATION, facts, images, version="7f3a91c2", created="2026-11-28T10:00:00+00:00", runs=runs
+    )
+
+    assert "<title>Training cup 7f3a91c2</title>" in text and "2026-11-28T10:00:00+00:00" in text
+    assert "4 from &#39;good&#39;" in text and "ab12" in text
+    assert "false-reject 0.01, pixels 65536, align auto" in text
+    assert "3 runs by the times in their names, 2026-11-03 06:00 to 2026-11-05 21:58" in text
+
+
+def test_a_calibrated_version_has_a_report_of_its_own() -> None:
+    """It states its own limit, the version it stems from, and what changes."""
+    text = calibration_report(
+        "cup", "0a1b2c3d", "2026-11-28", "7f3a91c2", CALIBRATION, ["threshold 2 (now 1.5)", "of 9 parts none"]
+    )
+
+    assert "Calibration cup 0a1b2c3d" in text and "of version 7f3a91c2; only the thresholds differ" in text
+    assert "a raw score of 2.000" in text and "of 9 parts none" in text and "<figure>" not in text
 
 
 def test_scores_are_those_of_the_page() -> None:
@@ -81,6 +124,7 @@ def test_scores_are_those_of_the_page() -> None:
 
     captions = re.findall(r"<figcaption>(.+) · <span class=\"(.*)\">(.+)</span></figcaption>", text)
     assert captions[:2] == [("odd.png", "failed", "score 1155"), ("usual.png", "", "score 500")]
+    assert text.count('class="first"') == 1
     assert "score 1000, which is a raw score of 2.000" in text and "score 900, raw 1.800" in text
     assert "of the threshold" not in text
 
@@ -89,7 +133,9 @@ def test_images_and_heatmaps_have_captions() -> None:
     """Each image and heatmap has its caption, and the colour legend appears once."""
     text = report()
 
-    assert text.count(">picture</div>") == text.count(">heatmap</div>") == 4, "two galleries of two"
+    assert text.count(">picture</div>") == text.count(">heatmap</div>") == 3, (
+        "one above the limit, the other twice"
+    )
     assert text.count("half the limit") == 1
 
 

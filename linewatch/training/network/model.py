@@ -87,12 +87,14 @@ def train_scorer(
     seed: int,
     groups: NDArray[np.int_] | None = None,
     progress: Callable[[float], None] = lambda _: None,
+    runs: NDArray[np.int_] | None = None,
 ) -> TrainedScorer:
     """Train on BGR crops (n, height, width, 3); `part_mask` (rows, columns) is 1 where the part may be.
 
     The crops are in the order of exposure. `groups` (n,) numbers them from 0 in that order, with the same
     number for near-duplicates, which are never in different folds; without it every crop is its own group.
-    `progress` is called with the completed share, 0 to 1. The same seed and number of threads give
+    `runs` (n,) numbers the runs of production, if they are known. `progress` is called with the completed
+    share, 0 to 1. The same seed and number of threads give
     the same scorer.
     """
     height, width = crops.shape[1:3]
@@ -107,7 +109,7 @@ def train_scorer(
     features = FeatureExtractor(front)(crops)
     progress(0.1)
     head = _train_head(features, part_mask, design, seed, lambda done: progress(0.1 + 0.4 * done))
-    fold = assign_folds(np.arange(len(crops)) if groups is None else groups)
+    fold = assign_folds(np.arange(len(crops)) if groups is None else groups, runs)
     maps = _out_of_fold_maps(
         features, part_mask, design, seed, fold, head.mean_score, lambda done: progress(0.5 + 0.5 * done)
     )
@@ -118,13 +120,19 @@ def train_scorer(
     return TrainedScorer(network, maps, head.loss, contrast, likeness)
 
 
-def assign_folds(groups: NDArray[np.int_]) -> NDArray[np.int_]:
+def assign_folds(groups: NDArray[np.int_], runs: NDArray[np.int_] | None = None) -> NDArray[np.int_]:
     """Return the fold (n,) of each image from its group: short runs of successive groups, dealt in turn.
 
-    Later parts differ from earlier ones; thresholds from randomly drawn folds would not hold for them.
+    Later parts differ from earlier ones; thresholds from randomly drawn folds would not hold for them. Where
+    the `runs` (n,) of production are known and there are enough, each of them lies in one fold.
     """
     count = int(groups.max()) + 1
     folds = min(FOLDS_OF_FEW if count < _FEW else FOLDS, count)
+    if runs is not None and (known := int(runs.max()) + 1) >= FOLDS:
+        _, firsts = np.unique(groups, return_index=True)
+        fold: NDArray[np.int_] = runs[firsts][groups] % min(folds, known)
+        if 2 * np.bincount(fold).max() <= len(fold):  # Otherwise too little is left to learn from.
+            return fold
     blocks = min(_BLOCKS * folds, count)
     return groups * blocks // count % folds
 
