@@ -1,6 +1,7 @@
 """Thresholds that hold on parts made later: images of one run of production are left out together."""
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,7 +38,7 @@ def later() -> NDArray[np.uint8]:
     return made_in(40, 1, seed=2)
 
 
-def rejected(train: NDArray[np.uint8], later: NDArray[np.uint8], **order: NDArray[np.int_]) -> float:
+def rejected(train: NDArray[np.uint8], later: NDArray[np.uint8], **order: Any) -> float:
     """Return the share of later good parts that a threshold for `WANTED` rejects."""
     part_mask = np.ones((SIDE_PX // 8, SIDE_PX // 8), np.float32)
     scorer = train_scorer(train, part_mask, replace(Design(), autoencoder=False), 0, **order)
