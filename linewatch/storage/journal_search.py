@@ -12,6 +12,7 @@ BLOCKS_AT_ONCE = 64
 SEGMENTS_AT_ONCE = 64
 PARTS_AT_ONCE = 1000
 REVIEWS_AT_ONCE = 200
+ROWS_AT_ONCE = 100
 
 Range = tuple[int, int]
 """Ids from the first up to, and without, the second."""
@@ -119,16 +120,16 @@ class Search:
             for end in blocks:
                 low = max(bounds[0], end * BLOCK_ROWS)
                 if None in places[end]:
-                    yield min(bounds[1], (end + 1) * BLOCK_ROWS), self._verdicts_of(rows, limit)
+                    yield from self._read_listed(rows, min(bounds[1], (end + 1) * BLOCK_ROWS), limit)
                     rows = []
                     yield from self._scan_rows((low, min(bounds[1], (end + 1) * BLOCK_ROWS)), limit)
                     continue
                 ids = [end * BLOCK_ROWS + place for place in places[end] if place is not None]
                 rows += [row for row in ids if bounds[0] <= row < bounds[1]]
-                if len(rows) >= limit:
-                    yield low, self._verdicts_of(rows, limit)
+                if len(rows) >= min(limit, ROWS_AT_ONCE):
+                    yield from self._read_listed(rows, low, limit)
                     rows = []
-            yield max(bounds[0], end * BLOCK_ROWS), self._verdicts_of(rows, limit)
+            yield from self._read_listed(rows, max(bounds[0], end * BLOCK_ROWS), limit)
 
     def _places(self, blocks: list[int]) -> dict[int, list[int | None]]:
         """Return where in each block the wanted rows are; None stands for more than are listed."""
@@ -180,7 +181,8 @@ class Search:
             if len(hits) < PARTS_AT_ONCE:
                 end = segments[-1]
                 low = max(inside[0], end * SEGMENT_ROWS)
-                yield low, self._verdicts_of([row for _, row in hits if inside[0] <= row < inside[1]], limit)
+                rows = [row for _, row in hits if inside[0] <= row < inside[1]]
+                yield from self._read_listed(rows, low, limit)
             else:  # Many parts begin like this, so the newest are near.
                 end = segments[0]
                 bounds = (max(inside[0], end * SEGMENT_ROWS), min(inside[1], (end + 1) * SEGMENT_ROWS))
@@ -208,7 +210,7 @@ class Search:
             )
             rows = [row for (row,) in found if self._low <= row < self._end]
             if rows:
-                yield min(rows), self._verdicts_of(rows, limit)
+                yield from self._read_listed(rows, min(rows), limit)
 
     def _few(self) -> bool:
         """Whether fewer rows meet the other conditions than have a review."""
@@ -220,8 +222,21 @@ class Search:
         reviews = self._read("SELECT count(*) FROM reviews", ())
         return bool((matching[0][0] or 0) < reviews[0][0])
 
-    def _verdicts_of(self, rows: list[int], limit: int) -> list[Verdict]:
-        return self._verdicts(f"id IN ({', '.join(map(str, rows))})", (), limit) if rows else []
+    def _read_listed(
+        self, rows: list[int], searched_to: int, limit: int
+    ) -> Iterator[tuple[int, list[Verdict]]]:
+        """Read rows by their ids, newest first; with the last of them all is searched to `searched_to`.
+
+        On a cold disk each takes a read of its own, so that many at once would exceed the budget.
+        """
+        ordered = sorted(rows, reverse=True)
+        for start in range(0, len(ordered), ROWS_AT_ONCE):
+            ids = ordered[start : start + ROWS_AT_ONCE]
+            last = start + ROWS_AT_ONCE >= len(ordered)
+            where = f"id IN ({', '.join(map(str, ids))})"
+            yield searched_to if last else ids[-1], self._verdicts(where, (), limit)
+        if not ordered:
+            yield searched_to, []
 
     def _verdicts(self, where: str, values: tuple[object, ...], limit: int) -> list[Verdict]:
         query = f"SELECT {COLUMNS} FROM verdicts WHERE {where} {self._where} ORDER BY id DESC LIMIT ?"

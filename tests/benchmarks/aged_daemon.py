@@ -1,12 +1,12 @@
 """Measure the daemon with a journal of months and with an empty one, in the same run.
 
-    python -m tests.benchmarks.aged_daemon FILE [--rounds 2] [--seconds 15] [--tries 20]
+    python -m tests.benchmarks.aged_daemon FILE [--rounds 2] [--seconds 15] [--tries 20] [--follow]
 
 FILE is made by `tests.benchmarks.aged_journal make`. The daemon runs the simulated line at 10 parts a second
 with mosquitto and a subscriber beside it, in turn on an empty journal and on FILE, which is read from the
 disk again for each start. Printed: start to READY, capture to arrival at the subscriber without page requests
-and while all pages and API calls are requested one after another, the time of each of these, and how many
-requests a search to the end of the journal takes. p95 of `--tries` times in each round.
+and while all pages and API calls are requested in turn, 20 a second; the time of each of these, and with
+`--follow` how many requests a search to the end takes: minutes while the index is not complete.
 """
 
 import argparse
@@ -31,9 +31,10 @@ Times = dict[str, list[float]]
 """Name of a figure -> milliseconds."""
 
 WARM_UP_S = 2.0
+REQUESTS_PER_S = 20
 DAY_MS = 86_400_000
 TARGET_MS = 300.0
-TO_THE_END = {
+TO_THE_END = {  # Name -> conditions of the API.
     "rare product": "product=rare",
     "rare product, rejects": "product=rare&result=FAIL,UNSURE,ERROR",
     "unknown product": "product=none",
@@ -51,17 +52,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--tries", type=int, default=20)
+    parser.add_argument("--follow", action="store_true", help="search to the end of the journal, too")
     options = parser.parse_args()
     found: dict[str, Times] = {"empty": defaultdict(list), "aged": defaultdict(list)}
     for _ in range(options.rounds):
         for name, times in found.items():
             with tempfile.TemporaryDirectory() as folder:
                 file = options.file if name == "aged" else Path(folder) / "journal.db"
-                measure(Path(folder), file, times, options.seconds, options.tries)
+                measure(
+                    Path(folder), file, times, options.seconds, options.tries, follow_links=options.follow
+                )
     show(found)
 
 
-def measure(folder: Path, journal: Path, times: Times, seconds: float, tries: int) -> None:
+def measure(
+    folder: Path, journal: Path, times: Times, seconds: float, tries: int, *, follow_links: bool
+) -> None:
     """Run one daemon; add to `times`."""
     calls = addresses(journal) if journal.exists() else addresses(None)
     forget(journal)
@@ -83,11 +89,14 @@ def measure(folder: Path, journal: Path, times: Times, seconds: float, tries: in
                 time.sleep(WARM_UP_S)
                 times["capture to publish, no requests"] += subscriber.latencies_ms(seconds)
                 before = len(subscriber.seen)
+                due = time.monotonic()
                 for k in range(tries):
-                    for address in calls.values():
-                        times[f"GET {name_of(address)}"].append(fetch(daemon.address + address.format(k=k)))
+                    for name, address in calls.items():
+                        due += 1 / REQUESTS_PER_S
+                        time.sleep(max(0.0, due - time.monotonic()))
+                        times[f"GET {name}"].append(fetch(daemon.address + address.format(k=k)))
                 times["capture to publish, with requests"] += subscriber.seen[before:]
-                if journal.exists():
+                if follow_links and journal.exists():
                     for name, conditions in TO_THE_END.items():
                         follow(daemon.address, name, conditions, times)
                 assert daemon.stop() == 0
