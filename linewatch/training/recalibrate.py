@@ -126,7 +126,8 @@ def propose_threshold(
         bundle.calibration,
         threshold=threshold,
         unsure_threshold=threshold * recipe.unsure_threshold / recipe.threshold,
-        false_reject=rejected / max(1, len(scores)),
+        # No rate below one in so many is known; above a half none is wanted.
+        false_reject=min(0.5, max(1, rejected) / max(1, len(scores))),
         bound=upper_rate_bound(rejected, len(scores)) if scores else None,
         method=BY_HAND,
     )
