@@ -38,6 +38,7 @@ from linewatch.line.view_merger import ViewMerger
 from linewatch.models.recipe_file import names, products
 from linewatch.models.scoring_worker import BESIDE_A_LINE, ScoringWorker
 from linewatch.mqtt.history import Courier
+from linewatch.people.people import People
 from linewatch.runtime import malloc, systemd
 from linewatch.runtime.events import Events
 from linewatch.runtime.retention_clock import RetentionClock
@@ -382,8 +383,9 @@ def build_page(
         queued=writer.pending,
         forecast=partial(storage_forecast, base.evidence, settings),
     )
+    shown = backend, base.metrics.render, base.token, settings.evidence.path
     teaching = base.teacher.beside(base.station, commands, backend)
-    render, http = base.metrics.render, settings.http
-    app = create_app(backend, render, base.token, settings.evidence.path, teaching=teaching, http=http)
+    people = People(settings.users_file, base.journal.audit)
+    app = create_app(*shown, teaching=teaching, http=settings.http, people=people)
     impaired = partial(base.station.set_impairment, "page")
     return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))

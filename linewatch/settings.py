@@ -205,6 +205,7 @@ class HttpSettings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     token_file: Path | None = None
+    users_file: Path | None = None  # Of users, sessions and tokens; else users.db beside the journal.
     prefix: PathPrefix = ""  # Of a proxy that does not say it.
     frame_ancestors: tuple[Origin, ...] = ()  # That may embed the page.
     language: LanguageCode = "auto"  # Of the page; auto is the browser's.
@@ -212,7 +213,7 @@ class HttpSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _empty_path_is_none(cls, values: Any) -> Any:
-        return _without_empty(values, "token_file")
+        return _without_empty(values, "token_file", "users_file")
 
     def token(self) -> str:
         """Return the token for state-changing requests, "" if there is none.
@@ -291,6 +292,11 @@ class Settings(BaseSettings):
                 'trigger.mode "part" has to see every frame; use "free" with gige.trigger_source'
             )
         return self
+
+    @property
+    def users_file(self) -> Path:
+        """The file of users, sessions and tokens: beside the journal unless http.users_file names another."""
+        return self.http.users_file or self.journal.path.with_name("users.db")
 
     @property
     def hardware_triggered(self) -> bool:

@@ -28,6 +28,7 @@ from linewatch.cli.options import (
     write_html,
     write_json,
 )
+from linewatch.cli.people import users_app
 from linewatch.errors import ConfigError, LinewatchError, UsageError
 
 ArgumentError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -42,6 +43,7 @@ app = typer.Typer(
     help="Live camera line inspection. Every command takes --debug, which shows tracebacks.",
 )
 app.add_typer(models_app, name="models")
+app.add_typer(users_app, name="users")
 
 FalseReject = Annotated[
     float, typer.Option(min=0.0001, max=0.5, help="Share of good parts that may be rejected, 0 to 1.")

@@ -9,6 +9,7 @@ from linewatch.awaited_secret import AwaitedSecret
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.models.scoring_worker import ScoringWorker
+from linewatch.people.people import People
 from linewatch.runtime.signals import Signals
 from linewatch.settings import Settings
 from linewatch.storage.journal import Journal
@@ -52,6 +53,7 @@ def serve_office(
             settings.evidence.path,
             teaching=teacher.alone(backend),
             http=settings.http,
+            people=People(settings.users_file, journal.audit),
         )
         server = stack.enter_context(WebServer(app, settings.http.host, settings.http.port))
         started(server)

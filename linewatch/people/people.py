@@ -263,4 +263,8 @@ def _digest(secret: str) -> bytes:
 
 def _mark(session: str, station_token: str) -> str:
     """Return a mark that changes with the station's token and does not tell it."""
-    return hmac.new(session.encode(), station_token.encode(), "sha256").hexdigest() if station_token else ""
+    return (
+        hmac.new(session.encode("utf-8", "replace"), station_token.encode(), "sha256").hexdigest()
+        if station_token
+        else ""
+    )

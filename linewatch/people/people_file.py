@@ -86,8 +86,12 @@ def _make_private(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
     try:
-        if os.fstat(handle).st_mode & 0o077:
+        found = os.fstat(handle)
+        if found.st_mode & 0o077:
             os.fchmod(handle, MODE)
+        folder = path.parent.stat()
+        if os.geteuid() == 0 and (found.st_uid, found.st_size) == (0, 0):
+            os.fchown(handle, folder.st_uid, folder.st_gid)  # Of the daemon's user, not of who ran sudo.
     finally:
         os.close(handle)
 

@@ -21,6 +21,7 @@ from linewatch.web.openapi import Error, Health, Readiness
 from linewatch.web.pages import Pages, own_path
 from linewatch.web.params import Ordinal
 from linewatch.web.people.access import AccessControl
+from linewatch.web.people.api import PeopleApi
 from linewatch.web.people.pages import PeoplePages
 from linewatch.web.people.protection import protect
 from linewatch.web.proxy import BehindProxy
@@ -76,6 +77,7 @@ def create_app(
     Formatter(language).register(app)
     app.register_blueprint(Api(backend, access, uploads, texts).blueprint())
     app.register_blueprint(Pages(backend, access, uploads, language).blueprint())
+    app.register_blueprint(PeopleApi(people, access, texts).blueprint())
     app.register_blueprint(PeoplePages(people, access, texts).blueprint())
     if teaching is not None:
         register(app, teaching, backend, access, texts)

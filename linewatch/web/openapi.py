@@ -1,7 +1,6 @@
 """The OpenAPI document of the addresses for programs, generated from the models of requests and responses."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -9,6 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from linewatch.domain import Result, State
 from linewatch.web.backend import Actual
+from linewatch.web.operation import Answer, Operation
 from linewatch.web.params import (
     EvidencePath,
     InspectForm,
@@ -18,6 +18,8 @@ from linewatch.web.params import (
     VerdictPath,
     VerdictQuery,
 )
+from linewatch.web.people.operations import PEOPLE_OPERATIONS
+from linewatch.web.people.rights import right_of
 
 Flag = Literal[0, 1]
 Count = Annotated[int, Field(ge=0)]
@@ -120,30 +122,6 @@ class Reviewed(Body):
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One possible response; `body` is a type sent as JSON, or the media types of anything else."""
-
-    description: str
-    body: Any = ()
-    headers: Mapping[str, str] = field(default_factory=dict)  # Name -> description.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One method of one path. `errors` are the statuses whose body is an `Error`."""
-
-    id: str
-    summary: str
-    answers: Mapping[int, Answer]
-    errors: tuple[int, ...] = ()
-    path: type[BaseModel] | None = None
-    query: type[BaseModel] | None = None
-    body: type[BaseModel] | None = None
-    media: str = "application/json"
-    token: bool = False
-
-
 PAGE = ("text/html",)
 
 OPERATIONS = {
@@ -216,7 +194,6 @@ OPERATIONS = {
     ("post", "/api/verdicts/{boot}/{seq}/review"): Operation(
         id="review",
         summary="Say what a part really is; the last review counts",
-        token=True,
         path=VerdictPath,
         body=ReviewBody,
         answers={200: Answer("Stored.", Reviewed)},
@@ -225,11 +202,11 @@ OPERATIONS = {
     ("post", "/api/product"): Operation(
         id="switchProduct",
         summary="Change what the line inspects; answers when that is done",
-        token=True,
         body=ProductBody,
         answers={200: Answer("The product is on the line.", StationState)},
         errors=(400, 401, 403, 404, 409, 413),
     ),
+    **PEOPLE_OPERATIONS,
 }
 """(method, path) -> what it takes and gives. The route itself stands in `api`, `pages` or `app`."""
 
@@ -259,12 +236,9 @@ def document(operations: Mapping[tuple[str, str], Operation]) -> dict[str, Any]:
     schemas, components = _schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in operations.items():
-        paths.setdefault(path, {})[method] = _describe(operation, schemas, components)
-    for parameters in {
-        kind for operation in operations.values() for kind in (operation.path, operation.query)
-    }:
-        if parameters is not None:
-            del components[parameters.__name__]  # Its fields stand with the operation.
+        paths.setdefault(path, {})[method] = _describe(method, path, operation, schemas, components)
+    for kind in {kind for asked in operations.values() for kind in (asked.path, asked.query) if kind}:
+        del components[kind.__name__]  # Its fields stand with the operation.
     return {
         "openapi": "3.1.0",
         "info": INFO,
@@ -295,10 +269,13 @@ def _types(operation: Operation) -> Iterator[Any]:
     yield from (answer.body for answer in operation.answers.values() if not isinstance(answer.body, tuple))
 
 
-def _describe(operation: Operation, schemas: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
+def _describe(
+    method: str, path: str, operation: Operation, schemas: dict[Any, Any], components: dict[str, Any]
+) -> dict[str, Any]:
     described: dict[str, Any] = {"operationId": operation.id, "summary": operation.summary}
-    if operation.token:
+    if needed := right_of(method, path):
         described["security"] = [{"token": []}]
+        described["description"] = f"Needs the role {needed}."
     parameters = [
         parameter
         for place, model in (("path", operation.path), ("query", operation.query))

@@ -20,6 +20,7 @@ COMMANDS = {
     "models list", "models show", "models verify", "models activate", "models rollback",
     "models golden", "models try", "models compare", "models promote", "models discard",
     "models export", "models import",
+    "users list", "users add", "users remove", "users password", "users role", "users token", "users revoke",
 }  # fmt: skip
 
 PROGRESS = re.compile(r" *\d+ s +\d+%  ")
@@ -38,7 +39,7 @@ def walk(command, path):
         yield path
 
 found = {}
-for path in [[], ["models"], *walk(typer.main.get_command(cli.app), [])]:
+for path in [[], ["models"], ["users"], *walk(typer.main.get_command(cli.app), [])]:
     sys.argv = ["linewatch", *path, "--help"]
     text = io.StringIO()
     with contextlib.redirect_stdout(text):

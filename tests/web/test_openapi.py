@@ -26,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
 from linewatch.domain import Result, State
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.mqtt.messages import StateFacts, state_payload, verdict_payload
+from linewatch.people.roles import Role
 from linewatch.storage.journal import Journal
 from linewatch.web import WebServer, create_app
 from linewatch.web.office_backend import OfficeBackend
@@ -33,13 +34,16 @@ from linewatch.web.openapi import StationState, Verdict
 from linewatch.web.teach.description import description
 from tests.bundles import models_in, part, png, teach
 from tests.fakes import verdict
-from tests.web.client import TOKEN, teaching_in
+from tests.web.client import TOKEN, people_with, teaching_in
 
 CALLS = int(os.environ.get("API_CALLS", "300"))
 SECRET = b"the content of a file outside the evidence folder"
 CHECKS: list[Any] = [content_type_conformance, response_schema_conformance, status_code_conformance]
 DESCRIPTION = description()
 FOR_PROGRAMS = ("/api", "/healthz", "/readyz", "/metrics", "/live.jpg", "/evidence")
+
+PEOPLE = people_with(Role.ADMIN, Role.OPERATOR)
+ADMIN = PEOPLE.add_token("random-calls", Role.ADMIN, "test")
 
 load_all_checks()
 
@@ -61,7 +65,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         office = OfficeBackend("station1", journal, models, worker)
         before = files(folder)
         teaching = teaching_in(tmp_path_factory.mktemp("teaching"), changed=office.forget_products)
-        yield create_app(office, lambda: (b"", "text/plain"), TOKEN, evidence, teaching=teaching)
+        shown = office, lambda: (b"", "text/plain"), TOKEN, evidence
+        yield create_app(*shown, teaching=teaching, people=PEOPLE)
         assert files(folder) == before, "no call leaves a file"
 
 
@@ -126,7 +131,7 @@ def test_random_calls_get_what_the_description_promises(app: Flask) -> None:
     def ask(case: Any, bearer: bool, known: bool) -> None:
         if known:
             use_existing_names(case)
-        headers = {"Authorization": f"Bearer {TOKEN}"} if bearer else {}
+        headers = {"Authorization": f"Bearer {ADMIN}"} if bearer else {}
         response = case.call(base_url=page.address, headers=headers, session=session)
         asked.add((case.operation.path, response.status_code))
         case.validate_response(response, checks=CHECKS)
@@ -145,13 +150,22 @@ def test_random_calls_get_what_the_description_promises(app: Flask) -> None:
         "/api/inspect",
         "/api/verdicts/{boot}/{seq}/review",
         "/evidence/{path}",
+        "/api/users",
+        "/api/tokens",
     }
     assert {200, 400, 401, 404, 409} <= {status for _, status in asked}
 
 
 def use_existing_names(case: Any) -> None:
     """Insert names of existing things, which random values hardly ever hit."""
-    there = {"boot": 1, "seq": 2, "path": "1.png", "product": "demo", "image": png(part())}
+    there = {
+        "boot": 1,
+        "seq": 2,
+        "path": "1.png",
+        "product": "demo",
+        "name": "operator",
+        "image": png(part()),
+    }
     for place in (case.path_parameters, case.query, case.body):
         if isinstance(place, dict):
             place.update({name: value for name, value in there.items() if name in place})

@@ -279,7 +279,7 @@ def _is_program() -> bool:
 
 
 def _form_proof(secret: str) -> str:
-    return hmac.new(secret.encode(), b"form", sha256).hexdigest()[:32]
+    return hmac.new(secret.encode("utf-8", "replace"), b"form", sha256).hexdigest()[:32]
 
 
 def _too_many(sentence: str, wait_s: float) -> TooManyRequests:

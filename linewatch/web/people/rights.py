@@ -1,5 +1,6 @@
 """Which role each request needs: the only table of rights. A route without an entry is refused."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -94,6 +95,24 @@ RIGHTS: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/people/users/<name>/remove"): Role.ADMIN,
         ("POST", "/people/tokens"): Role.ADMIN,
         ("POST", "/people/tokens/<name>/remove"): Role.ADMIN,
+        ("GET", "/api/users"): Role.ADMIN,
+        ("POST", "/api/users"): Role.ADMIN,
+        ("DELETE", "/api/users/<name>"): Role.ADMIN,
+        ("POST", "/api/users/<name>/role"): Role.ADMIN,
+        ("POST", "/api/users/<name>/password"): Role.ADMIN,
+        ("GET", "/api/tokens"): Role.ADMIN,
+        ("POST", "/api/tokens"): Role.ADMIN,
+        ("DELETE", "/api/tokens/<name>"): Role.ADMIN,
     }
 )
 """(method, rule of the route) -> the least role, or ANYONE. HEAD counts as GET."""
+
+
+def right_of(method: str, path: str) -> Role | None:
+    """Return the right for an address as OpenAPI writes it: "/api/users/{name}". Raises KeyError."""
+    return _BY_PATH[method.upper(), path]
+
+
+_BY_PATH = {
+    (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)): role for (method, rule), role in RIGHTS.items()
+}

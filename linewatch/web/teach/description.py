@@ -8,7 +8,8 @@ from werkzeug.datastructures import FileStorage
 
 from linewatch.domain import Result
 from linewatch.teaching import LearningStage
-from linewatch.web.openapi import OPERATIONS, Answer, Body, Count, Operation, document
+from linewatch.web.openapi import OPERATIONS, Body, Count, document
+from linewatch.web.operation import Answer, Operation
 from linewatch.web.teach.forms import (
     AreaBody,
     BeginBody,
@@ -193,7 +194,6 @@ def _change(
     return Operation(
         id=name,
         summary=summary,
-        token=True,
         path=ProductPath,
         body=body,
         answers=answers,
@@ -206,7 +206,6 @@ TEACH_OPERATIONS = {
     ("post", "/api/teach"): Operation(
         id="begin",
         summary="Begin to teach a product: write its recipe",
-        token=True,
         body=BeginBody,
         answers=STATE,
         errors=(400, 401, 403, 409, 413),
@@ -236,7 +235,6 @@ TEACH_OPERATIONS = {
     ("post", "/api/models"): Operation(
         id="importModel",
         summary="Verify and add a version; it does not become active",
-        token=True,
         body=ArchiveForm,
         media="multipart/form-data",
         answers={200: Answer("The version.", ImportedVersion)},

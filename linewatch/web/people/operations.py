@@ -1,0 +1,64 @@
+"""The operations on users and tokens, for the OpenAPI document."""
+
+from collections.abc import Mapping
+
+from linewatch.web.operation import Answer, Operation
+from linewatch.web.people.bodies import (
+    IssuedToken,
+    ListedToken,
+    ListedUser,
+    NewToken,
+    NewUser,
+    PasswordBody,
+    PersonPath,
+    RoleBody,
+)
+
+_USERS = {200: Answer("Every user.", list[ListedUser])}
+_TOKENS = {200: Answer("Every token, without its secret.", list[ListedToken])}
+_READ, _NEW, _CHANGE = (401, 403, 503), (400, 401, 403, 409, 413, 503), (400, 401, 403, 404, 409, 413, 503)
+
+PEOPLE_OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("get", "/api/users"): Operation(
+        id="users", summary="Who may sign in, with which role", answers=_USERS, errors=_READ
+    ),
+    ("post", "/api/users"): Operation(
+        id="addUser", summary="Add a user", body=NewUser, answers=_USERS, errors=_NEW
+    ),
+    ("delete", "/api/users/{name}"): Operation(
+        id="removeUser",
+        summary="Remove a user and end their sessions",
+        path=PersonPath,
+        answers=_USERS,
+        errors=_CHANGE,
+    ),
+    ("post", "/api/users/{name}/role"): Operation(
+        id="setRole",
+        summary="Give a user another role, which holds for open sessions, too",
+        path=PersonPath,
+        body=RoleBody,
+        answers=_USERS,
+        errors=_CHANGE,
+    ),
+    ("post", "/api/users/{name}/password"): Operation(
+        id="setPassword",
+        summary="Set a user's password and end their sessions",
+        path=PersonPath,
+        body=PasswordBody,
+        answers=_USERS,
+        errors=_CHANGE,
+    ),
+    ("get", "/api/tokens"): Operation(
+        id="tokens", summary="Which machines have a token", answers=_TOKENS, errors=_READ
+    ),
+    ("post", "/api/tokens"): Operation(
+        id="issueToken",
+        summary="Issue a token to a machine",
+        body=NewToken,
+        answers={200: Answer("The token's secret, this once.", IssuedToken)},
+        errors=_NEW,
+    ),
+    ("delete", "/api/tokens/{name}"): Operation(
+        id="revokeToken", summary="Revoke a token", path=PersonPath, answers=_TOKENS, errors=_CHANGE
+    ),
+}
