@@ -56,9 +56,9 @@ def list_people(
 def add(name: Name, role: RoleOption = Role.OPERATOR, config: Config = None) -> None:
     """Add a user. Asks for the password, or reads it from standard input."""
     people = _people(config)
-    if not people.has_users() and role is not Role.ADMIN:
-        typer.echo("note: there is no admin yet; only these commands can manage users", err=True)
     typer.echo(f"{people.add_user(name, _read_password(), role, _user())} is an {role}")
+    if all(user.role is not Role.ADMIN for user in people.users()):
+        typer.echo("note: there is no admin yet; only these commands can manage users", err=True)
 
 
 @users_app.command("remove")

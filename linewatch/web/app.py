@@ -214,7 +214,7 @@ def _error_response(code: int, sentence: str) -> AnyResponse:
     if request.path.startswith("/api/"):
         response = jsonify(Error(error=sentence).model_dump())
     else:
-        then = _path_after_sign_in() if code == 401 else ""
+        then = _path_after_sign_in() if code in (401, 429) else ""
         response = Response(render_template("error.html", sentence=sentence, then=then))
     response.status_code = code
     return response
