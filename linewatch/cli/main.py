@@ -1,6 +1,5 @@
 """The command line: argument parsing only. Each command imports what it needs when it runs."""
 
-import importlib.util
 import json
 import logging
 import sys
@@ -23,7 +22,7 @@ from linewatch.cli.options import (
     Product,
     RequiredConfig,
     load_settings,
-    missing_extra,
+    require_training,
     show_help,
     write_html,
     write_json,
@@ -197,7 +196,7 @@ def train(
     config: Config = None,
 ) -> None:
     """Train a model from images of good parts only. The first version becomes active."""
-    _require_training()
+    require_training()
     from linewatch.training.progress import progress_bar
     from linewatch.training.train import describe
     from linewatch.training.train import train as train_product
@@ -307,7 +306,7 @@ def evaluate(
     config: Config = None,
 ) -> None:
     """Measure a model on labelled images. None of them may have been used for training."""
-    _require_training()
+    require_training()
     from linewatch.training.evaluate import evaluate as evaluate_model
     from linewatch.training.progress import progress_bar
 
@@ -373,12 +372,6 @@ def main() -> None:
     except typer.Abort:
         sys.exit(EXIT_FAILED)
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _require_training() -> None:
-    """Raise UsageError, which says what to install, without the extra [train]."""
-    if importlib.util.find_spec("tensorflow") is None:
-        raise missing_extra("train", "this command")
 
 
 def _usage_sentence(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What several commands share: options, loading settings, writing figures to files."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,6 +57,12 @@ def missing_extra(extra: str, what: str) -> UsageError:
         f"{what} needs the extra [{extra}]; install it: pip install 'linewatch[{extra}]', "
         f"in a clone: .venv/bin/pip install -c config/constraints.txt -e '.[{extra}]'"
     )
+
+
+def require_training() -> None:
+    """Raise UsageError, which says what to install, without the extra [train]."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise missing_extra("train", "this command")
 
 
 def write_json(path: Path | None, figures: object) -> None:
