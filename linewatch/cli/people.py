@@ -40,7 +40,7 @@ def list_people(
     if as_json:
         found = {
             "users": [{"name": user.name, "role": user.role, "sessions": user.sessions} for user in users],
-            "tokens": [{"name": t.name, "role": t.role, "added_by": t.added_by} for t in tokens],
+            "tokens": [{"name": one.name, "role": one.role, "added_by": one.added_by} for one in tokens],
         }
         typer.echo(json.dumps(found, ensure_ascii=False))
         return

@@ -75,7 +75,10 @@ class PeopleApi:
     def tokens(self) -> Response:
         """Send every token, without its secret."""
         return _sent(
-            [ListedToken(name=t.name, role=t.role, added_by=t.added_by) for t in self._people.tokens()]
+            [
+                ListedToken(name=one.name, role=one.role, added_by=one.added_by)
+                for one in self._people.tokens()
+            ]
         )
 
     def add_token(self) -> Done:
