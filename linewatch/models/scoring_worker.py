@@ -31,6 +31,7 @@ from linewatch.models.reference_embeddings import ReferenceEmbeddings
 from linewatch.settings import ModelsSettings
 from linewatch.vision.heatmap import draw_heatmap
 from linewatch.vision.image_io import decode, shrink_to
+from linewatch.vision.libjpeg_warnings import undiverted
 
 log = logging.getLogger(__name__)
 
@@ -152,9 +153,13 @@ class ScoringWorker:
             raise LinewatchError("the picture is not judged: the station stops")
         if self._process is None:
             try:  # A session of its own: Ctrl+C in a terminal signals only the daemon.
-                self._process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-                )
+                with undiverted:  # It inherits stderr.
+                    self._process = subprocess.Popen(
+                        self._command,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        start_new_session=True,
+                    )
             except OSError as error:  # No memory, no process id, or removed by an upgrade.
                 raise LinewatchError(
                     f"the picture cannot be judged now: no process for it ({error.strerror}); try again later"

@@ -81,12 +81,30 @@ def _decode(payload: bytes) -> str:
 def _object(text: str) -> dict[str, object]:
     try:
         # Not strict: a PLC that concatenates a scanned code does not escape its control characters.
-        facts = json.loads(text, strict=False, parse_float=_Decimal, parse_constant=_refuse_constant)
+        facts = json.loads(
+            text,
+            strict=False,
+            parse_float=_Decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_distinct,
+        )
+    except _Malformed:
+        raise
     except (ValueError, RecursionError):
         facts = None
     if not isinstance(facts, dict):
         raise _Malformed('the payload must be a JSON object, for example {"rid":17}')
     return {key: value for key, value in facts.items() if value is not None}
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the pairs as an object; of a key that comes twice one value would be ignored."""
+    facts = dict(pairs)
+    if len(facts) < len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
+        raise _Malformed(f"key {twice[:32]!r} comes twice; send it once")
+    return facts
 
 
 def _refuse_constant(name: str) -> NoReturn:

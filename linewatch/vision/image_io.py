@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from linewatch import PIXELS_MAX
 from linewatch.domain import Image
 from linewatch.errors import ImageError, ImageTooLarge
-from linewatch.vision.image_headers import exif_orientation, jpeg_problem, tiff_problem
+from linewatch.vision.image_headers import exif_orientation, structure_problem
 from linewatch.vision.libjpeg_warnings import decode_strictly
 
 SIDE_MIN_PX = 32
@@ -19,7 +19,7 @@ SCALED_BY = (4, 257)  # Values scaled to 16 bits are multiples of one of these: 
 _MEGAPIXELS = PIXELS_MAX // 1_000_000
 _MEGABYTES = BYTES_MAX // 1_000_000
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6")
-_PNG, _JPEG = b"\x89PNG", b"\xff\xd8"
+_JPEG = b"\xff\xd8"
 _UPRIGHT = dict(
     enumerate(
         [
@@ -122,11 +122,12 @@ def _decoded(data: bytes, name: str) -> NDArray[np.generic]:
         raise ImageTooLarge(name, f"has more than {_MEGABYTES} MB; save it as PNG or JPEG")
     if data[4:8] == b"ftyp":
         raise ImageError(
-            name, "is a HEIC or AVIF photo; convert it to JPEG, or let the phone take pictures as JPEG"
+            name,
+            "is a HEIC or AVIF photo or a video; save it as JPEG, or let the phone take JPEGs",
         )
     if not _has_known_signature(data):
         raise ImageError(name, "is not a picture of a known kind; use PNG, JPEG, BMP, TIFF or WebP")
-    problem, warned = _structure_problem(data), False
+    problem, warned = structure_problem(data), False
     if problem:
         raise ImageError(name, problem)
     try:
@@ -150,15 +151,6 @@ def _has_known_signature(data: bytes) -> bool:
     if data[:4] == b"RIFF":
         return data[8:12] == b"WEBP"
     return data.startswith(_MAGIC)
-
-
-def _structure_problem(data: bytes) -> str:
-    """Return what is wrong with a file whose decoder would not say so, "" if nothing is."""
-    if data.startswith(_PNG):
-        return "" if b"IEND" in data[-4096:] else "is cut off; copy or save it again"
-    if data.startswith(_JPEG):
-        return jpeg_problem(data)
-    return tiff_problem(data)
 
 
 def _decode_upright(data: bytes) -> NDArray[np.generic] | None:

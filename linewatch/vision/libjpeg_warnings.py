@@ -13,13 +13,15 @@ Decode = Callable[[], Decoded]
 
 _STDERR = 2
 _WARNING = b"Corrupt JPEG data"
-_lock = threading.Lock()  # One diversion at a time; it is of the whole process.
+undiverted = threading.Lock()  # Held during a diversion, which is of the whole process.
 
 
 def decode_strictly(decode: Decode) -> tuple[Decoded, bool]:
     """Return what `decode` returns, and whether libjpeg warned of corrupt data.
 
-    What else is written to stderr meanwhile, by any thread, is passed on afterwards. A second attempt
+    What else is written to stderr meanwhile, by any thread, is passed on afterwards; the log goes elsewhere.
+    A process that inherits stderr must be started with `undiverted` held, or its output is lost.
+    A second attempt
     confirms the warning, since a camera's own JPEG frames may be damaged at the same moment.
     """
     image, warned = _diverted(decode)
@@ -27,7 +29,7 @@ def decode_strictly(decode: Decode) -> tuple[Decoded, bool]:
 
 
 def _diverted(decode: Decode) -> tuple[Decoded, bool]:
-    with _lock:
+    with undiverted:
         sys.stderr.flush()
         before, scratch = os.dup(_STDERR), os.memfd_create("stderr")
         try:
@@ -37,7 +39,7 @@ def _diverted(decode: Decode) -> tuple[Decoded, bool]:
             finally:
                 os.dup2(before, _STDERR)
                 os.lseek(scratch, 0, os.SEEK_SET)
-                lines = os.read(scratch, 1_000_000).splitlines(keepends=True)
+                lines = os.read(scratch, os.fstat(scratch).st_size).splitlines(keepends=True)
                 others = [line for line in lines if not line.startswith(_WARNING)]
                 if others:
                     os.write(_STDERR, b"".join(others))

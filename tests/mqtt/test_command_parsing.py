@@ -43,6 +43,7 @@ def test_commands_are_understood() -> None:
         ("pause", {"rid": "7"}, 7, "rid must be a whole number"),
         ("pause", {"rid": 7.5}, 7, "rid must be a whole number"),
         ("fly", {"rid": 7}, 7, "unknown command 'fly'"),
+        ("trigger", b'{"rid":7,"part":"A","part":"B"}', 7, "key 'part' comes twice"),
         ("trigger", {"rid": 7, "part": True}, 7, "part"),
         ("trigger", {"rid": 7, "part": ["A"]}, 7, "part"),
         ("trigger", {"rid": 7, "part": "x" * 129}, 7, "at most 128 characters; it has 129"),

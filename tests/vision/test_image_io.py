@@ -233,8 +233,57 @@ def test_images_for_printing_and_of_phones_are_named() -> None:
     cmyk[cmyk.index(b"\xff\xc0") + 9] = 4  # The number of components.
     with pytest.raises(ImageError, match="CMYK image for printing; save it as RGB"):
         decode(bytes(cmyk), "print")
-    with pytest.raises(ImageError, match="is a HEIC or AVIF photo; convert it to JPEG"):
+    with pytest.raises(ImageError, match="is a HEIC or AVIF photo or a video; save it as JPEG"):
         decode(b"\0\0\0\x24ftypheic" + bytes(100), "photo")
+
+
+def chunks(png: bytes, *more: tuple[bytes, bytes]) -> bytes:
+    """Return a PNG with further chunks after its header."""
+    added = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in more
+    )
+    return png[:33] + added + png[33:]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp", ".ppm"])
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_file_that_is_cut_off_is_refused(suffix: str, kept: float) -> None:
+    """Decoders fill what is missing with black or grey."""
+    whole = encoded(suffix, np.repeat(np.repeat(COLOUR, 4, 0), 4, 1))
+    decode(whole + b"what a tool appends" * 1000, "part")
+    with pytest.raises(ImageError, match=r"is cut off|is damaged"):
+        decode(whole[: int(kept * len(whole))], "part")
+
+
+def test_a_png_damaged_in_the_middle_is_refused() -> None:
+    """By its check sums; those of comments do not matter."""
+    png = encoded(".png")
+    middle = png.index(b"IDAT") + 20
+    with pytest.raises(ImageError, match="is damaged"):
+        decode(png[:middle] + bytes([png[middle] ^ 1]) + png[middle + 1 :], "part")
+
+    noted = chunks(png, (b"tEXt", b"note"))
+    decode(noted.replace(b"note", b"torn"), "part")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (chunks(encoded(".png"), (b"acTL", struct.pack(">II", 3, 0))), "is an animation"),
+        (b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x02" + bytes(20), "is an animation"),
+        (b"P5 40 40 15\n" + bytes(1600), "has values from 0 to 15; save it with 0 to 255"),
+        (b"P5\n# 12 bits\n40 40\n4095\n" + bytes(3200), "has values from 0 to 4095"),
+        (tiff({262: 0}), "is stored as a negative"),
+        (tiff({254: 1}), "raw data of a camera"),
+        (tiff({262: 8}), "unusual colour model"),
+        (tiff({262: 32803}), "unusual colour model"),
+    ],
+)
+def test_what_a_person_sees_otherwise_is_named(data: bytes, sentence: str) -> None:
+    """Animations, values of another scale, negatives and raw photos (DNG, NEF) would be read wrongly."""
+    with pytest.raises(ImageError, match=sentence):
+        decode(data, "part")
 
 
 def test_a_mask_may_be_drawn_with_any_value(tmp_path: Path) -> None:
