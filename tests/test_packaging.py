@@ -123,6 +123,7 @@ def test_the_example_station_becomes_ready(tmp_path: Path) -> None:
     config.write_text(example.replace("/opt/linewatch/current/share/linewatch", str(share)))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LINEWATCH_")}
     environment |= {"LINEWATCH_HTTP__PORT": "0", "PYTHONPATH": str(ROOT)}
+    environment |= {"HOME": "/proc/none"}  # The service's user has none that it can write to.
     # Other tests share these cores.
     environment |= {"LINEWATCH_LIMITS__DEADLINE_MS": "5000", "LINEWATCH_LIMITS__FRAME_AGE_MS_MAX": "5000"}
 
@@ -132,6 +133,7 @@ def test_the_example_station_becomes_ready(tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     assert "to=READY" in done.stdout
     assert "FAULT" not in done.stdout and "DEGRADED" not in done.stdout
     assert "result=PASS" in done.stdout

@@ -392,4 +392,5 @@ def exit_status(error: Exception) -> int:
 def _log_to_stdout() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(LogFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # By force: a library that logged while it was imported has set up the root logger already.
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -1,6 +1,8 @@
 """Log lines name the zone of their time."""
 
 import logging
+import subprocess
+import sys
 import time
 
 import pytest
@@ -27,3 +29,23 @@ def test_a_log_line_carries_its_zone(monkeypatch: pytest.MonkeyPatch, zone: str,
     time.tzset()
 
     assert line == f"{stamp} INFO verdict seq=1"
+
+
+def test_a_library_that_logs_while_it_is_imported_does_not_keep_the_log_away() -> None:
+    """Its call sets up the root logger, so that `logging.basicConfig` does nothing any more."""
+    program = (
+        "import logging; logging.warning('first');"
+        "from linewatch.cli.main import _log_to_stdout; _log_to_stdout();"
+        "logging.getLogger('linewatch').info('state to=READY')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.endswith("INFO state to=READY\n")
+
+
+def test_the_inference_library_has_no_telemetry() -> None:
+    """It would be sent without being asked for, and complains where the user has no home."""
+    program = "import linewatch, openvino, sys; print(sys.modules['openvino_telemetry'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "None\n"
