@@ -171,7 +171,7 @@ def test_a_review_is_stored_with_its_verdict_and_the_last_one_counts(rig: Rig) -
     row = rig.backend.verdict(1, 1)
     assert row is not None and row.review is not None
     assert (row.review.actual, row.review.note) == (Actual.GOOD, "only dust")
-    assert row == replace(row, review=Review(Actual.GOOD, "only dust", row.review.reviewed_ms))
+    assert row == replace(row, review=Review(Actual.GOOD, "only dust", row.review.reviewed_ms, "page"))
     assert abs(row.review.reviewed_ms - time.time_ns() // 1_000_000) < 60_000
     assert rig.journal.reader().reviews(1)[0].who == "page"
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from linewatch.people.people import People
@@ -14,6 +16,7 @@ from tests.web.client import PASSWORD, TOKEN, people_with
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
 
+IMAGE = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
 UNFOLD = "for (const folded of document.querySelectorAll('details')) folded.open = true"
 SMALL = (
     "[...document.querySelectorAll("
@@ -40,7 +43,11 @@ def people() -> People:
 
 @pytest.fixture
 def address(browser: Browser, backend: FakeBackend, people: People, tmp_path: Path) -> Iterator[str]:
-    """Serve the page and return its address."""
+    """Serve the page, with the images that its parts name, and return its address."""
+    for row in backend.rows.values():
+        for name in (row.verdict.image, row.verdict.heatmap):
+            if name:
+                (tmp_path / name).write_bytes(IMAGE)
     browser.errors.clear()
     browser.look(1280, 800)
     app = create_app(backend, lambda: (b"", "text/plain"), TOKEN, tmp_path, people=people)
