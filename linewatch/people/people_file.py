@@ -82,7 +82,7 @@ def _connected(path: Path | str) -> sqlite3.Connection:
 
 
 def _make_private(path: Path) -> None:
-    """Create the file if it is missing; nobody else may read it. SQLite gives its journal the same mode."""
+    """Create the file if it is missing; only its owner may read it. SQLite's journal gets that mode too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
     try:

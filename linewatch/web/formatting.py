@@ -31,6 +31,8 @@ class Formatter:
         ):
             app.jinja_env.filters[name] = getattr(self, name)
         app.jinja_env.filters["visible"] = visible
+        # No literal in the templates: Jinja would format it once, in the language of the first reader.
+        app.jinja_env.globals["score_limit"] = 1000
         app.jinja_env.tests["scored"] = is_scored
         app.jinja_env.tests["finite"] = math.isfinite
 

@@ -244,3 +244,11 @@ def test_every_pair_of_colours_meets_wcag_aa(theme: dict[str, str]) -> None:
         assert contrast("#ffffff", theme[fill]) >= 4.5, fill
     assert contrast("#1d1400", theme["unsure"]) >= 4.5
     assert contrast(theme["field"], theme["card"]) >= 3
+
+
+def test_numbers_follow_the_language_of_each_reader(client: FlaskClient) -> None:
+    """Score and limit have the thousands sign of the page, also after one in another language."""
+    pages = [client.get("/", headers={"Accept-Language": code}).text for code in ("en", "de", "en")]
+
+    assert ["limit 1,000" in page for page in pages] == [True, False, True]
+    assert ["Grenzwert 1.000" in page for page in pages] == [False, True, False]
