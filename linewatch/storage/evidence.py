@@ -21,6 +21,9 @@ HEATMAP_QUALITY = 85
 # On sensor noise Huffman coding alone is quicker than searching for repeats, and the file is smaller.
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)
 SWEEP_FILES = 50  # Removed in one step.
+# The kernel collects what is written for up to 30 s; flushing that at once can hold up the journal's next
+# commit on the same disk, and so a verdict. Files from this size on are handed to the disk immediately.
+WRITE_BACK_BYTES = 100_000
 RETRY_S = 5.0  # Between two tries after a write failed.
 RESUME_IMAGES = 10  # After a failure room for so many is needed before writing resumes; avoids flapping.
 REMOVAL_ORDER = (Result.PASS, Result.ERROR, Result.UNSURE, Result.FAIL)
@@ -159,7 +162,11 @@ class Evidence:
         with self._translate_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                new.write_bytes(data)
+                with new.open("wb") as file:
+                    file.write(data)
+                    if len(data) >= WRITE_BACK_BYTES:
+                        file.flush()
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 new.replace(target)
             except OSError:
                 new.unlink(missing_ok=True)

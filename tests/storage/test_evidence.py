@@ -135,6 +135,22 @@ def test_a_frame_that_may_lose_a_little_keeps_its_colours(tmp_path: Path, clock:
     assert np.abs(back.astype(int) - image).max() <= 12
 
 
+def test_large_images_are_handed_to_the_disk_at_once(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flush of half a minute of frames must not hold up the journal; a heatmap is too small for that."""
+    handed: list[int] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, *_: handed.append(os.fstat(file).st_size))
+    evidence = evidence_in(tmp_path, clock)
+    noise = np.random.default_rng(1).integers(0, 255, (300, 300, 3), np.uint8)
+    frame = evidence.frame_name(verdict(1))
+
+    evidence.write(frame, noise)
+    evidence.write(evidence.heatmap_name(verdict(1)), noise[:50, :50])
+
+    assert handed == [(tmp_path / frame).stat().st_size]
+
+
 def test_a_full_disk_keeps_nothing_half(small_disk: SmallDisk, clock: Clock) -> None:
     """No partial file stays, the error is one sentence, and writing resumes when there is room."""
     folder = small_disk.folder / "evidence"
