@@ -193,7 +193,9 @@ def build_services(
         *(base.stage(name, work, stall_s) for name, work, stall_s in links.stages(events.drained)),
         base.stage("prepare", commands.serve, PREPARE_S),
         base.stage("shadow", lambda stage: consume(stage, trial.trials, trial.compare), PREPARE_S),
-        base.stage("collect", lambda stage: consume(stage, taught.frames, taught.keep), math.inf),
+        base.stage(
+            "collect", lambda stage: consume(stage, taught.frames, taught.keep), math.inf, niceness=10
+        ),
         base.stage("tidy", lambda stage: maintenance.run(stage, events.drained), PREPARE_S),
     ]
 

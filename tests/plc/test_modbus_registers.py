@@ -18,6 +18,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.state = State.READY
+        self.product_index = 3
         self.now_s = 100.0
         self.commands: list[Command | InvalidCommand] = []
         self.answers: list[Callable[[Answer], None]] = []
@@ -31,7 +32,7 @@ class Rig:
 
     def _announce(self) -> Announcement:
         boot = 65_536 + 41  # Its low word is 41.
-        facts = StateFacts(station="s", boot=boot, state=self.state, product_index=3)
+        facts = StateFacts(station="s", boot=boot, state=self.state, product_index=self.product_index)
         return Announcement(facts, status_word(self.state))
 
     def _submit(self, command: Command | InvalidCommand, done: Callable[[Answer], None]) -> None:
@@ -135,6 +136,27 @@ def test_a_changeover_between_block_and_state_withdraws_the_pass() -> None:
         return before()
 
     rig.registers._announce = change
+
+    assert rig.read()[14] == 0
+
+
+def test_a_pass_does_not_come_back_after_a_short_pause() -> None:
+    """Once it could not be read any more it stays withdrawn; the next part's PASS can be read."""
+    rig = Rig()
+    rig.registers.publish(verdict(1, Result.PASS))
+    codes = [rig.read()[14]]
+    for rig.state in (State.PAUSED, State.READY):
+        codes.append(rig.read()[14])
+    rig.registers.publish(verdict(2, Result.PASS))
+
+    assert [*codes, rig.read()[14]] == [1, 0, 0, 1]
+
+
+def test_a_pass_of_the_product_before_cannot_be_read() -> None:
+    """Also if no client read anything during the changeover."""
+    rig = Rig()
+    rig.registers.publish(verdict(1, Result.PASS))
+    rig.product_index = 4
 
     assert rig.read()[14] == 0
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from linewatch.domain import Answer, ReplyCode, Result, Verdict
-from linewatch.mqtt.messages import Command, InvalidCommand
+from linewatch.mqtt.messages import Command, InvalidCommand, StateFacts
 from linewatch.plc.adapter import Announce, Submit
 from linewatch.plc.modbus import register_map as at
 
@@ -46,6 +46,7 @@ class Registers:
         self._watchdog_ns = round(watchdog_s * 1e9)
         self._clock_ns = clock_ns
         self._block: Block | None = None
+        self._withdrawn: Block | None = None  # The last one whose PASS a client could no longer read.
         self._acknowledged = dict.fromkeys(at.REQUESTED, (0, 0))  # Number and code of the newest answer.
         self._asked = dict.fromkeys(at.REQUESTED, 0)  # Number of the newest request.
         self._written = [0] * len(at.WRITABLE)
@@ -101,15 +102,21 @@ class Registers:
         registers[at.CLIENTS] = self.clients
         if block is not None:
             age_ns = self._clock_ns() - block.published_ns
-            stands = now.facts.state.judging and age_ns <= self._pass_ns
             code = block.verdict.result.code
-            if block.verdict.result is Result.PASS and not stands:
+            if block.verdict.result is Result.PASS and not self._stands(block, now.facts, age_ns):
+                self._withdrawn = block  # For good: it does not come back after a short pause.
                 code = at.NO_CODE
             content = at.block_registers(block.number, block.verdict, code, age_ns // 1_000_000)
             registers[at.BLOCK : at.BLOCK_END + 1] = content
         for name, register in at.ACKNOWLEDGED.items():
             registers[register : register + 2] = self._acknowledged[name]
         return registers
+
+    def _stands(self, block: Block, now: StateFacts, age_ns: int) -> bool:
+        """Whether a PASS may be read: it is fresh, and its product still passes parts."""
+        same_product = block.verdict.product_index == now.product_index
+        fresh = age_ns <= self._pass_ns and block is not self._withdrawn
+        return fresh and same_product and now.state.judging
 
     def _carry_out(self, name: str, number: int) -> None:
         def done(answer: Answer) -> None:
