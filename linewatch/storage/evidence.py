@@ -166,7 +166,8 @@ class Evidence:
                     file.write(data)
                     if len(data) >= WRITE_BACK_BYTES:
                         file.flush()
-                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                        with suppress(OSError):  # Advice, which not every file system takes.
+                            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 new.replace(target)
             except OSError:
                 new.unlink(missing_ok=True)
