@@ -25,10 +25,12 @@ from linewatch.training.images import IMAGES_MIN, open_image_folder
 from linewatch.training.network.graph import save_graph, verify_parity
 from linewatch.training.network.model import ARCHITECTURES, Design, train_scorer
 from linewatch.training.progress import ProgressCallback, no_progress
+from linewatch.training.reports.kinds import describe_kinds, find_rarer_kind
 from linewatch.training.reports.page import GalleryImage
 from linewatch.training.reports.training import training_report
 from linewatch.training.runs import find_runs
 from linewatch.training.training_set import ALIGN, FOREGROUND, build_training_set, measure_images
+from linewatch.vision.product_match import learn_likeness
 
 PIXELS_MIN, PIXELS_MAX = 64 * 64, 1024 * 1024
 PIXEL = Design("pixel", whitening="none", noise=0.0, iterations=900)
@@ -88,6 +90,7 @@ def train(
         lambda done: progress("training", 0.1 + 0.65 * done),
         runs.numbers,
     )
+    rarer = None if trained.embeddings is None else find_rarer_kind(trained.embeddings)
     maps = trained.maps * training_set.inspected
     scores = tuple(float(score) for score in maps.max(axis=(1, 2)))
     distinct = _largest_of_groups(scores, training_set.groups)
@@ -118,6 +121,7 @@ def train(
             "overlap": training_set.overlap and asdict(training_set.overlap),
             "loss": trained.loss,
             "contrast": round(trained.contrast, 4),
+            "kinds": [] if rarer is None else [int((~rarer).sum()), int(rarer.sum())],
             "parity": parity,
             "made_up_recall": detection.recall[RECALL_SIZE],
             "recall_by_size": {f"{size:g}": recall for size, recall in detection.recall.items()},
@@ -138,6 +142,7 @@ def train(
             runs=runs,
             detection=detection,
             part_mask=training_set.part_mask,
+            rarer=rarer,
         )
         before = versions(models, product)
         bundle = write_bundle(
@@ -151,7 +156,7 @@ def train(
             golden=golden,
             training=facts,
             content=content,
-            likeness=trained.likeness,
+            likeness=None if trained.embeddings is None else learn_likeness(trained.embeddings),
             report=lambda name: report(version=name),
         )
     make_available(bundle, models, recipes, before, activate_first=activate_first)
@@ -171,6 +176,8 @@ def describe(bundle: Bundle, models: Path, recipes: Path) -> str:
         f"recipe: {recipes / product}.toml, number {recipe.index} for the PLC",
         summarize_training(bundle.training),
     ]
+    if kinds := describe_kinds(bundle.training):
+        lines.append(kinds)
     if missing := missing_challenge(bundle):
         lines.append(f"{missing[0].upper()}{missing[1:]}")
     if active != version:

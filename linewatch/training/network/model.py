@@ -29,7 +29,6 @@ from linewatch.training.network.whitening import (
     fit_whitening,
     identity_whitening,
 )
-from linewatch.vision.product_match import Likeness, learn_likeness
 
 BATCH = 8
 FOLDS = 4  # Of the cross-validation whose scores calibrate the thresholds,
@@ -63,7 +62,7 @@ class TrainedScorer:
     maps: NDArray[np.float32]  # (n, rows, columns) float32, out of fold.
     loss: float  # Mean squared error of the autoencoder on its last batch.
     contrast: float  # Factor of the images' contrast, 1 to 2.
-    likeness: Likeness | None  # None: the network has no embedding.
+    embeddings: NDArray[np.float32] | None  # (n, channels); None: the network has none.
 
 
 class _AnomalyHead(NamedTuple):
@@ -113,11 +112,9 @@ def train_scorer(
     maps = _out_of_fold_maps(
         features, part_mask, design, seed, fold, head.mean_score, lambda done: progress(0.5 + 0.5 * done)
     )
-    likeness = None
-    if design.architecture == "feature":
-        likeness = learn_likeness(compute_embeddings(features, head.residual))
+    embeddings = compute_embeddings(features, head.residual) if design.architecture == "feature" else None
     network = build_scorer(front, head.residual, head.whitening)
-    return TrainedScorer(network, maps, head.loss, contrast, likeness)
+    return TrainedScorer(network, maps, head.loss, contrast, embeddings)
 
 
 def assign_folds(groups: NDArray[np.int_], runs: NDArray[np.int_] | None = None) -> NDArray[np.int_]:

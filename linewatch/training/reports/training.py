@@ -14,6 +14,7 @@ from linewatch.models.training_quality import is_adequate, summarize_training
 from linewatch.training.calibrate import IMAGES_MIN, calibrate
 from linewatch.training.detection import Detection
 from linewatch.training.reports.figures import draw_histogram, draw_shares
+from linewatch.training.reports.kinds import describe_kinds
 from linewatch.training.reports.page import (
     GALLERY_SIZE,
     GalleryImage,
@@ -42,11 +43,13 @@ def training_report(
     runs: Runs | None = None,
     detection: Detection | None = None,
     part_mask: NDArray[np.float32] | None = None,
+    rarer: NDArray[np.bool_] | None = None,
 ) -> str:
     """Return a training report as HTML.
 
     `facts` are the training facts of the manifest, `images` the good images with their out-of-fold
-    scores. The outline of `part_mask` (rows, columns) is drawn on them.
+    scores. The outline of `part_mask` (rows, columns) is drawn on them. `rarer` (n,) marks those of the
+    rarer of two kinds.
     """
     ordered = sorted(images, key=lambda image: -image.score)
     scores = [image.score for image in images]
@@ -60,6 +63,7 @@ def training_report(
             gallery(below[:GALLERY_SIZE], calibration),
         ),
         ("Most usual good pictures", gallery(below[::-1][:GALLERY_SIZE], calibration)),
+        *_kinds_galleries(images, rarer, calibration),
     ]
     return render(
         title=f"Training {product} {version}".strip(),
@@ -71,6 +75,7 @@ def training_report(
             *_images_rows(facts, runs),
             *calibration_rows(calibration),
             ("Good pictures above the limit", _above_text(above)),
+            *([("Kinds", kinds)] if (kinds := describe_kinds(facts)) else []),
             *_facts_rows(facts),
         ],
         details=_details(calibration, facts),
@@ -84,6 +89,18 @@ def training_report(
         galleries=galleries,
         examples=_example_rows(detection, calibration),
     )
+
+
+def _kinds_galleries(
+    images: Sequence[GalleryImage], rarer: NDArray[np.bool_] | None, calibration: Calibration
+) -> list[tuple[str, list[dict[str, str]]]]:
+    """Return galleries of the most usual images of each of two kinds; empty if there is one kind."""
+    if rarer is None:
+        return []
+    usual = sorted(zip(images, rarer, strict=True), key=lambda pair: pair[0].score)
+    kinds = [[image for image, few in usual if few == wanted][:GALLERY_SIZE] for wanted in (False, True)]
+    titles = "Two kinds of good pictures: the more frequent", "Two kinds of good pictures: the rarer"
+    return [(title, gallery(kind, calibration)) for title, kind in zip(titles, kinds, strict=True)]
 
 
 def _above_first(above: Sequence[GalleryImage], calibration: Calibration) -> dict[str, Any] | None:
