@@ -23,7 +23,6 @@ TRIGGER_EXPIRY_MS, PRODUCT_INDEX, CONTROL_COMMAND = 111, 151, 161
 PART = range(112, 144)  # Two characters each.
 CONTROLS = {1: "reset", 2: "pause", 3: "resume", 4: "selftest", 5: "rebirth"}
 
-NO_CODE = 0  # No verdict yet, or a PASS that can no longer be read.
 REGISTER_MAX = 0xFFFF
 
 STATE_NUMBERS = {

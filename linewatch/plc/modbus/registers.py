@@ -2,26 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
-from linewatch.domain import Answer, ReplyCode, Result, Verdict
-from linewatch.mqtt.messages import Command, InvalidCommand, StateFacts
+from linewatch.domain import Answer, ReplyCode, Verdict
+from linewatch.mqtt.messages import Command, InvalidCommand
 from linewatch.plc.adapter import Announce, Submit
 from linewatch.plc.modbus import register_map as at
+from linewatch.plc.newest import NewestVerdict
 
-NUMBERS = 0xFFFF  # Block and request numbers run from 1 to this, then from 1 again; 0 is none.
 Watchdog = Literal["off", "alive", "lost"]
 _WATCHDOG_NUMBERS: dict[Watchdog, int] = {"off": 0, "alive": 1, "lost": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One verdict, numbered, and when it was published (monotonic nanoseconds)."""
-
-    number: int
-    verdict: Verdict
-    published_ns: int
 
 
 class Registers:
@@ -42,11 +32,9 @@ class Registers:
     ) -> None:
         self._announce = announce
         self._submit = submit
-        self._pass_ns = round(pass_s * 1e9)
+        self._newest = NewestVerdict(announce, pass_s, clock_ns)
         self._watchdog_ns = round(watchdog_s * 1e9)
         self._clock_ns = clock_ns
-        self._block: Block | None = None
-        self._withdrawn: Block | None = None  # The last one whose PASS a client could no longer read.
         self._acknowledged = dict.fromkeys(at.REQUESTED, (0, 0))  # Number and code of the newest answer.
         self._asked = dict.fromkeys(at.REQUESTED, 0)  # Number of the newest request.
         self._written = [0] * len(at.WRITABLE)
@@ -55,8 +43,7 @@ class Registers:
 
     def publish(self, verdict: Verdict) -> None:
         """Replace the block by that of a new verdict."""
-        number = self._block.number % NUMBERS + 1 if self._block else 1
-        self._block = Block(number, verdict, self._clock_ns())
+        self._newest.publish(verdict)
 
     @property
     def watchdog(self) -> Watchdog:
@@ -90,8 +77,7 @@ class Registers:
         return True
 
     def _station_registers(self) -> list[int]:
-        block = self._block  # Before the state: a changeover that begins in between withdraws its PASS.
-        now = self._announce()
+        now, shown = self._newest.show()
         registers = [0] * len(at.READ_ONLY)
         registers[at.WORD] = now.word
         registers[at.MAP_VERSION] = at.VERSION
@@ -100,23 +86,12 @@ class Registers:
         registers[at.BOOT] = at.low_word(now.facts.boot)  # Also before the first verdict.
         registers[at.WATCHDOG] = _WATCHDOG_NUMBERS[self.watchdog]
         registers[at.CLIENTS] = self.clients
-        if block is not None:
-            age_ns = self._clock_ns() - block.published_ns
-            code = block.verdict.result.code
-            if block.verdict.result is Result.PASS and not self._stands(block, now.facts, age_ns):
-                self._withdrawn = block  # For good: it does not come back after a short pause.
-                code = at.NO_CODE
-            content = at.block_registers(block.number, block.verdict, code, age_ns // 1_000_000)
+        if shown is not None:
+            content = at.block_registers(shown.number, shown.verdict, shown.code, shown.age_ms)
             registers[at.BLOCK : at.BLOCK_END + 1] = content
         for name, register in at.ACKNOWLEDGED.items():
             registers[register : register + 2] = self._acknowledged[name]
         return registers
-
-    def _stands(self, block: Block, now: StateFacts, age_ns: int) -> bool:
-        """Whether a PASS may be read: it is fresh, and its product still passes parts."""
-        same_product = block.verdict.product_index == now.product_index
-        fresh = age_ns <= self._pass_ns and block is not self._withdrawn
-        return fresh and same_product and now.state.judging
 
     def _carry_out(self, name: str, number: int) -> None:
         def done(answer: Answer) -> None:
