@@ -87,20 +87,27 @@ class Area:
     mask: str = ""  # The mask's file; "" if there is none.
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One part that would get another result."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPart:
+    """The score of one part or labelled image, with where it is from."""
 
     title: str  # Boot and sequence of a part, or place and name of a labelled image.
-    was: Result
-    becomes: Result
     raw: float
     actual: str  # "good" or "defect" where that is known, else "".
     boot: int = 0
     seq: int = 0
     image: str = ""  # Path of the evidence, "" if there is none.
+    heatmap: str = ""  # The same.
     place: str = ""  # Of a labelled image.
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change(ScoredPart):
+    """One part that would get another result."""
+
+    was: Result
+    becomes: Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,6 @@
 """The `linewatch users` commands: who may change what on the page. Each is one call of `People`."""
 
-import getpass
 import json
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +10,7 @@ import typer
 from linewatch.cli.options import Config, load_settings, show_help
 from linewatch.errors import UsageError
 from linewatch.people.roles import Role
+from linewatch.runtime.user import user_name
 
 if TYPE_CHECKING:
     from linewatch.people.people import People
@@ -56,7 +55,7 @@ def list_people(
 def add(name: Name, role: RoleOption = Role.OPERATOR, config: Config = None) -> None:
     """Add a user. Asks for the password, or reads it from standard input."""
     people = _people(config)
-    typer.echo(f"{people.add_user(name, _read_password(), role, _user())} is an {role}")
+    typer.echo(f"{people.add_user(name, _read_password(), role, user_name())} is an {role}")
     if all(user.role is not Role.ADMIN for user in people.users()):
         typer.echo("note: there is no admin yet; only these commands can manage users", err=True)
 
@@ -64,14 +63,14 @@ def add(name: Name, role: RoleOption = Role.OPERATOR, config: Config = None) -> 
 @users_app.command("remove")
 def remove(name: Name, config: Config = None) -> None:
     """Remove a user and end their sessions. Reviews and the audit keep the name."""
-    _people(config).remove_user(name, _user())
+    _people(config).remove_user(name, user_name())
     typer.echo(f"{name} is removed")
 
 
 @users_app.command("password")
 def password(name: Name, config: Config = None) -> None:
     """Set a user's password and end their sessions. Asks for it, or reads it from standard input."""
-    _people(config).set_password(name, _read_password(), _user())
+    _people(config).set_password(name, _read_password(), user_name())
     typer.echo(f"{name} has a new password")
 
 
@@ -82,20 +81,20 @@ def role(
     config: Config = None,
 ) -> None:
     """Give a user another role. It holds for open sessions, too."""
-    _people(config).set_role(name, role, _user())
+    _people(config).set_role(name, role, user_name())
     typer.echo(f"{name} is an {role}")
 
 
 @users_app.command("token")
 def token(name: Name, role: RoleOption = Role.OPERATOR, config: Config = None) -> None:
     """Issue a token for a machine and print it. It is shown this once."""
-    typer.echo(_people(config).add_token(name, role, _user()))
+    typer.echo(_people(config).add_token(name, role, user_name()))
 
 
 @users_app.command("revoke")
 def revoke(name: Name, config: Config = None) -> None:
     """Revoke a machine's token."""
-    _people(config).remove_token(name, _user())
+    _people(config).remove_token(name, user_name())
     typer.echo(f"the token {name} is revoked")
 
 
@@ -116,11 +115,3 @@ def _read_password() -> str:
     if not line:
         raise UsageError("there is no password on standard input; type it, or pipe one line")
     return line
-
-
-def _user() -> str:
-    """Return who runs this process, by number if the system has no name for it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

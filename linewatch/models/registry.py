@@ -4,8 +4,6 @@ Every function takes the settings first, then product and version where it needs
 model is recorded in the journal's audit log with the user's name, or `who`, and the reason `why`.
 """
 
-import getpass
-import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +28,7 @@ from linewatch.models.bundle import (
 from linewatch.models.loader import prepare
 from linewatch.models.recipe_file import pinned_version
 from linewatch.runtime.atomic_files import rename_synced
+from linewatch.runtime.user import user_name
 from linewatch.settings import Settings
 from linewatch.storage.journal import append_audit
 from linewatch.vision.image_io import encode_sample, read_image, read_mask, shrink_to
@@ -80,7 +79,7 @@ def describe(settings: Settings, product: str, version: str) -> dict[str, object
     return {
         "product": product,
         "version": bundle.version,
-        "active": bundle.version == _active(settings.models.path, product),
+        "active": bundle.version == find_active(settings.models.path, product),
         "created": bundle.created,
         "input_shape": list(bundle.input_shape),
         "registered": bundle.registration is not None,
@@ -98,7 +97,10 @@ def verify(settings: Settings, product: str, version: str = ACTIVE) -> Bundle:
     """Verify a version's files and, if active or pinned, its golden samples. Raises RecipeError."""
     models = settings.models
     bundle = read_bundle(models.path, product, version)
-    if bundle.version in (_active(settings.models.path, product), pinned_version(models.recipes, product)):
+    if bundle.version in (
+        find_active(settings.models.path, product),
+        pinned_version(models.recipes, product),
+    ):
         prepare(product, models, version=bundle.version)
     return bundle
 
@@ -148,7 +150,7 @@ def start_trial(settings: Settings, product: str, version: str, why: str = "", w
     A version on trial judges the same parts as the active one; its verdicts are only compared.
     Raises UsageError if it is the active one, RecipeError and StorageFull.
     """
-    if version == _active(settings.models.path, product):
+    if version == find_active(settings.models.path, product):
         raise UsageError(f"{product}/{version} is on the line already; put another version on trial")
     active = _verify_or_audit(settings, product, version, why, who)
     _audit(settings, "trial_begun", product, active, version, why, who)
@@ -170,7 +172,9 @@ def discard_trial(settings: Settings, product: str, why: str = "", who: str = ""
     Raises UsageError if none was, and StorageFull.
     """
     version = version_on_trial(settings, product)
-    _audit(settings, "trial_discarded", product, _active(settings.models.path, product), version, why, who)
+    _audit(
+        settings, "trial_discarded", product, find_active(settings.models.path, product), version, why, who
+    )
     set_trial(settings.models.path, product, "")
     return version
 
@@ -205,7 +209,7 @@ def import_version(settings: Settings, file: Path, who: str = "") -> Bundle:
             folder = models / product / version
             if folder.exists():
                 raise UsageError(f"model {product}/{version} is in {str(models)!r} already")
-            active = _active(settings.models.path, product)
+            active = find_active(settings.models.path, product)
             _audit(settings, "model_imported", product, active, version, f"from {file.name}", who)
             rename_synced(bundle.folder, folder)
     except RecipeError as trouble:
@@ -252,7 +256,7 @@ def add_golden_sample(settings: Settings, product: str, image: Path, *, defect: 
 
 
 def _listed(models: Path, product: str, version: str) -> ListedModel:
-    active = version == _active(models, product)
+    active = version == find_active(models, product)
     try:
         bundle = read_bundle(models, product, version)
     except RecipeError as trouble:
@@ -262,7 +266,7 @@ def _listed(models: Path, product: str, version: str) -> ListedModel:
     return ListedModel(product, version, active, bundle.created, text)
 
 
-def _active(models: Path, product: str) -> str:
+def find_active(models: Path, product: str) -> str:
     """Return the active version, "" if there is none."""
     try:
         return active_version(models, product)
@@ -275,7 +279,7 @@ def _verify_or_audit(settings: Settings, product: str, version: str, why: str, w
 
     Audits a refusal. Raises RecipeError.
     """
-    active = _active(settings.models.path, product)
+    active = find_active(settings.models.path, product)
     try:
         if (settings.models.recipes / f"{product}.toml").exists():
             prepare(product, settings.models, version=version)
@@ -292,12 +296,4 @@ def _audit(
     settings: Settings, action: str, product: str, before: str, after: str, why: str, who: str
 ) -> None:
     facts = {"product": product, "from": before, "to": after, "why": why}
-    append_audit(settings.journal.path, who or _user_name(), action, facts)
-
-
-def _user_name() -> str:
-    """Return who runs this process, by number if the system has no name for it, as in a container."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # KeyError up to Python 3.12.
-        return f"uid {os.getuid()}"
+    append_audit(settings.journal.path, who or user_name(), action, facts)

@@ -1,7 +1,7 @@
 """What another threshold would do to the latest parts and to the labelled images."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from linewatch.domain import Result
@@ -11,27 +11,13 @@ from linewatch.models.recipe_file import load_recipe
 from linewatch.settings import Settings
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.measuring import read_measured
-from linewatch.teaching import TEST_GOOD, Change, Tally, ThresholdEffect
+from linewatch.teaching import TEST_GOOD, Change, ScoredPart, Tally, ThresholdEffect
 from linewatch.training.recalibrate import activate_proposal, propose_threshold
 from linewatch.training.reviewed_parts import DEFECT, GOOD, read_reviews
 from linewatch.vision.recipe import Recipe, judge
 
 CHANGES_MAX = 24
 LAST_MAX = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """A score, with where it is from."""
-
-    title: str
-    raw: float
-    actual: str
-    boot: int = 0
-    seq: int = 0
-    image: str = ""
-    place: str = ""
-    name: str = ""
 
 
 def predict(
@@ -63,21 +49,35 @@ def predict(
         (verdict.boot, verdict.seq): verdict for verdict in (*reviews.last, *reviews.good, *reviews.defects)
     }
     parts = [
-        _Sample(f"{boot}-{seq}", verdict.raw, known.get((boot, seq), ""), boot, seq, verdict.image)
+        ScoredPart(
+            title=f"{boot}-{seq}",
+            raw=verdict.raw,
+            actual=known.get((boot, seq), ""),
+            boot=boot,
+            seq=seq,
+            image=verdict.image,
+            heatmap=verdict.heatmap,
+        )
         for (boot, seq), verdict in numbered.items()
     ]
     same = [bundle.version, *sorted(versions_with_same_scores(models, bundle))]
     measured = next(filter(None, (read_measured(datasets, product, name) for name in same)), None)
     labelled = [
-        _Sample(f"{place}/{name}", raw, GOOD if place == TEST_GOOD else DEFECT, place=place, name=name)
+        ScoredPart(
+            title=f"{place}/{name}",
+            raw=raw,
+            actual=GOOD if place == TEST_GOOD else DEFECT,
+            place=place,
+            name=name,
+        )
         for place, name, raw in (measured.images if measured else ())
     ]
     every = [*parts, *labelled]
     latest = parts[: len(reviews.last)]
-    changes = [change for sample in every if (change := _change(sample, recipe, after)) is not None]
-    good = [sample for sample in every if sample.actual == GOOD]
-    bad = [sample for sample in every if sample.actual == DEFECT]
-    highest = max((sample.raw for sample in every if sample.raw < float("inf")), default=0.0)
+    changes = [change for part in every if (change := _change(part, recipe, after)) is not None]
+    good = [part for part in every if part.actual == GOOD]
+    bad = [part for part in every if part.actual == DEFECT]
+    highest = max((part.raw for part in every if part.raw < float("inf")), default=0.0)
     return ThresholdEffect(
         threshold=wanted,
         unsure_threshold=unsure,
@@ -108,28 +108,17 @@ def save_threshold(settings: Settings, product: str, threshold: float, who: str)
     return bundle.version
 
 
-def _tally(samples: Sequence[_Sample], now: Recipe, then: Recipe, results: Iterable[Result]) -> Tally:
+def _tally(parts: Sequence[ScoredPart], now: Recipe, then: Recipe, results: Iterable[Result]) -> Tally:
     wanted = frozenset(results)
     return Tally(
-        sum(judge(sample.raw, now).result in wanted for sample in samples),
-        sum(judge(sample.raw, then).result in wanted for sample in samples),
-        len(samples),
+        sum(judge(part.raw, now).result in wanted for part in parts),
+        sum(judge(part.raw, then).result in wanted for part in parts),
+        len(parts),
     )
 
 
-def _change(sample: _Sample, now: Recipe, then: Recipe) -> Change | None:
-    was, becomes = judge(sample.raw, now).result, judge(sample.raw, then).result
+def _change(part: ScoredPart, now: Recipe, then: Recipe) -> Change | None:
+    was, becomes = judge(part.raw, now).result, judge(part.raw, then).result
     if was is becomes:
         return None
-    return Change(
-        title=sample.title,
-        was=was,
-        becomes=becomes,
-        raw=sample.raw,
-        actual=sample.actual,
-        boot=sample.boot,
-        seq=sample.seq,
-        image=sample.image,
-        place=sample.place,
-        name=sample.name,
-    )
+    return Change(was=was, becomes=becomes, **asdict(part))

@@ -119,6 +119,14 @@ def is_scored(verdict: Verdict) -> bool:
     return verdict.threshold > 0 and verdict.raw != 0
 
 
+def milliseconds_of(iso: str) -> int:
+    """Return the UTC milliseconds since 1970 of a time in ISO 8601; 0 for what is no time."""
+    try:
+        return round(datetime.fromisoformat(iso).timestamp() * 1000)
+    except ValueError:
+        return 0
+
+
 def visible(text: str) -> str:
     """Return a text with its unprintable characters by name, as scanners show them: <GS>, <U+200B>."""
     return "".join(c if c.isprintable() else f"<{CONTROLS.get(ord(c), f'U+{ord(c):04X}')}>" for c in text)

@@ -4,7 +4,6 @@ import math
 import threading
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from linewatch.domain import Result, State, Verdict
@@ -32,6 +31,7 @@ from linewatch.web.backend import (
     Row,
     StorageForecast,
 )
+from linewatch.web.formatting import milliseconds_of
 
 PRODUCTS_FRESH_S = 5.0  # The list is cached this long; then the files are compared with what they were.
 SEARCH_S = 0.2  # A page waits no longer for a search.
@@ -239,7 +239,7 @@ def _model_info(bundle: Bundle) -> ModelInfo:
     calibration = bundle.calibration
     return ModelInfo(
         version=bundle.version,
-        trained_ms=_utc_ms(bundle.created),
+        trained_ms=milliseconds_of(bundle.created),
         threshold=calibration.threshold,
         unsure_threshold=calibration.unsure_threshold,
         images=len(calibration.scores),
@@ -247,14 +247,6 @@ def _model_info(bundle: Bundle) -> ModelInfo:
         bound=calibration.bound,
         report=(bundle.folder / REPORT).exists(),
     )
-
-
-def _utc_ms(created: str) -> int:
-    """Return milliseconds since 1970; 0 for an invalid date, as no hash covers this line of the manifest."""
-    try:
-        return round(datetime.fromisoformat(created).timestamp() * 1000)
-    except ValueError:
-        return 0
 
 
 def _file_stamps(folder: Path) -> tuple[tuple[str, int, int, int], ...]:

@@ -83,34 +83,37 @@ class TeachApi:
 
     def collect(self, product: str) -> Response:
         """Keep the next frames."""
+        by = self._forms.who
         self._find(product)
         body = self._body(CollectBody)
         with refuse_troubles():
-            self._teaching.collect(product, body.place, body.count)
+            self._teaching.collect(product, body.place, body.count, by)
         return self._state(product)
 
     def stop(self, product: str) -> Response:
         """End the collection."""
+        by = self._forms.who
         self._find(product)
         with refuse_troubles():
-            self._teaching.stop_collecting()
+            self._teaching.stop_collecting(by)
         return self._state(product)
 
     def add_images(self, product: str) -> Response:
         """Add uploaded images."""
+        by = self._forms.who
         self._find(product)
         files = list(self._forms.files())
         with refuse_troubles():
-            for name, data in files:
-                self._teaching.add_picture(product, self._forms.place(), name, data)
+            self._teaching.add_pictures(product, self._forms.place(), files, by)
         return self._state(product)
 
     def move(self, product: str) -> Response:
         """Move images to another place."""
+        by = self._forms.who
         self._find(product)
         body = self._body(MoveBody)
         with refuse_troubles():
-            self._teaching.move(product, body.place, body.names, body.to)
+            self._teaching.move(product, body.place, body.names, body.to, by)
         return self._state(product)
 
     def learn(self, product: str) -> Response:

@@ -160,6 +160,7 @@ class ChangedPart(Body):
     boot: Count
     seq: Count
     image: str
+    heatmap: str
     place: str
     name: str
 

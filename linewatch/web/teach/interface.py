@@ -4,7 +4,7 @@ Every method is called from several web threads at once. Those that change somet
 with one sentence, and change nothing then; `by` is who asked, for the audit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -52,16 +52,19 @@ class Teaching(Protocol):
     def thumbnail(self, product: str, place: str, name: str) -> bytes | None:
         """Return a small JPEG of an image; None if it is not made yet."""
 
-    def add_picture(self, product: str, place: str, name: str, data: bytes) -> str:
-        """Store an uploaded image, whose decoding is left to another process; return its name there."""
+    def add_pictures(self, product: str, place: str, files: Iterable[tuple[str, bytes]], by: str) -> int:
+        """Store uploaded images (name, content), and return how many.
 
-    def add_reviewed(self, product: str) -> Mapping[str, int]:
+        Decoding them is left to another process. What was stored before one is refused stays.
+        """
+
+    def add_reviewed(self, product: str, by: str) -> Mapping[str, int]:
         """Copy the images of reviewed parts into the data set; return how many good and defective."""
 
-    def move(self, product: str, place: str, names: Sequence[str], to: str) -> int:
+    def move(self, product: str, place: str, names: Sequence[str], to: str, by: str) -> int:
         """Move images to another place of the data set, and return how many."""
 
-    def remove(self, product: str, names: Sequence[str]) -> int:
+    def remove(self, product: str, names: Sequence[str], by: str) -> int:
         """Delete images that were left out, and return how many."""
 
     def live_frame(self) -> LiveFrame | None:
@@ -70,13 +73,13 @@ class Teaching(Protocol):
     def collecting(self) -> Collecting:
         """Return how the current or last collection goes."""
 
-    def collect(self, product: str, place: str, count: int) -> Collecting:
+    def collect(self, product: str, place: str, count: int, by: str) -> Collecting:
         """Begin to keep the next frames."""
 
-    def take_one(self, product: str, place: str) -> str:
+    def take_one(self, product: str, place: str, by: str) -> str:
         """Keep the newest frame and return its name."""
 
-    def stop_collecting(self) -> None:
+    def stop_collecting(self, by: str) -> None:
         """End the collection."""
 
     def area(self, product: str) -> Area:

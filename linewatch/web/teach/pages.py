@@ -84,23 +84,24 @@ class TeachPages:
 
     def collecting(self, product: str) -> AnyResponse:
         """Begin or end a collection, take one frame, add uploaded images or reviewed parts."""
+        by = self._forms.who
         self._product(product)
         done = "collect"
         with refuse_troubles():
             match action_of(request):
                 case "one":
-                    self._teaching.take_one(product, self._forms.place())
+                    self._teaching.take_one(product, self._forms.place(), by)
                 case "stop":
-                    self._teaching.stop_collecting()
+                    self._teaching.stop_collecting(by)
                 case "reviewed":
-                    added = self._teaching.add_reviewed(product)
+                    added = self._teaching.add_reviewed(product, by)
                     done = f"reviewed-{added['good']}-{added['defect']}"
                 case "upload":
-                    for name, data in self._forms.files():
-                        self._teaching.add_picture(product, self._forms.place(), name, data)
+                    files = list(self._forms.files())
+                    self._teaching.add_pictures(product, self._forms.place(), files, by)
                     done = "upload"
                 case _:
-                    self._teaching.collect(product, self._forms.place(), self._forms.count())
+                    self._teaching.collect(product, self._forms.place(), self._forms.count(), by)
         return redirect(url_for(".collect", product=product, done=done), 303)
 
     def sort(self, product: str) -> str:
@@ -112,13 +113,14 @@ class TeachPages:
 
     def sorting(self, product: str) -> AnyResponse:
         """Move the chosen images elsewhere, or delete those that were left out before."""
+        by = self._forms.who
         self._product(product)
         place, names = request.form.get("place", ""), request.form.getlist("name")
         with refuse_troubles():
             if action_of(request) == "remove":
-                self._teaching.remove(product, names)
+                self._teaching.remove(product, names, by)
             else:
-                self._teaching.move(product, place, names, self._forms.target())
+                self._teaching.move(product, place, names, self._forms.target(), by)
         return redirect(url_for(".sort", product=product, place=place), 303)
 
     def learn(self, product: str) -> str:

@@ -1,7 +1,7 @@
 """What the teach pages do: the same functions as the commands, on the folders of the settings."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,15 +19,17 @@ from linewatch.teach.learning import Learning
 from linewatch.teach.measuring import read_measured, read_measured_report
 from linewatch.teach.reviewed import add_reviewed
 from linewatch.teach.thumbnails import Thumbnails
-from linewatch.teaching import Area, Collecting, LearningState, Measured, Picture
+from linewatch.teaching import LEFT_OUT, Area, Collecting, LearningState, Measured, Picture
 from linewatch.vision.image_io import SUFFIXES, shrink_to
 from linewatch.vision.image_quality import brightness, sharpness
+from linewatch.web.backend import Actual
 from linewatch.web.cache import TimedCache
 from linewatch.web.teach.interface import LiveFrame
 from linewatch.web.teach.versions_backend import VersionsBackend
 
 FRAME_SIDE_PX = 1280
 FRAME_FRESH_S = 0.5
+NAMES_IN_AUDIT = 20
 
 
 class TeachBackend(VersionsBackend):
@@ -78,29 +80,48 @@ class TeachBackend(VersionsBackend):
         """Return a small JPEG of an image; None if it is not made yet."""
         return self._thumbnails.read(product, place, name)
 
-    def add_picture(self, product: str, place: str, name: str, data: bytes) -> str:
-        """Store an uploaded image, whose decoding is left to another process; return its name there."""
-        self._known(product)
-        suffix = Path(name).suffix.lower()
-        if suffix not in SUFFIXES or not data:
-            raise UsageError(f"{name[:40]!r} is no image that can be read; send PNG, JPEG, BMP, TIFF or WebP")
-        stem = re.sub(r"[^A-Za-z0-9_-]", "", Path(name).stem)[:60] or "image"
-        return self._datasets.add_file(product, place, data, stem, suffix)
+    def add_pictures(self, product: str, place: str, files: Iterable[tuple[str, bytes]], by: str) -> int:
+        """Store uploaded images (name, content), and return how many.
 
-    def add_reviewed(self, product: str) -> Mapping[str, int]:
+        Decoding them is left to another process. What was stored before one is refused stays.
+        """
+        self._known(product)
+        stored: list[str] = []
+        try:
+            for name, data in files:
+                suffix = Path(name).suffix.lower()
+                if suffix not in SUFFIXES or not data:
+                    raise UsageError(
+                        f"{name[:40]!r} is no image that can be read; send PNG, JPEG, BMP, TIFF or WebP"
+                    )
+                stem = re.sub(r"[^A-Za-z0-9_-]", "", Path(name).stem)[:60] or "image"
+                stored.append(self._datasets.add_file(product, place, data, stem, suffix))
+        finally:
+            if stored:
+                self._audit(by, "images_uploaded", product, "", place, _listed(stored))
+        return len(stored)
+
+    def add_reviewed(self, product: str, by: str) -> Mapping[str, int]:
         """Copy the images of reviewed parts into the data set; return how many good and defective."""
         self._known(product)
-        return add_reviewed(
+        added = add_reviewed(
             self._datasets, product, self._settings.journal.path, self._settings.evidence.path
         )
+        why = f"{added[Actual.GOOD]} good, {added[Actual.DEFECT]} defects"
+        self._audit(by, "reviewed_parts_added", product, "", "", why)
+        return added
 
-    def move(self, product: str, place: str, names: Sequence[str], to: str) -> int:
+    def move(self, product: str, place: str, names: Sequence[str], to: str, by: str) -> int:
         """Move images to another place of the data set, and return how many."""
-        return self._datasets.move(product, place, names, to)
+        count = self._datasets.move(product, place, names, to)
+        self._audit(by, "images_moved", product, place, to, _listed(names))
+        return count
 
-    def remove(self, product: str, names: Sequence[str]) -> int:
+    def remove(self, product: str, names: Sequence[str], by: str) -> int:
         """Delete images that were left out, and return how many."""
-        return self._datasets.remove(product, names)
+        count = self._datasets.remove(product, names)
+        self._audit(by, "images_deleted", product, LEFT_OUT, "", _listed(names))
+        return count
 
     def live_frame(self) -> LiveFrame | None:
         """Return the newest frame; None before the first, and where no line runs."""
@@ -110,19 +131,26 @@ class TeachBackend(VersionsBackend):
         """Return how the current or last collection goes."""
         return self._collector.state if self._collector else Collecting()
 
-    def collect(self, product: str, place: str, count: int) -> Collecting:
+    def collect(self, product: str, place: str, count: int, by: str) -> Collecting:
         """Begin to keep the next frames."""
         self._known(product)
-        return self._line().start(product, place, count)
+        state = self._line().start(product, place, count)
+        self._audit(by, "collecting_begun", product, "", place, f"{count} images")
+        return state
 
-    def take_one(self, product: str, place: str) -> str:
+    def take_one(self, product: str, place: str, by: str) -> str:
         """Keep the newest frame and return its name."""
         self._known(product)
-        return self._line().take_one(product, place)
+        name = self._line().take_one(product, place)
+        self._audit(by, "image_taken", product, "", place, name)
+        return name
 
-    def stop_collecting(self) -> None:
+    def stop_collecting(self, by: str) -> None:
         """End the collection."""
+        before = self._line().state
         self._line().stop()
+        if before.running:
+            self._audit(by, "collecting_stopped", before.product, "", before.place, f"{before.taken} images")
 
     def area(self, product: str) -> Area:
         """Return what of a product's frames is inspected."""
@@ -184,3 +212,9 @@ class TeachBackend(VersionsBackend):
         height, width = image.shape[:2]
         jpeg = cv2.imencode(".jpg", shrink_to(image, FRAME_SIDE_PX), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
         return LiveFrame(jpeg.tobytes(), width, height, brightness(image), sharpness(image))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return how many images, with the first names, for the audit."""
+    more = ", …" if len(names) > NAMES_IN_AUDIT else ""
+    return f"{len(names)} images: {', '.join(names[:NAMES_IN_AUDIT])}{more}"

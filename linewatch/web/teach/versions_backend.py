@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -12,7 +11,7 @@ from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.identifiers import NAME
 from linewatch.line.commands import Commands
 from linewatch.models import registry
-from linewatch.models.bundle import Bundle, active_version, read_bundle, trial_version, versions
+from linewatch.models.bundle import Bundle, read_bundle, trial_version, versions
 from linewatch.models.recipe_file import area_facts, inspected_area
 from linewatch.models.training_quality import is_adequate, summarize_training
 from linewatch.mqtt.messages import Command
@@ -25,6 +24,7 @@ from linewatch.teach.datasets import Datasets
 from linewatch.teach.measuring import read_measured
 from linewatch.teach.thresholds import predict, save_threshold
 from linewatch.teaching import AuditLine, ThresholdEffect, TrialState, VersionState
+from linewatch.web.formatting import milliseconds_of
 
 RELOAD_S = 30.0
 AUDIT_READ = 2000  # Newest entries among which those of one product are searched.
@@ -55,7 +55,7 @@ class VersionsBackend:
     def versions(self, product: str) -> Sequence[VersionState]:
         """Return a product's versions, newest first."""
         models = self._settings.models
-        active, on_trial = _active(models.path, product), trial_version(models.path, product)
+        active, on_trial = registry.find_active(models.path, product), trial_version(models.path, product)
         try:
             area: Mapping[str, Any] | None = area_facts(*inspected_area(models.recipes, product))
         except (RecipeError, OSError):
@@ -112,7 +112,9 @@ class VersionsBackend:
     def pin_warning(self, product: str) -> str:
         """Return a sentence if the recipe pins another version than the active one, "" otherwise."""
         try:
-            return registry.pin_warning(self._settings, product, _active(self._settings.models.path, product))
+            return registry.pin_warning(
+                self._settings, product, registry.find_active(self._settings.models.path, product)
+            )
         except RecipeError as trouble:
             return str(trouble)
 
@@ -184,7 +186,8 @@ class VersionsBackend:
         found: list[AuditLine] = []
         for entry in entries:
             facts = {key: str(value) for key, value in entry.facts.items()}
-            about = (facts.get("product", ""), *(facts.get(key, "").split("/")[0] for key in ("from", "to")))
+            named = [facts.get(key, "").split("/")[0] for key in ("from", "to")]
+            about = [facts["product"]] if "product" in facts else named
             if product in about and len(found) < AUDIT_SHOWN:
                 before, after = facts.get("from", ""), facts.get("to", "")
                 found.append(
@@ -203,7 +206,7 @@ class VersionsBackend:
         learnt = {key: facts[key] for key in ("roi", "mask_digest") if key in facts}
         return VersionState(
             version=bundle.version,
-            created_ms=_utc_ms(bundle.created),
+            created_ms=milliseconds_of(bundle.created),
             threshold=calibration.threshold,
             unsure_threshold=calibration.unsure_threshold,
             images=len(calibration.scores),
@@ -250,20 +253,6 @@ class VersionsBackend:
     def _audit(self, by: str, action: str, product: str, before: str, after: str, why: str) -> None:
         facts = {"product": product, "from": before, "to": after, "why": why}
         append_audit(self._settings.journal.path, by, action, facts)
-
-
-def _active(models: Path, product: str) -> str:
-    try:
-        return active_version(models, product)
-    except RecipeError:
-        return ""
-
-
-def _utc_ms(created: str) -> int:
-    try:
-        return round(datetime.fromisoformat(created).timestamp() * 1000)
-    except ValueError:
-        return 0
 
 
 def _unfit(version: str, trouble: str, *, active: bool) -> VersionState:
