@@ -55,7 +55,7 @@ def teaching_in(folder: Path, **more: Any) -> TeachBackend:
         evidence=EvidenceSettings(path=folder / "evidence"),
     )
     datasets = Datasets(settings.teach)
-    command = (sys.executable, "-c", "import sys; sys.stdin.read()")
+    command = (sys.executable, "-c", "import signal; signal.alarm(10); signal.pause()")
     learning = Learning(settings, datasets, command=command)
     return TeachBackend(settings, datasets, Thumbnails(datasets), learning, **more)
 
