@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,7 @@ WORD, BLOCK, BOOT, CODE, REASON, PRODUCT, TRIGGER, BLOCK_END, ACKNOWLEDGED, ANSW
     0, 10, 11, 14, 15, 16, 23, 29, 30, 31,
 )  # fmt: skip
 CLIENT_BEAT, CLIENT_BOOT, REQUEST = 100, 101, 110
+RECENT, RECENT_READ, BLOCK_SIZE = 200, 120, 20  # The last six verdicts, the newest first, as in 10 to 29.
 
 
 class Gate:
@@ -51,45 +53,63 @@ class Gate:
         self._request, self._until_s = request, now_s + self._window_s
         self._refusal = "no acknowledgement of the trigger in the window"
 
-    def scan(self, registers: list[int] | None, now_s: float) -> str:
+    def missed(self, registers: list[int]) -> bool:
+        """Whether more than one verdict came since the last scan: then read 200 to 319, too."""
+        return registers[BLOCK] != 0 and (registers[BLOCK] - self._block) % NUMBERS > 1
+
+    def scan(self, registers: list[int] | None, now_s: float, recent: Sequence[int] = ()) -> str:
         """Take registers 0 to 35, None if they could not be read; call it every scan.
 
-        Return "PASS", "REJECT", or "" while no part waits or its verdict is not there.
+        `recent` are registers 200 to 319 if verdicts were `missed`. Return "PASS", "REJECT", or "" while
+        no part waits or its verdict is not there.
         """
-        decision = self._taken(registers, now_s) if registers else ""
+        decision = self._taken(registers, recent, now_s) if registers else ""
         if self._request and not decision and now_s >= self._until_s:
             decision, self.why = "REJECT", self._refusal
         if decision:
             self._request = 0  # One verdict for one part, whatever it says.
         return decision
 
-    def _taken(self, registers: list[int], now_s: float) -> str:
+    def _taken(self, registers: list[int], recent: Sequence[int], now_s: float) -> str:
         if registers[WORD] >> 12 != self._heartbeat:
             self._heartbeat, self._beaten_s = registers[WORD] >> 12, now_s
-        self.boot = registers[BOOT]
-        whole = registers[BLOCK] == registers[BLOCK_END]
-        new = whole and registers[BLOCK] != self._block
-        if whole:
-            self._block = registers[BLOCK]
+        if registers[BOOT] != self.boot:
+            self.boot, self._block = registers[BOOT], 0  # The station counts from the beginning.
+        verdict = self._new_verdict(registers, recent)
         if not self._request or registers[ACKNOWLEDGED] != self._request:
             return ""
         if registers[ANSWER]:
             self._refusal = f"trigger refused: code {registers[ANSWER]}"
             return ""
         self._refusal = "no verdict in the window"
-        if not new or registers[TRIGGER] != self._request:
+        if not verdict:
             return ""
-        self.why = self._objection(registers, now_s)
+        self.why = self._objection(registers[WORD], verdict, now_s)
         return "REJECT" if self.why else "PASS"
 
-    def _objection(self, registers: list[int], now_s: float) -> str:
+    def _new_verdict(self, registers: list[int], recent: Sequence[int]) -> dict[int, int]:
+        """Return the new block of the open request, by register as in 10 to 29; {} if there is none."""
+        contents = [registers[BLOCK : BLOCK_END + 1]]
+        contents += [list(recent[at : at + BLOCK_SIZE]) for at in range(0, len(recent), BLOCK_SIZE)]
+        blocks = [dict(enumerate(content, BLOCK)) for content in contents]
+        whole = [block for block in blocks if block[BLOCK] == block[BLOCK_END] != 0]
+        new = [block for block in whole if not self._block or self._is_later(block[BLOCK])]
+        if new:
+            self._block = new[0][BLOCK]
+        return next((block for block in new if block[TRIGGER] == self._request), {})
+
+    def _is_later(self, number: int) -> bool:
+        """Whether a block came after the newest one seen; after 65535 comes 1."""
+        return 0 < (number - self._block) % NUMBERS < NUMBERS // 2
+
+    def _objection(self, word: int, verdict: dict[int, int], now_s: float) -> str:
         """Return why a verdict does not open the gate, "" if it does."""
-        product = registers[PRODUCT]
+        product = verdict[PRODUCT]
         objections = {
-            f"result {registers[CODE]}, reason {registers[REASON]}": registers[CODE] != 1,
+            f"result {verdict[CODE]}, reason {verdict[REASON]}": verdict[CODE] != 1,
             f"product {product}, not {self._product_index}": product != self._product_index,
             "verdict after the window": now_s >= self._until_s,
-            "station not ready": not registers[WORD] & READY,
+            "station not ready": not word & READY,
             "heartbeat stands still": now_s - self._beaten_s >= HEARTBEAT_S,
         }
         return next((why for why, holds in objections.items() if holds), "")
@@ -182,7 +202,9 @@ def _one_part(gate: Gate, station: Modbus, request: int, part: str, poll_s: floa
     station.write(REQUEST, request, 0, *text_registers(part))  # Number, expiry, part.
     decision = ""
     while not decision:
-        decision = gate.scan(station.read(0, READ), time.monotonic())
+        registers = station.read(0, READ)
+        recent = station.read(RECENT, RECENT_READ) if gate.missed(registers) else ()
+        decision = gate.scan(registers, time.monotonic(), recent)
         time.sleep(0 if decision else poll_s)
     print(f"part {part}: {decision}", f"({gate.why})" if decision == "REJECT" else "", flush=True)
     return decision

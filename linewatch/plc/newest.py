@@ -1,7 +1,7 @@
-"""The newest verdict as a client may read it: a PASS only while it stands."""
+"""The newest verdicts as a client may read them: a PASS only while it stands."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from linewatch.domain import Result, Verdict
@@ -11,20 +11,26 @@ from linewatch.plc.adapter import Announce
 
 NUMBERS = 0xFFFF  # Blocks are numbered from 1 to this, then from 1 again; 0 is none.
 NO_CODE = 0  # No verdict yet, or a PASS that can no longer be read.
+RECENT = 8  # Verdicts that can be read, for clients that read too slowly for each one.
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One verdict, numbered, and when it was published (monotonic nanoseconds)."""
+    """One verdict, its place among all since the start, and when it was published (monotonic nanoseconds)."""
 
-    number: int
+    place: int  # From 1.
     verdict: Verdict
     published_ns: int
+
+    @property
+    def number(self) -> int:
+        """The number that clients read: the place, but after 65535 comes 1 again."""
+        return (self.place - 1) % NUMBERS + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The newest verdict at one moment."""
+    """A verdict at one moment."""
 
     number: int
     verdict: Verdict
@@ -33,10 +39,10 @@ class Shown:
 
 
 class NewestVerdict:
-    """Holds the newest verdict for protocols whose clients read it when they like.
+    """Holds the newest verdicts for protocols whose clients read them when they like.
 
-    `publish` is called by one thread, `show` by another. A verdict is one reference to something frozen,
-    so what is shown is consistent without a lock.
+    `publish` is called by one thread, `show` and `recent` by another. The verdicts are one reference to
+    something frozen, so what is shown is consistent without a lock.
     """
 
     def __init__(
@@ -45,29 +51,39 @@ class NewestVerdict:
         self._announce = announce
         self._pass_ns = round(pass_s * 1e9)
         self._clock_ns = clock_ns
-        self._block: Block | None = None
-        self._withdrawn: Block | None = None  # The last one whose PASS a client could no longer read.
+        self._blocks: tuple[Block, ...] = ()  # The newest first.
+        self._withdrawn = 0  # Place of the newest block whose PASS a client could no longer read.
 
     def publish(self, verdict: Verdict) -> None:
-        """Replace the verdict."""
-        number = self._block.number % NUMBERS + 1 if self._block else 1
-        self._block = Block(number, verdict, self._clock_ns())
+        """Put a new verdict before the others; the oldest is dropped."""
+        place = self._blocks[0].place + 1 if self._blocks else 1
+        self._blocks = (Block(place, verdict, self._clock_ns()), *self._blocks[: RECENT - 1])
 
     def show(self) -> tuple[Announcement, Shown | None]:
         """Return the station's announcement and its newest verdict, both of one moment."""
-        block = self._block  # Before the state: a changeover that begins in between withdraws its PASS.
+        blocks = self._blocks[:1]  # Before the state: a changeover that begins in between withdraws its PASS.
         now = self._announce()
-        if block is None:
-            return now, None
-        age_ns = self._clock_ns() - block.published_ns
-        code = block.verdict.result.code
-        if block.verdict.result is Result.PASS and not self._stands(block, now.facts, age_ns):
-            self._withdrawn = block  # For good: it does not come back after a short pause.
-            code = NO_CODE
-        return now, Shown(block.number, block.verdict, code, age_ns // 1_000_000)
+        return now, next(iter(self._shown(blocks, now.facts)), None)
+
+    def recent(self) -> list[Shown]:
+        """Return the last verdicts, at most eight, the newest first, all of one moment."""
+        blocks = self._blocks  # Before the state, as above.
+        return self._shown(blocks, self._announce().facts)
+
+    def _shown(self, blocks: Sequence[Block], now: StateFacts) -> list[Shown]:
+        now_ns = self._clock_ns()
+        shown = []
+        for block in blocks:
+            age_ns = now_ns - block.published_ns
+            if not self._stands(block, now, age_ns):
+                # For good, and with all before it: it does not come back after a short pause.
+                self._withdrawn = max(self._withdrawn, block.place)
+            passed = block.verdict.result is Result.PASS
+            code = NO_CODE if passed and block.place <= self._withdrawn else block.verdict.result.code
+            shown.append(Shown(block.number, block.verdict, code, age_ns // 1_000_000))
+        return shown
 
     def _stands(self, block: Block, now: StateFacts, age_ns: int) -> bool:
-        """Whether a PASS may be read: it is fresh, and its product still passes parts."""
+        """Whether its PASS may be read: it is fresh, and its product still passes parts."""
         same_product = block.verdict.product_index == now.product_index
-        fresh = age_ns <= self._pass_ns and block is not self._withdrawn
-        return fresh and same_product and now.state.judging
+        return age_ns <= self._pass_ns and same_product and now.state.judging

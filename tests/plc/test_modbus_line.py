@@ -262,6 +262,20 @@ def test_the_examples_gate_waits_for_this_parts_verdict_and_then_rejects(changes
     assert gate.scan(registers_of(), 10.41) == ""
 
 
+def test_the_examples_gate_finds_its_verdict_among_the_recent_ones() -> None:
+    """Two verdicts came since the last scan: its own is not the newest."""
+    newest = registers_of(block=9, block_end=9, trigger=18)
+    mine = registers_of()[10:30]
+    seen_before = registers_of(block=7, block_end=7, code=2)[10:30]
+
+    gate = open_gate()
+    assert not gate.missed(registers_of()) and gate.missed(newest)
+    assert gate.scan(newest, 10.3, [*newest[10:30], *mine, *seen_before]) == "PASS"
+
+    gate = open_gate()
+    assert gate.scan(newest, 10.3, [*newest[10:30], *seen_before]) == ""
+
+
 def test_the_examples_gate_rejects_without_a_station() -> None:
     """A connection that is lost and a heartbeat that stands still."""
     gate = open_gate()

@@ -116,6 +116,55 @@ def test_a_pass_can_be_read_only_while_parts_can_pass(state: State) -> None:
     assert bool(registers[0] & 2) is state.judging
 
 
+def recent(rig: Rig) -> list[list[int]]:
+    """Return the recent blocks, the newest first, as one request gives the first six and another the rest."""
+    registers = [*(rig.registers.read(200, 120) or []), *(rig.registers.read(320, 40) or [])]
+    return [registers[at : at + 20] for at in range(0, 160, 20)]
+
+
+def test_the_last_eight_blocks_can_be_read_the_newest_first() -> None:
+    """Each as it was in 10 to 29; a client that polls too slowly misses no verdict."""
+    rig = Rig()
+    assert recent(rig) == [[0] * 20] * 8
+    results = [Result.FAIL, Result.PASS]
+    for seq in range(1, 11):
+        rig.registers.publish(verdict(seq, results[seq % 2], trigger=100 + seq))
+
+    blocks = recent(rig)
+
+    assert blocks[0] == rig.read()[BLOCK]
+    numbers = [10, 9, 8, 7, 6, 5, 4, 3]
+    assert [(b[0], b[3], b[13], b[19]) for b in blocks] == [(n, n, 100 + n, n) for n in numbers]
+    assert [b[4] for b in blocks] == [2, 1, 2, 1, 2, 1, 2, 1]
+
+
+def test_every_recent_pass_is_withdrawn_as_the_newest_is() -> None:
+    """By age each for itself; by a pause, or another product, all at once and for good; rejects stay."""
+    rig = Rig()
+    for seq in (1, 2):
+        rig.registers.publish(verdict(seq, Result.PASS))
+        rig.now_s += 1.5
+    rig.registers.publish(verdict(3, Result.FAIL))
+    codes = [[block[4] for block in recent(rig)[:3]]]
+    for rig.state in (State.PAUSED, State.READY):
+        codes.append([block[4] for block in recent(rig)[:3]])
+    rig.registers.publish(verdict(4, Result.PASS))
+    codes.append([block[4] for block in recent(rig)[:3]])
+    rig.product_index = 4
+    codes.append([block[4] for block in recent(rig)[:3]])
+
+    assert codes == [[2, 1, 0], [2, 0, 0], [2, 0, 0], [1, 2, 0], [0, 2, 0]]
+
+
+def test_a_pass_before_two_changeovers_stays_withdrawn() -> None:
+    """The product is again that of the part, but a verdict of another one came between: it was changed."""
+    rig = Rig()
+    rig.registers.publish(verdict(1, Result.PASS))
+    rig.registers.publish(verdict(2, Result.FAIL, product_index=4))
+
+    assert [block[4] for block in recent(rig)[:2]] == [2, 0]
+
+
 @pytest.mark.parametrize("result", [Result.FAIL, Result.UNSURE, Result.ERROR])
 def test_a_reject_stays_what_it_is(result: Result) -> None:
     """It is not withdrawn: the PLC may learn later why."""
@@ -259,7 +308,9 @@ def test_product_and_controls_are_commands_of_their_own() -> None:
     assert rig.read()[30:36] == [0, 0, 1, 6, 1, 0]
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 49), (48, 1), (99, 1), (99, 2), (163, 2), (65_535, 1)])
+@pytest.mark.parametrize(
+    ("first", "count"), [(0, 49), (48, 1), (99, 1), (99, 2), (163, 2), (199, 2), (359, 2), (65_535, 1)]
+)
 def test_there_are_no_registers_outside_the_map(first: int, count: int) -> None:
     """Neither to read nor to write; and a write that reaches beyond writes nothing."""
     rig = Rig()

@@ -5,6 +5,7 @@ All registers are unsigned, 16 bits, high byte first; what needs more has its hi
 """
 
 from linewatch.domain import State, Verdict
+from linewatch.plc.newest import RECENT as RECENT_VERDICTS
 
 VERSION = 1
 
@@ -13,6 +14,7 @@ READ_ONLY = range(48)
 WORD, MAP_VERSION, STATE, PRODUCT, WATCHDOG, CLIENTS = range(6)
 BLOCK, BLOCK_END = 10, 29  # Both hold the block's number.
 BOOT = 11
+RECENT = range(200, 200 + 20 * RECENT_VERDICTS)  # The newest verdict's block, then that before it, and so on.
 ACKNOWLEDGED = {"trigger": 30, "product": 32, "control": 34}  # Request number; the code follows.
 
 # What the client writes.

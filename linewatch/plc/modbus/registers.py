@@ -8,7 +8,7 @@ from linewatch.domain import Answer, ReplyCode, Verdict
 from linewatch.mqtt.messages import Command, InvalidCommand
 from linewatch.plc.adapter import Announce, Submit
 from linewatch.plc.modbus import register_map as at
-from linewatch.plc.newest import NewestVerdict
+from linewatch.plc.newest import NewestVerdict, Shown
 
 Watchdog = Literal["off", "alive", "lost"]
 _WATCHDOG_NUMBERS: dict[Watchdog, int] = {"off": 0, "alive": 1, "lost": 2}
@@ -42,7 +42,7 @@ class Registers:
         self.clients = 0  # Connections, as the server counts them.
 
     def publish(self, verdict: Verdict) -> None:
-        """Replace the block by that of a new verdict."""
+        """Put the block of a new verdict before the others."""
         self._newest.publish(verdict)
 
     @property
@@ -55,7 +55,12 @@ class Registers:
     def read(self, first: int, count: int) -> list[int] | None:
         """Return registers, all of one moment; None if there are none at these addresses."""
         wanted = range(first, first + count)
-        for known, registers in ((at.READ_ONLY, self._station_registers), (at.WRITABLE, self._written.copy)):
+        areas = {
+            at.READ_ONLY: self._station_registers,
+            at.RECENT: self._recent_registers,
+            at.WRITABLE: self._written.copy,
+        }
+        for known, registers in areas.items():
             if wanted and wanted[0] in known and wanted[-1] in known:
                 return registers()[first - known.start :][:count]
         return None
@@ -87,11 +92,14 @@ class Registers:
         registers[at.WATCHDOG] = _WATCHDOG_NUMBERS[self.watchdog]
         registers[at.CLIENTS] = self.clients
         if shown is not None:
-            content = at.block_registers(shown.number, shown.verdict, shown.code, shown.age_ms)
-            registers[at.BLOCK : at.BLOCK_END + 1] = content
+            registers[at.BLOCK : at.BLOCK_END + 1] = _content(shown)
         for name, register in at.ACKNOWLEDGED.items():
             registers[register : register + 2] = self._acknowledged[name]
         return registers
+
+    def _recent_registers(self) -> list[int]:
+        registers = [register for shown in self._newest.recent() for register in _content(shown)]
+        return registers + [0] * (len(at.RECENT) - len(registers))
 
     def _carry_out(self, name: str, number: int) -> None:
         def done(answer: Answer) -> None:
@@ -126,3 +134,7 @@ class Registers:
 
     def _register(self, address: int) -> int:
         return self._written[address - at.WRITABLE.start]
+
+
+def _content(shown: Shown) -> list[int]:
+    return at.block_registers(shown.number, shown.verdict, shown.code, shown.age_ms)
