@@ -23,7 +23,7 @@ from linewatch.identifiers import NAME
 from linewatch.line.capture import Capture
 from linewatch.line.changeover import Changeover, recently_used
 from linewatch.line.commands import Commands
-from linewatch.line.evidence_writer import EvidenceWriter
+from linewatch.line.evidence_writer import EvidenceWriter, build_signatures
 from linewatch.line.inspector import Inspector
 from linewatch.line.lanes import Lanes
 from linewatch.line.links import Links, build_courier, build_links
@@ -48,6 +48,7 @@ from linewatch.settings import Settings
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_wait import open_journal
+from linewatch.storage.signature_writer import SignatureWriter
 from linewatch.teach.collector import offer_to
 from linewatch.vision.image_quality import FROZEN_S
 from linewatch.web.app import create_app
@@ -71,6 +72,7 @@ class Base:
     journal: Journal
     station: Station
     evidence: Evidence
+    signatures: SignatureWriter
     lanes: Lanes
     token: AwaitedSecret
     teacher: Teacher
@@ -174,6 +176,7 @@ def build_line(
         base.stage("inspect", inspect, heartbeat=judging),
         base.stage("record", record),
         base.stage("evidence", writer.run, math.inf, niceness=10),  # A disk that hangs must not end the line.
+        base.stage("signatures", base.signatures.run, math.inf, niceness=10),
     ]
 
 
@@ -244,6 +247,7 @@ def build_record(
                 base.station.intend(State.STOPPED, "stopped")
         finally:
             writer.close()  # The evidence stage ends after the frames that wait.
+            base.signatures.close()
 
     return record
 
@@ -272,7 +276,8 @@ def build_base(
         metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
     token = AwaitedSecret(settings.http.token, partial(station.set_impairment, "token"))
     teacher = opened.enter_context(Teacher(settings))
-    return Base(settings, metrics, journal, station, evidence, lanes, token, teacher)
+    signatures = build_signatures(settings, station, metrics, clock.utc_s)
+    return Base(settings, metrics, journal, station, evidence, signatures, lanes, token, teacher)
 
 
 def build_inspector(base: Base) -> Inspector:
@@ -320,7 +325,7 @@ def build_recorder(base: Base, links: Links, writer: EvidenceWriter, trial: Tria
         writer,
         base.metrics,
         deadline_ms=base.settings.limits.deadline_ms,
-        afterwards=trial.offer,
+        afterwards=(trial.offer, base.signatures.offer),
         places=base.lanes.places,
     )
 

@@ -153,6 +153,7 @@ class EngineOutput:
     score: float
     anomaly_map: AnomalyMap  # The score is its largest value.
     embedding: Embedding = field(default_factory=lambda: NO_EMBEDDING)
+    local: Embedding = field(default_factory=lambda: NO_EMBEDDING)  # The residual at the map's maximum.
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,8 @@ class Scored:
     placement: NDArray[np.float64]
     defects: tuple[Defect, ...] = ()  # Largest first.
     looks_like: str = ""  # Another product whose reference embeddings are clearly closer.
+    embedding: Embedding = field(default_factory=lambda: NO_EMBEDDING)
+    local: Embedding = field(default_factory=lambda: NO_EMBEDDING)  # As in EngineOutput.
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,6 +180,8 @@ class JournalSettings(Section):
 
     path: NamedPath = Path("var/journal.db")
     retention_days: Days = 90
+    signatures: bool = True  # Keep what `linewatch recall` needs, in a folder beside the journal.
+    signatures_bytes_max: Annotated[int, Field(ge=0)] = 20_000_000_000  # 0 is what the disk allows.
 
 
 class EvidenceSettings(Section):

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 
 from linewatch.acquisition.sources.simulator.source import render
 from linewatch.domain import Result
+from linewatch.storage.signatures import folder_of, signature_files
 from tests.cable import Cable
 from tests.daemon import ROOT, Daemon, verdicts
 from tests.mosquitto import Mosquitto, Subscriber
@@ -45,6 +47,13 @@ KEYS = [
     "image",
     "heatmap",
 ]
+
+
+def signatures(journal: Path) -> list[Any]:
+    """Return the signatures of all parts."""
+    return [
+        row for file in signature_files(folder_of(journal), "demo") for rows in file.read() for row in rows
+    ]
 
 
 def is_ready(ear: Subscriber) -> bool:
@@ -80,6 +89,9 @@ def test_every_part_gets_one_verdict_on_every_channel(tmp_path: Path, mosquitto:
         f"{v['latency_ms']:05d};#"
         for v in live
     ]
+    kept = signatures(daemon.folder / "journal.db")
+    assert [int(row["seq"]) for row in kept] == list(range(1, 61))
+    assert [float(row["raw"]) for row in kept] == pytest.approx([v["raw"] for v in live], rel=1e-4)
     for fail in (v for v in live if v["result"] == "FAIL"):
         assert cv2.imread(str(daemon.evidence / fail["heatmap"])) is not None
     assert ear.on("t/online") == ["1", "0"]

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from linewatch.domain import Image, Reason, Result, Verdict
@@ -12,7 +13,8 @@ from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.runtime.stages import IDLE_S, Stage
-from linewatch.settings import EvidenceSettings
+from linewatch.settings import EvidenceSettings, Settings
+from linewatch.storage.signature_writer import SignatureWriter
 
 SHED_FIRST = (Result.ERROR, Result.PASS, Result.UNSURE, Result.FAIL)
 DAY_S = 86_400.0
@@ -227,3 +229,17 @@ class EvidenceWriter:
         if shed_s is not None and self._clock_s() - shed_s >= QUIET_S:
             self._shed_s = None
             self._station.restored("evidence_queue")
+
+
+def build_signatures(
+    settings: Settings, station: Station, metrics: Metrics, utc_s: Callable[[], float]
+) -> SignatureWriter:
+    """Return what keeps the signatures of the parts beside the line, for `linewatch recall`."""
+    return SignatureWriter.beside(
+        settings,
+        lost=metrics.signatures_lost.inc,
+        kept=metrics.signatures_bytes.set,
+        failed=partial(station.storage_failed, "signatures"),
+        restored=partial(station.restored, "signatures"),
+        utc_s=utc_s,
+    )

@@ -23,6 +23,7 @@ STAGES = (
     "inspect",
     "record",
     "evidence",
+    "signatures",
     "deliver",
     "announce",
     "prepare",
@@ -120,7 +121,12 @@ class Metrics:
         self.triggers = self._counter("triggers", "Triggers received").labels(station)
         self.triggers_missed = self._counter("triggers_missed", "Triggers refused").labels(station)
         self._gauge("build_info", "The version that runs", "version").labels(station, __version__).set(1)
+        self._add_signatures()
         self._create_series()
+
+    def _add_signatures(self) -> None:
+        self.signatures_bytes = self._gauge("signatures_bytes", "Kept for recall").labels(self.station)
+        self.signatures_lost = self._counter("signatures_lost", "Scored parts without").labels(self.station)
 
     def expect_product(self, product: str) -> None:
         """Show a product's verdicts at 0 until it comes into use, so that its first FAIL is an increase.

@@ -83,7 +83,7 @@ class Recorder:
         metrics: Metrics,
         *,
         deadline_ms: int,
-        afterwards: Callable[[Verdict, Inspection], None] = lambda _verdict, _inspection: None,
+        afterwards: Sequence[Callable[[Verdict, Inspection], None]] = (),
         places: threading.Semaphore | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -126,7 +126,8 @@ class Recorder:
         _log_line(verdict)
         if verdict.image:
             self._frames.offer(verdict.result, _frames(verdict.image, inspection))
-        self._afterwards(verdict, inspection)
+        for offer in self._afterwards:
+            offer(verdict, inspection)
         if self._places:
             self._places.release()
 

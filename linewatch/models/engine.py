@@ -38,9 +38,11 @@ class OpenVinoEngine:
             self._crop = np.zeros((1, *self._shape, 3), np.uint8)
             self._request.set_input_tensor(ov.Tensor(self._crop, shared_memory=True))
             self._score, self._map = (self._request.get_tensor(name) for name in ("score", "map"))
-            # Models trained before embeddings were introduced have no such output.
-            has_embedding = any("embedding" in outlet.names for outlet in compiled.outputs)
-            self._embedding = self._request.get_tensor("embedding") if has_embedding else None
+            # Models trained before these were introduced have no such outputs.
+            outputs = {name for outlet in compiled.outputs for name in outlet.names}
+            self._embedding, self._local = (
+                self._request.get_tensor(name) if name in outputs else None for name in ("embedding", "local")
+            )
         except RuntimeError as error:
             raise RecipeError(
                 f"model graph {str(path)!r} does not load: {_last_line(error)}; train the product again"
@@ -62,7 +64,10 @@ class OpenVinoEngine:
             return EngineOutput(
                 float(self._score.data.item()),
                 anomaly_map.reshape(anomaly_map.shape[-2:]).copy(),
-                NO_EMBEDDING if self._embedding is None else self._embedding.data.flatten(),
+                *(
+                    NO_EMBEDDING if tensor is None else tensor.data.flatten()
+                    for tensor in (self._embedding, self._local)
+                ),
             )
 
 

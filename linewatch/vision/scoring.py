@@ -109,7 +109,9 @@ class Scorer:
             if not defects:
                 anomaly_map, raw = rest, float(rest.max())
         looks_like = self._matcher.match(output.embedding)
-        return Scored(raw, anomaly_map, placement_in_frame, defects, looks_like)
+        return Scored(
+            raw, anomaly_map, placement_in_frame, defects, looks_like, output.embedding, output.local
+        )
 
     def _mask(self, path: Path, image: Image) -> NDArray[np.bool_]:
         mask = self._masks.get(path)

@@ -35,6 +35,8 @@ CONTRACT: list[tuple[str, str, set[str]]] = [
     ("evidence_days_left", "gauge", set()),
     ("evidence_retention_seconds", "gauge", set()),
     ("evidence_files_deleted_total", "counter", set()),
+    ("signatures_bytes", "gauge", set()),
+    ("signatures_lost_total", "counter", set()),
     ("disk_free_bytes", "gauge", set()),
     ("state", "gauge", {"state"}),
     ("heartbeat_timestamp_seconds", "gauge", {"stage"}),
