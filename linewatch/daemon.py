@@ -39,6 +39,7 @@ from linewatch.models.recipe_file import names, products
 from linewatch.models.scoring_worker import BESIDE_A_LINE, ScoringWorker
 from linewatch.mqtt.history import Courier
 from linewatch.people.people import People
+from linewatch.people.sign_in import SignIn
 from linewatch.runtime import malloc, systemd
 from linewatch.runtime.events import Events
 from linewatch.runtime.retention_clock import RetentionClock
@@ -76,6 +77,7 @@ class Base:
     lanes: Lanes
     token: AwaitedSecret
     teacher: Teacher
+    people: People
 
     @property
     def answer_within_ns(self) -> int:
@@ -120,13 +122,13 @@ def run(
         journal, station, metrics = base.journal, base.station, base.metrics
         outstanding = Outstanding(base.answer_within_ns)
         inspector = build_inspector(base)
-        frozen_s = FROZEN_S.get(settings.source.kind, 0.0)
         parts = settings.models, inspector, station, metrics, journal.audit, recently_used(journal)
-        changeover = Changeover(*parts, live=live, frozen_s=frozen_s)
+        changeover = Changeover(*parts, live=live, frozen_s=FROZEN_S.get(settings.source.kind, 0.0))
         commands = build_commands(base, changeover)
         line_busy = partial(base.lanes.busy, examining, judging)
         announcer = build_announcer(base, judging, line_busy)
-        links = build_links(settings, station, commands, announcer, metrics, events.failed)
+        sign_in = SignIn(base.people)
+        links = build_links(settings, station, commands, announcer, metrics, events.failed, sign_in)
         courier = build_courier(settings, journal, station, metrics)
         trial = build_trial(base, opened)
         writer = EvidenceWriter(base.evidence, station, metrics, settings.evidence, line_busy)
@@ -277,7 +279,8 @@ def build_base(
     token = AwaitedSecret(settings.http.token, partial(station.set_impairment, "token"))
     teacher = opened.enter_context(Teacher(settings))
     signatures = build_signatures(settings, station, metrics, clock.utc_s)
-    return Base(settings, metrics, journal, station, evidence, signatures, lanes, token, teacher)
+    people = People(settings.users_file, journal.audit)
+    return Base(settings, metrics, journal, station, evidence, signatures, lanes, token, teacher, people)
 
 
 def build_inspector(base: Base) -> Inspector:
@@ -392,7 +395,6 @@ def build_page(
     )
     shown = backend, base.metrics.render, base.token, settings.evidence.path
     teaching = base.teacher.beside(base.station, commands, backend)
-    people = People(settings.users_file, base.journal.audit)
-    app = create_app(*shown, teaching=teaching, http=settings.http, people=people)
+    app = create_app(*shown, teaching=teaching, http=settings.http, people=base.people)
     impaired = partial(base.station.set_impairment, "page")
     return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))

@@ -1,8 +1,10 @@
 """Settings of the connections to a PLC beside MQTT, each off by default."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from linewatch.setting_types import Network, Seconds, Section, is_loopback
 
@@ -28,3 +30,55 @@ class ModbusSettings(Section):
                 'needs modbus.clients; name the PLC, such as clients = ["192.168.0.10"]'
             )
         return self
+
+
+class OpcuaSettings(Section):
+    """The OPC UA server."""
+
+    enabled: bool = False
+    endpoint: str = "opc.tcp://127.0.0.1:4840/linewatch"
+    certificate: Path | None = None  # Of the server, DER or PEM; without it one is made.
+    private_key: Path | None = None  # PEM, RSA, not encrypted.
+    folder: Path | None = None  # Of certificates; else opcua beside the journal.
+    sessions_max: Annotated[int, Field(ge=1, le=64)] = 32  # Clients at a time.
+    pass_s: Seconds = 2.0  # For so long after its verdict a part's PASS can be read.
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_none(cls, values: Any) -> Any:
+        paths = ("certificate", "private_key", "folder")
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if key not in paths or value not in ("", None)}
+
+    @field_validator("endpoint")
+    @classmethod
+    def _has_host_and_port(cls, endpoint: str) -> str:
+        try:
+            parts = urlsplit(endpoint)
+            usable = parts.scheme == "opc.tcp" and parts.hostname and parts.port and not parts.query
+        except ValueError:  # A port that is no number.
+            usable = False
+        if not usable:
+            raise ValueError(
+                f"{endpoint!r} must be an address such as opc.tcp://192.168.0.5:4840/linewatch, or "
+                "opc.tcp://0.0.0.0:4840/linewatch for all addresses of this machine"
+            )
+        return endpoint
+
+    @model_validator(mode="after")
+    def _key_with_certificate(self) -> "OpcuaSettings":
+        if (self.certificate is None) != (self.private_key is None):
+            raise ValueError("certificate and private_key belong together; set both, or neither")
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        parts = urlsplit(self.endpoint)
+        return parts.hostname or "", parts.port or 0
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs on this machine can connect."""
+        return is_loopback(self.address[0])

@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from linewatch.environment import ENV_PREFIX, did_you_mean, refuse_unknown_variables
 from linewatch.errors import ConfigError, NotThereYet
-from linewatch.plc_settings import ModbusSettings
+from linewatch.plc_settings import ModbusSettings, OpcuaSettings
 from linewatch.setting_types import (
     BaseTopic,
     Count,
@@ -272,6 +272,7 @@ class Settings(BaseSettings):
     models: ModelsSettings = ModelsSettings()
     mqtt: MqttSettings = MqttSettings()
     modbus: ModbusSettings = ModbusSettings()
+    opcua: OpcuaSettings = OpcuaSettings()
     journal: JournalSettings = JournalSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     teach: TeachSettings = TeachSettings()
@@ -299,6 +300,11 @@ class Settings(BaseSettings):
     def users_file(self) -> Path:
         """The file of users, sessions and tokens: beside the journal unless http.users_file names another."""
         return self.http.users_file or self.journal.path.with_name("users.db")
+
+    @property
+    def opcua_folder(self) -> Path:
+        """The folder of the OPC UA server's certificates: opcua.folder, else opcua beside the journal."""
+        return self.opcua.folder or self.journal.path.with_name("opcua")
 
     @property
     def hardware_triggered(self) -> bool:

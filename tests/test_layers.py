@@ -37,6 +37,8 @@ ONE_DOOR = {
     "openvino": ("models/engine.py", "training/"),
     "paho": ("mqtt/",),
     "pymodbus": ("plc/modbus/",),
+    "asyncua": ("plc/opcua/",),
+    "cryptography": ("plc/opcua/",),
     "sqlite3": ("storage/", "people/"),
     "argon2": ("people/",),
     "flask": ("web/",),

@@ -19,10 +19,11 @@ PATIENCE = 0.6  # Of the deadline; the rest is for publishing that there is no i
 
 def is_triggered(settings: Settings) -> bool:
     """Return whether exposures are triggered by command. Raises ConfigError."""
-    if settings.trigger.mode == "mqtt" and not (settings.mqtt.enabled or settings.modbus.enabled):
+    links = (settings.mqtt, settings.modbus, settings.opcua)
+    if settings.trigger.mode == "mqtt" and not any(link.enabled for link in links):
         raise ConfigError(
-            'trigger.mode "mqtt" needs mqtt.enabled = true or modbus.enabled = true; '
-            "without them no trigger arrives"
+            'trigger.mode "mqtt" needs mqtt.enabled = true, modbus.enabled = true or opcua.enabled = true; '
+            "without any of them no trigger arrives"
         )
     return settings.trigger.mode == "mqtt"
 

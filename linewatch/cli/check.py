@@ -1,6 +1,7 @@
 """Check everything the daemon needs before a shift depends on it."""
 
 import os
+import socket
 import stat
 import tempfile
 import time
@@ -22,8 +23,11 @@ from linewatch.models.recipe_file import names, pinned_version, products
 from linewatch.models.training_quality import training_warnings
 from linewatch.mqtt.connection import Broker
 from linewatch.mqtt.messages import Incoming, Message, Topics, event_json
+from linewatch.people.people import People
 from linewatch.plc.modbus.server import listen as listen_modbus
 from linewatch.plc.modbus.server import load_codec
+from linewatch.plc.opcua.server import listen as listen_opcua
+from linewatch.plc.opcua.server import load_certificates
 from linewatch.settings import MqttSettings, Settings
 from linewatch.storage.evidence import DAY_S
 from linewatch.storage.forecast import (
@@ -72,6 +76,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
     yield "broker", lambda: _broker(settings)
     if settings.modbus.enabled:
         yield "modbus", lambda: _modbus(settings)
+    if settings.opcua.enabled:
+        yield "opcua", lambda: _opcua(settings)
     yield "journal", lambda: _journal(settings)
     yield "evidence", lambda: _evidence(settings, frames)
     yield "page", lambda: _page(settings)
@@ -94,7 +100,11 @@ def _products(settings: Settings) -> list[str]:
 
 def _trigger(settings: Settings) -> str:
     if is_triggered(settings):
-        links = {"MQTT": settings.mqtt.enabled, "Modbus": settings.modbus.enabled}
+        links = {
+            "MQTT": settings.mqtt.enabled,
+            "Modbus": settings.modbus.enabled,
+            "OPC UA": settings.opcua.enabled,
+        }
         return f"by {' or '.join(name for name, enabled in links.items() if enabled)}"
     if settings.trigger.mode == "free":
         return "free-running"
@@ -154,13 +164,39 @@ def _modbus(settings: Settings) -> str:
     modbus = settings.modbus
     clients = ", ".join(modbus.clients) or "programs on this machine"
     found = f"{modbus.host}:{modbus.port}, for {clients}"
+    return found + _in_use(settings, lambda: listen_modbus(modbus.host, modbus.port))
+
+
+def _opcua(settings: Settings) -> tuple[str, ...]:
+    opcua = settings.opcua
+    certificates = load_certificates(opcua, settings.opcua_folder)
+    found = f"{opcua.endpoint}, {certificates.describe()}"
+    found += _in_use(settings, lambda: listen_opcua(opcua))
+    if opcua.is_local:
+        return (f"{found}; for programs on this machine, also without a certificate",)
+    trusted, warnings = certificates.count_trusted(), []
+    if not trusted:
+        warnings.append(
+            f"no client is trusted yet; put its certificate (DER or PEM) into {certificates.trusted_folder}; "
+            "one that tried is in refused/ beside it"
+        )
+    people = People(settings.users_file)
+    if not people.has_users() and not people.tokens():
+        warnings.append(
+            "no client can sign in yet; add a user or a machine's token (linewatch users token NAME)"
+        )
+    return f"{found}; {trusted} trusted clients", *warnings
+
+
+def _in_use(settings: Settings, listen_there: Callable[[], socket.socket]) -> str:
+    """Return what to add if this station's daemon has the address. Raises LinewatchError for another one."""
     try:
-        listen_modbus(modbus.host, modbus.port).close()
+        listen_there().close()
     except LinewatchError:
         if not read_state(settings):  # Its daemon is running.
             raise
-        return f"{found}; in use, and this station's daemon is running"
-    return found
+        return "; in use, and this station's daemon is running"
+    return ""
 
 
 _NO_ECHO = (

@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
+from linewatch.acquisition.trigger_mode import is_triggered
 from linewatch.domain import Verdict
 from linewatch.line.commands import Commands
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.line.status import Announcer
+from linewatch.models.recipe_file import products
 from linewatch.mqtt.connection import Broker
 from linewatch.mqtt.disabled import DisabledLink
 from linewatch.mqtt.history import Courier, Publisher
 from linewatch.mqtt.live import ACK_S, Announcement, LiveLink
 from linewatch.mqtt.messages import Message, Topics
-from linewatch.plc.adapter import Adapter, keep_serving
+from linewatch.plc.adapter import Adapter, SignIn, keep_serving
 from linewatch.plc.modbus.server import Meters, ModbusServer
+from linewatch.plc.opcua import server as opcua
 from linewatch.runtime.stages import Stage, StageAborted
 from linewatch.settings import Settings
 from linewatch.storage.journal import Journal
@@ -67,12 +70,18 @@ def build_links(
     announcer: Announcer,
     metrics: Metrics,
     failed: Event,
+    sign_in: SignIn,
 ) -> Links:
-    """Return MQTT's live link and the adapters that are enabled. Raises ConfigError for unusable settings."""
+    """Return MQTT's live link and the adapters that are enabled. Raises ConfigError for unusable settings.
+
+    `sign_in` knows the users of those protocols that have any.
+    """
     live = build_live_link(settings, station, commands, announcer, metrics, failed)
-    adapters = []
+    adapters: list[Adapter] = []
     if settings.modbus.enabled:
         adapters.append(build_modbus(settings, station, commands, announcer, metrics))
+    if settings.opcua.enabled:
+        adapters.append(build_opcua(settings, station, commands, announcer, metrics, sign_in))
     return Links(live, tuple(adapters), failed, station.set_impairment)
 
 
@@ -92,6 +101,33 @@ def build_modbus(
         meters,
         on_change=partial(station.set_impairment, "modbus"),
         client_changed=partial(station.set_impairment, "plc"),
+    )
+
+
+def build_opcua(
+    settings: Settings,
+    station: Station,
+    commands: Commands,
+    announcer: Announcer,
+    metrics: Metrics,
+    sign_in: SignIn,
+) -> opcua.OpcuaServer:
+    """Return the OPC UA server. Raises ConfigError without its extra."""
+    meters = opcua.Meters(
+        connection=lambda outcome: metrics.opcua_connections.labels(metrics.station, outcome).inc(),
+        clients=metrics.opcua_clients.set,
+    )
+    return opcua.OpcuaServer(
+        settings.opcua,
+        settings.opcua_folder,
+        announcer.announce,
+        commands.submit,
+        meters,
+        sign_in,
+        station=settings.station.name,
+        products=partial(products, settings.models.recipes),
+        triggered=is_triggered(settings),
+        on_change=partial(station.set_impairment, "opcua"),
     )
 
 

@@ -115,9 +115,7 @@ class Metrics:
         self.brightness_ratio = self._gauge("brightness_ratio", "Relative to the training images", "product")
         self.sharpness_ratio = self._gauge("sharpness_ratio", "Relative to the training images", "product")
         self.shadow_disagreements = self._counter("shadow_disagreements", "Trial against live", "product")
-        self.modbus_clients = self._gauge("modbus_clients", "Modbus connections").labels(station)
-        self.modbus_connections = self._counter("modbus_connections", "Modbus connections", "outcome")
-        self.modbus_requests = self._counter("modbus_requests", "Modbus requests", "outcome")
+        self._add_links()
         self.triggers = self._counter("triggers", "Triggers received").labels(station)
         self.triggers_missed = self._counter("triggers_missed", "Triggers refused").labels(station)
         self._gauge("build_info", "The version that runs", "version").labels(station, __version__).set(1)
@@ -127,6 +125,20 @@ class Metrics:
     def _add_signatures(self) -> None:
         self.signatures_bytes = self._gauge("signatures_bytes", "Kept for recall").labels(self.station)
         self.signatures_lost = self._counter("signatures_lost", "Scored parts without").labels(self.station)
+
+    def _add_links(self) -> None:
+        """Add the metrics of the links beside MQTT."""
+        self.modbus_clients = self._gauge("modbus_clients", "Modbus connections").labels(self.station)
+        self.modbus_connections = self._counter("modbus_connections", "Modbus connections", "outcome")
+        self.modbus_requests = self._counter("modbus_requests", "Modbus requests", "outcome")
+        self.opcua_clients = self._gauge("opcua_clients", "OPC UA sessions").labels(self.station)
+        self.opcua_connections = self._counter("opcua_connections", "OPC UA connections", "outcome")
+        for outcome in ("accepted", "refused", "idle"):
+            self.modbus_connections.labels(self.station, outcome)
+        for outcome in ("answered", "exception", "malformed"):
+            self.modbus_requests.labels(self.station, outcome)
+        for outcome in ("accepted", "refused", "malformed", "dropped"):
+            self.opcua_connections.labels(self.station, outcome)
 
     def expect_product(self, product: str) -> None:
         """Show a product's verdicts at 0 until it comes into use, so that its first FAIL is an increase.
@@ -187,10 +199,6 @@ class Metrics:
         for topic in ("verdict", "plc_verdict", "history", "event"):
             for outcome in ("sent", "failed"):
                 self.mqtt_messages.labels(self.station, topic, outcome)
-        for outcome in ("accepted", "refused", "idle"):
-            self.modbus_connections.labels(self.station, outcome)
-        for outcome in ("answered", "exception", "malformed"):
-            self.modbus_requests.labels(self.station, outcome)
         self.set_state(State.STARTING)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -24,6 +24,16 @@ Submit = Callable[[Command | InvalidCommand, Callable[[Answer], None]], None]
 """Take a command without blocking; the callback gets its outcome once, perhaps later, from any thread."""
 
 
+class SignIn(Protocol):
+    """Who clients are; for protocols that have users."""
+
+    def check(self, name: str, password: str, address: str) -> str:
+        """Return the name for audit and log if the password, or a machine's token, is right; else ""."""
+
+    def has_users(self) -> bool:
+        """Whether there are users, so that commands need a name."""
+
+
 class Adapter(Protocol):
     """One protocol: takes verdicts from the line and serves them to its clients."""
 

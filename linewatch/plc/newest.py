@@ -54,10 +54,17 @@ class NewestVerdict:
         self._blocks: tuple[Block, ...] = ()  # The newest first.
         self._withdrawn = 0  # Place of the newest block whose PASS a client could no longer read.
 
-    def publish(self, verdict: Verdict) -> None:
-        """Put a new verdict before the others; the oldest is dropped."""
+    def publish(self, verdict: Verdict) -> Block:
+        """Put a new verdict before the others, and return it with its number; the oldest is dropped."""
         place = self._blocks[0].place + 1 if self._blocks else 1
-        self._blocks = (Block(place, verdict, self._clock_ns()), *self._blocks[: RECENT - 1])
+        block = Block(place, verdict, self._clock_ns())
+        self._blocks = (block, *self._blocks[: RECENT - 1])
+        return block
+
+    def stands(self, block: Block) -> bool:
+        """Whether the PASS of a block, not necessarily one of the last eight, may be told now."""
+        (shown,) = self._shown([block], self._announce().facts)
+        return shown.code == Result.PASS.code
 
     def show(self) -> tuple[Announcement, Shown | None]:
         """Return the station's announcement and its newest verdict, both of one moment."""

@@ -14,7 +14,7 @@ from linewatch.acquisition.trigger_mode import is_triggered
 from linewatch.cli.check import Finding, check_station
 from linewatch.domain import Result
 from linewatch.errors import ConfigError
-from linewatch.plc_settings import ModbusSettings
+from linewatch.plc_settings import ModbusSettings, OpcuaSettings
 from linewatch.settings import (
     EvidenceSettings,
     HttpSettings,
@@ -331,7 +331,10 @@ def test_a_trigger_that_cannot_come_is_found(settings: Settings) -> None:
     assert (
         "trigger.background 'no-such-folder' does not exist" in bad(settings, trigger=part_enters)["trigger"]
     )
-    assert "needs mqtt.enabled = true or modbus" in bad(settings, trigger=by_mqtt)["trigger"]
+    assert (
+        "needs mqtt.enabled = true, modbus.enabled = true or opcua"
+        in bad(settings, trigger=by_mqtt)["trigger"]
+    )
     with pytest.raises(ConfigError):
         is_triggered(settings.model_copy(update={"trigger": by_mqtt}))
     assert is_triggered(settings.model_copy(update={"trigger": by_mqtt, "mqtt": MqttSettings()}))
@@ -352,6 +355,32 @@ def test_the_modbus_server_is_tried_if_it_is_enabled(
         assert "cannot listen on" in bad(settings, modbus=modbus)["modbus"]
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     assert "needs the extra [modbus]" in bad(settings, modbus=modbus)["modbus"]
+
+
+def test_the_opcua_server_is_tried_if_it_is_enabled(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Extra, certificate and address are found, and what clients on other machines still lack is said."""
+    port = free_port()
+    local = OpcuaSettings(enabled=True, endpoint=f"opc.tcp://127.0.0.1:{port}/linewatch")
+    remote = OpcuaSettings(enabled=True, endpoint=f"opc.tcp://0.0.0.0:{port}/linewatch", folder=tmp_path)
+    damaged = OpcuaSettings(certificate=tmp_path / "no.der", private_key=tmp_path / "no.pem", enabled=True)
+
+    assert found(settings, opcua=local)["opcua"].text == (
+        f"opc.tcp://127.0.0.1:{port}/linewatch, its certificate is made at the first start; for programs "
+        "on this machine, also without a certificate"
+    )
+    over_opcua = {"trigger": TriggerSettings(mode="mqtt"), "opcua": local}
+    assert found(settings, **over_opcua)["trigger"].text == "by OPC UA"
+    trusted, users = found(settings, opcua=remote)["opcua"].warnings
+    assert f"put its certificate (DER or PEM) into {tmp_path}/trusted" in trusted
+    assert "no client can sign in yet" in users
+    assert "opcua.certificate" in bad(settings, opcua=damaged)["opcua"]
+    with socket.create_server(("127.0.0.1", port)):
+        assert "cannot listen on" in bad(settings, opcua=local)["opcua"]
+    assert not (tmp_path / "own").exists()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert "needs the extra [opcua]" in bad(settings, opcua=local)["opcua"]
 
 
 def test_a_bug_is_no_finding(settings: Settings) -> None:
