@@ -160,17 +160,27 @@ class EngineOutput:
 class Scored:
     """The scorer's result for one image.
 
-    `placement` is the 2x3 affine matrix (float64) from map coordinates (column, row) to frame
+    `raw` and the map are in units of the recipe's threshold: inside a region both are divided by its
+    `factor`. `placement` is the 2x3 affine matrix (float64) from map coordinates (column, row) to frame
     pixels (x, y); it puts the heatmap where the part was registered.
     """
 
     raw: float
     anomaly_map: AnomalyMap
     placement: NDArray[np.float64]
-    defects: tuple[Defect, ...] = ()  # Largest first.
+    defects: tuple[Defect, ...] = ()  # Those of the deciding region first, then largest first.
     looks_like: str = ""  # Another product whose reference embeddings are clearly closer.
     embedding: Embedding = field(default_factory=lambda: NO_EMBEDDING)
     local: Embedding = field(default_factory=lambda: NO_EMBEDDING)  # As in EngineOutput.
+    region: str = ""  # The recipe's region that decided; "": outside all of them.
+    region_index: int = 0  # Its place in the recipe from 1, 0 outside all of them.
+    factor: float = 1.0  # Its threshold as a multiple of the recipe's.
+    factors: AnomalyMap | None = None  # By which regions divided the map's cells; None: no regions.
+
+    @property
+    def unweighted(self) -> float:
+        """The raw score without regions, as models are calibrated."""
+        return self.raw if self.factors is None else float((self.anomaly_map * self.factors).max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +233,8 @@ class Verdict:
     simulated: bool = False
     defects: int = 0
     box: Box = field(default=NO_BOX)
+    region: str = ""  # The recipe's region that decided, which `raw` and `threshold` are of.
+    region_index: int = 0  # Its place in the recipe from 1, 0 outside all regions.
     image: str = ""  # Path below the evidence folder, "" if not kept.
     heatmap: str = ""
 
@@ -247,6 +259,7 @@ class Verdict:
 def verdict_of(inspection: Inspection, *, station: str, boot: int, now_ns: int) -> Verdict:
     """Return the verdict for an inspection at `now_ns` (monotonic), without evidence paths."""
     frame, scored = inspection.frame, inspection.scored
+    factor = scored.factor if scored else 1.0
     return Verdict(
         station=station,
         boot=boot,
@@ -258,14 +271,16 @@ def verdict_of(inspection: Inspection, *, station: str, boot: int, now_ns: int) 
         model=inspection.model,
         result=inspection.result,
         reason=inspection.reason,
-        raw=scored.raw if scored else 0.0,
-        threshold=inspection.threshold,
+        raw=scored.raw * factor if scored else 0.0,
+        threshold=inspection.threshold * factor,
         captured_ms=frame.captured_ms,
         age_ms=inspection.age_ms,
         latency_ms=frame.age_ms(now_ns),
         simulated=frame.simulated,
         defects=len(scored.defects) if scored else 0,
         box=scored.defects[0].box if scored and scored.defects else NO_BOX,
+        region=scored.region if scored else "",
+        region_index=scored.region_index if scored else 0,
     )
 
 

@@ -44,6 +44,8 @@ KEYS = [
     "history",
     "defects",
     "box",
+    "region",
+    "region_index",
     "image",
     "heatmap",
 ]

@@ -134,7 +134,7 @@ class Inspector:
             self._metrics.frames_dropped.labels(station.station, reason.name.lower()).inc()
         if prepared is not None and (scored is not None or reason in _PART_UNSEEN):
             # Scores of another product do not count for the drift of this one.
-            raw = scored.raw if scored and not scored.looks_like else None
+            raw = scored.unweighted if scored and not scored.looks_like else None
             self._report_drift(prepared, prepared.drift.observe_part(result, raw))
         if prepared is not None and scored is not None and prepared.alarm.observe(scored.looks_like):
             self._report_wrong_product(prepared.recipe.product, scored.looks_like)

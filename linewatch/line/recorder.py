@@ -196,7 +196,7 @@ def _log_line(verdict: Verdict) -> None:
     """Log one line per part."""
     log.info(
         "verdict seq=%d result=%s reason=%d score=%d product=%s model=%s part=%s trigger=%d "
-        "age_ms=%d latency_ms=%d box=%s heatmap=%s",
+        "age_ms=%d latency_ms=%d box=%s region=%s heatmap=%s",
         verdict.seq,
         verdict.result,
         verdict.reason,
@@ -208,5 +208,6 @@ def _log_line(verdict: Verdict) -> None:
         verdict.age_ms,
         verdict.latency_ms,
         ",".join(map(str, verdict.box)),
+        repr(verdict.region) if verdict.region else "-",
         verdict.heatmap or "-",
     )

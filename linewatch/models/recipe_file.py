@@ -1,26 +1,21 @@
 """Read, check and write recipe files, `config/recipes/PRODUCT.toml`."""
 
-import difflib
 import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from linewatch.domain import Box
 from linewatch.errors import LinewatchError, RecipeError, RecipeNotThere
-from linewatch.identifiers import NAME, VERSION
 from linewatch.models.bundle import ACTIVE, Bundle, read_bundle
+from linewatch.models.recipe_keys import INDEX_MAX, read_keys
 from linewatch.runtime.atomic_files import write_text
-from linewatch.text_files import NotUtf8Error, read_utf8
-from linewatch.vision.recipe import Recipe
-
-INDEX_MAX = 999
+from linewatch.text_files import read_utf8
+from linewatch.vision.recipe import Recipe, Region
 
 
 def load_recipe(recipes: Path, product: str, models: Path, version: str = "") -> tuple[Recipe, Bundle]:
@@ -29,7 +24,7 @@ def load_recipe(recipes: Path, product: str, models: Path, version: str = "") ->
     Raises RecipeError, which names the file, the key and what to write instead.
     """
     path = recipes / f"{product}.toml"
-    found = _read_toml(path, product)
+    found = read_keys(path, product)
     bundle = read_bundle(models, product, version or found.model)
     calibration = bundle.calibration
     threshold = calibration.threshold if found.threshold is None else found.threshold
@@ -54,8 +49,16 @@ def load_recipe(recipes: Path, product: str, models: Path, version: str = "") ->
         roi=found.box,
         mask=mask,
         min_defect_px=found.min_defect_px,
+        regions=tuple(_resolved(region, threshold, found.min_defect_px) for region in found.regions),
     )
     return recipe, bundle
+
+
+def _resolved(region: Region, threshold: float, min_defect_px: int) -> Region:
+    """Return a region with its factor and smallest defect known, by the recipe's where it sets none."""
+    factor = region.factor if region.threshold is None else region.threshold / threshold
+    smallest = min_defect_px if region.min_defect_px is None else region.min_defect_px
+    return replace(region, factor=factor, threshold=None, min_defect_px=smallest)
 
 
 def file_stamps(recipes: Path, product: str) -> tuple[object, ...]:
@@ -75,7 +78,7 @@ def names(recipes: Path) -> list[str]:
 
 def products(recipes: Path) -> dict[str, int]:
     """Return every product that has a recipe with its index, sorted by index. Raises RecipeError."""
-    found = {product: _read_toml(recipes / f"{product}.toml", product).index for product in names(recipes)}
+    found = {product: read_keys(recipes / f"{product}.toml", product).index for product in names(recipes)}
     owners: dict[int, str] = {}
     for product, index in found.items():
         if index in owners:
@@ -90,7 +93,7 @@ def products(recipes: Path) -> dict[str, int]:
 def index_of(recipes: Path, product: str) -> int:
     """Return a product's index, 0 if its recipe cannot be read."""
     try:
-        return _read_toml(recipes / f"{product}.toml", product).index
+        return read_keys(recipes / f"{product}.toml", product).index
     except RecipeError:
         return 0
 
@@ -100,8 +103,14 @@ def inspected_area(recipes: Path, product: str) -> tuple[Box | None, Path | None
     path = recipes / f"{product}.toml"
     if not path.exists():
         return None, None
-    found = _read_toml(path, product)
+    found = read_keys(path, product)
     return found.box, None if found.mask is None else Path(found.mask)
+
+
+def regions_of(recipes: Path, product: str) -> tuple[Region, ...]:
+    """Return the regions as a recipe sets them, none if there is no recipe yet. Raises RecipeError."""
+    path = recipes / f"{product}.toml"
+    return read_keys(path, product).regions if path.exists() else ()
 
 
 def area_facts(roi: Box | None, mask: Path | None) -> dict[str, object]:
@@ -133,7 +142,7 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
 def pinned_version(recipes: Path, product: str) -> str:
     """Return the version that a recipe pins, "" if it follows the active version. Raises RecipeError."""
     path = recipes / f"{product}.toml"
-    model = _read_toml(path, product).model if path.exists() else ACTIVE
+    model = read_keys(path, product).model if path.exists() else ACTIVE
     return "" if model == ACTIVE else model
 
 
@@ -163,33 +172,82 @@ def write_area(recipes: Path, product: str, roi: Box | None, mask: Path | None) 
     Raises RecipeError and StorageFull, and changes nothing then.
     """
     path = write_recipe(recipes, product)
-    _read_toml(path, product)
-    kept = [line for line in read_utf8(path).splitlines() if not re.match(r"\s*(roi|mask)\s*=", line)]
-    tables = next((row for row, line in enumerate(kept) if re.match(r"\s*\[", line)), len(kept))
+    read_keys(path, product)
+    head, tables = _split(path)
+    kept = [line for line in head if not re.match(r"\s*(roi|mask)\s*=", line)]
     lines = [f"roi = {list(roi)}"] if roi is not None else []
     lines += [f"mask = {json.dumps(str(mask))}"] if mask is not None else []
+    _write_checked(path, product, [*kept, *lines, *tables])
+
+
+def write_regions(recipes: Path, product: str, regions: Sequence[Region]) -> None:
+    """Write a product's regions into its recipe, in place of those before; the lines above them stay.
+
+    Raises RecipeError and StorageFull, and changes nothing then.
+    """
+    path = write_recipe(recipes, product)
+    read_keys(path, product)
+    head, _ = _split(path)
+    while head and not head[-1].strip():
+        head.pop()
+    _write_checked(path, product, [*head, *(line for region in regions for line in _region_lines(region))])
+
+
+def _region_lines(region: Region) -> list[str]:
+    # What JSON writes of a text is a TOML string, but for DEL, which no name contains.
+    lines = [
+        "",
+        "[[region]]",
+        f"name = {json.dumps(region.name, ensure_ascii=False)}",
+        f"roi = {list(region.roi)}",
+    ]
+    if region.threshold is not None:
+        lines.append(f"threshold = {region.threshold!r}")
+    elif region.factor != 1.0:
+        lines.append(f"threshold_factor = {region.factor!r}")
+    if region.min_defect_px is not None:
+        lines.append(f"min_defect_px = {region.min_defect_px}")
+    return lines
+
+
+def _split(path: Path) -> tuple[list[str], list[str]]:
+    """Return the lines of a recipe before its first table, and the rest."""
+    lines = read_utf8(path).splitlines()
+    first = next((row for row, line in enumerate(lines) if re.match(r"\s*\[", line)), len(lines))
+    return lines[:first], lines[first:]
+
+
+def _write_checked(path: Path, product: str, lines: Sequence[str]) -> None:
     before = path.read_bytes()
-    write_text(path, "\n".join([*kept[:tables], *lines, *kept[tables:]]) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
     try:
-        _read_toml(path, product)
+        read_keys(path, product)
     except RecipeError:  # Such as a roi written over several lines by hand.
         write_text(path, before.decode())
         raise
 
 
-def follow_model(recipes: Path, product: str) -> list[str]:
+def follow_model(recipes: Path, product: str, threshold: float) -> list[str]:
     """Make a recipe follow the active model and return the lines that were turned into comments.
 
-    These are the lines that pin a version or a threshold. Raises RecipeError and StorageFull.
+    These are the lines that pin a version or a threshold. A region's raw score becomes a factor of
+    `threshold`, the one in use so far, so that it stays as strict beside the rest. Raises RecipeError and
+    StorageFull.
     """
     path = write_recipe(recipes, product)
-    _read_toml(path, product)
-    lines = read_utf8(path).splitlines()
-    pins = [line for line in lines if re.match(r"\s*((unsure_)?threshold\s*=|model\s*=(?!\s*.active))", line)]
+    read_keys(path, product)
+    head, tables = _split(path)
+    pins = [line for line in head if re.match(r"\s*((unsure_)?threshold\s*=|model\s*=(?!\s*.active))", line)]
+    pins += [line for line in tables if re.match(r"\s*threshold\s*=", line)]
     if pins:
-        lines = [f"# {line}  # Until calibrated." if line in pins else line for line in lines]
-        write_text(path, "\n".join(lines) + "\n")
-        _read_toml(path, product)
+        lines = [f"# {line}  # Until calibrated." if line in pins else line for line in head]
+        for line in tables:
+            if line in pins:
+                factor = tomllib.loads(line)["threshold"] / threshold
+                lines.append(f"threshold_factor = {factor:.6g}  # {line.strip()} until calibrated.")
+            else:
+                lines.append(line)
+        _write_checked(path, product, lines)
     return pins
 
 
@@ -214,76 +272,12 @@ index = {index}  # The PLC's product number.
 model = "active"  # Or a version: 8 hex digits.
 # roi = [x, y, width, height]  # Inspected area, in frame pixels.
 # mask = "config/recipes/{product}.png"  # The frame's size; black is not inspected.
-# min_defect_px = 0  # Smaller regions, in frame pixels, do not make a part fail.
+# min_defect_px = 0  # Smaller defects, in frame pixels, do not make a part fail.
 # threshold = 1.5  # Raw score; default: the model's calibration.
 # unsure_threshold = 1.4
+# [[region]]  # At the end of the file, up to 16: places with limits of their own.
+# name = "thread"
+# roi = [x, y, width, height]
+# threshold_factor = 0.8  # Of the threshold: below 1 is stricter.
+# min_defect_px = 0
 """
-
-
-class _RecipeFile(BaseModel):
-    """The keys of a recipe file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    index: Annotated[int, Field(ge=1, le=INDEX_MAX)]
-    model: Annotated[str, Field(pattern=f"^({ACTIVE}|{VERSION.pattern})$")] = "active"
-    roi: Annotated[list[int], Field(min_length=4, max_length=4)] | None = None
-    mask: str | None = None
-    threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    unsure_threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    min_defect_px: Annotated[int, Field(ge=0)] = 0
-
-    @field_validator("roi")
-    @classmethod
-    def _is_an_area(cls, roi: list[int] | None) -> list[int] | None:
-        if roi is not None and (min(roi[:2]) < 0 or min(roi[2:]) < 1):
-            raise ValueError("must be [x, y, width, height] with a corner from 0 and sides from 1")
-        return roi
-
-    @property
-    def box(self) -> Box | None:
-        """`roi` as a Box."""
-        if self.roi is None:
-            return None
-        x, y, width, height = self.roi
-        return x, y, width, height
-
-
-def _read_toml(path: Path, product: str) -> _RecipeFile:
-    if not NAME.fullmatch(product) and path.name == f"{product}.toml" and path.exists():
-        raise RecipeError(
-            f"recipe {str(path)!r}: {product!r} is no product name; rename the file, with up to 32 letters, "
-            "digits, dots, dashes and underscores, a letter or digit first"
-        )
-    try:
-        table = tomllib.loads(read_utf8(path))
-    except FileNotFoundError as error:
-        raise RecipeNotThere(
-            f"product {product!r} has no recipe {str(path)!r}; "
-            f"write one or train it: linewatch train {product} --images DIR"
-        ) from error
-    except (OSError, NotUtf8Error) as error:
-        kind = RecipeNotThere if isinstance(error, OSError) else RecipeError
-        raise kind(f"recipe {str(path)!r} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"recipe {str(path)!r} is not valid TOML: {error}") from error
-    try:
-        return _RecipeFile.model_validate(table)
-    except ValidationError as error:
-        raise RecipeError(_sentence(error, path)) from error
-
-
-def _sentence(error: ValidationError, path: Path) -> str:
-    errors = error.errors()
-    # A misspelt `index` is reported as missing, too; the misspelling is the cause.
-    first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
-    key = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        known = list(_RecipeFile.model_fields)
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-        return f"recipe {str(path)!r}: {key} is not a recipe key; {advice}"
-    if first["type"] == "missing":
-        return f"recipe {str(path)!r}: {key} is missing; give the PLC's product number, 1 to {INDEX_MAX}"
-    what = first["msg"].removeprefix("Value error, ").replace("String should match pattern", "must match")
-    return f"recipe {str(path)!r}: {key}: {what[0].lower()}{what[1:]}"

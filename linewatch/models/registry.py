@@ -4,7 +4,7 @@ Every function takes the settings first, then product and version where it needs
 model is recorded in the journal's audit log with the user's name, or `who`, and the reason `why`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -234,7 +234,7 @@ def add_golden_sample(settings: Settings, product: str, image: Path, *, defect: 
         whole = read_mask(recipe.mask)
         check_mask(recipe.mask, whole, frame)
         mask = crop_mask(area, whole, recipe.roi)
-    plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
+    plain = recipe.for_samples()
     raw = prepared.scorer.score(area, plain, mask).raw
     result = judge(raw, plain).result
     if defect != (result is Result.FAIL):

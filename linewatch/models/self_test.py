@@ -1,7 +1,6 @@
 """The golden self-test: this machine must reproduce the stored scores of the golden samples."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -28,10 +27,10 @@ def self_test(scorer: ScoresImages, recipe: Recipe, bundle: Bundle, *, brief: bo
 
     Good samples must not fail and challenge samples must, at the recipe's thresholds; every score must
     equal the recorded one within SCORE_TOLERANCE, relative above 1. The samples are already cropped and
-    carry their own mask, so the recipe's `roi`, `mask` and `min_defect_px` do not apply. `brief` tests
+    carry their own mask, so what the recipe says about the frame does not apply. `brief` tests
     the first sample of each kind: enough for an engine that passed the whole test in this process.
     """
-    plain = replace(recipe, roi=None, mask=None, min_defect_px=0)
+    plain = recipe.for_samples()
     name = f"model {bundle.product}/{bundle.version}"
     for sample in _first_of_each(bundle.golden) if brief else bundle.golden:
         try:

@@ -161,7 +161,7 @@ def verdict_payload(verdict: Verdict, *, history: bool) -> dict[str, object]:
     """Return the flat JSON object of a verdict: every key always, at most 500 bytes as UTF-8 text.
 
     Numbers saturate at their largest width; a score that is not finite becomes 0. Should the
-    text be too long, `part` is shortened, then `model` and `product`, then the evidence paths are
+    text be too long, `part` is shortened, then `region`, `model` and `product`, then the evidence paths are
     left out: code, boot and seq are never touched.
     """
     return _fit_verdict(verdict, history)[0]
@@ -192,11 +192,13 @@ def _fit_verdict(verdict: Verdict, history: bool) -> tuple[dict[str, object], st
         "history": int(history),
         "defects": _clamp(verdict.defects, 9_999),
         "box": [_clamp(side, 99_999) for side in verdict.box],
+        "region": _utf8(verdict.region),
+        "region_index": verdict.region_index,
         "image": verdict.image,
         "heatmap": verdict.heatmap,
     }
     text = _dumps(facts)
-    for key in ("part", "model", "product", "heatmap", "image"):
+    for key in ("part", "region", "model", "product", "heatmap", "image"):
         excess = len(text.encode()) - VERDICT_BYTES_MAX
         if excess <= 0:
             break

@@ -19,6 +19,7 @@ from linewatch.storage.journal_schema import (
     Damaged,
     comparison_of,
     connect,
+    show_added_columns,
     translate_errors,
     utc_ms,
     verdict_of,
@@ -269,5 +270,6 @@ class JournalReader:
                     self._db.close()
                 self._generation = self._journal.generation
                 self._db = connect(self._journal.path, "NORMAL")
+                show_added_columns(self._db)
                 self._db.execute("PRAGMA query_only = ON")
             return self._db.execute(query, values).fetchall()

@@ -15,7 +15,7 @@ from typing import Any
 from linewatch.domain import Comparison, Reason, Result, Verdict
 from linewatch.errors import ConfigError, StorageFull
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUSY_S = 0.1  # Another program may hold the file for this long.
 CHECKED_BYTES_MAX = 64_000_000  # A larger file would take seconds to check at start.
 PAGE_BYTES = 4096  # SQLite's default.
@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS parts (segment INTEGER, part TEXT, id INTEGER,
     PRIMARY KEY (segment, part, id)) WITHOUT ROWID;
 PRAGMA user_version = {SCHEMA_VERSION};
 """  # Of versions 2 (models on trial) and 4 (the search index); made at once, in a file of any size.
+ADDED = {"region": "''", "region_index": "0"}  # Columns of version 5, and what the rows before have there.
 _INDEX_OF_3 = "DROP TABLE tallies; DROP TABLE segments; DROP TABLE parts;"  # Of another shape; built again.
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -157,7 +158,23 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
         if verdict != "ok":
             raise Damaged(verdict)
     if 0 < version < SCHEMA_VERSION:
-        db.executescript(f"BEGIN IMMEDIATE; {_INDEX_OF_3 if version == 3 else ''} {_LATER} COMMIT;")
+        added = "".join(
+            f"ALTER TABLE verdicts ADD COLUMN {name} DEFAULT {value};" for name, value in _missing(db)
+        )
+        db.executescript(f"BEGIN IMMEDIATE; {_INDEX_OF_3 if version == 3 else ''} {added} {_LATER} COMMIT;")
+
+
+def show_added_columns(db: sqlite3.Connection) -> None:
+    """Let a connection read a file of an older version that its writer has not opened yet."""
+    if missing := _missing(db):
+        added = ", ".join(f"{value} AS {name}" for name, value in missing)
+        db.execute(f"CREATE TEMP VIEW verdicts AS SELECT *, {added} FROM main.verdicts")
+
+
+def _missing(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the columns that a file of an older version lacks, none in a file without tables."""
+    known = {name for _, name, *_ in db.execute("PRAGMA main.table_info(verdicts)")}
+    return [(name, value) for name, value in ADDED.items() if known and name not in known]
 
 
 def checkpoint(db: sqlite3.Connection, path: Path) -> int:

@@ -14,7 +14,7 @@ from linewatch.teach.measuring import read_measured
 from linewatch.teaching import TEST_GOOD, Change, ScoredPart, Tally, ThresholdEffect
 from linewatch.training.recalibrate import activate_proposal, propose_threshold
 from linewatch.training.reviewed_parts import DEFECT, GOOD, read_reviews
-from linewatch.vision.recipe import Recipe, judge
+from linewatch.vision.recipe import Recipe, comparable_raw, judge
 
 CHANGES_MAX = 24
 LAST_MAX = 5000
@@ -51,7 +51,7 @@ def predict(
     parts = [
         ScoredPart(
             title=f"{boot}-{seq}",
-            raw=verdict.raw,
+            raw=comparable_raw(verdict, recipe),
             actual=known.get((boot, seq), ""),
             boot=boot,
             seq=seq,

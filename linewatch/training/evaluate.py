@@ -43,6 +43,7 @@ class ScoredImage:
     truth: NDArray[np.bool_] | None  # Ground truth mask of the same size. None: no mask.
     hit: bool = False  # The box around the largest defect meets the mask.
     located: bool = False  # The map is above the threshold somewhere in the mask.
+    region: str = ""  # The recipe's region that decided.
 
     @property
     def good(self) -> bool:
@@ -147,17 +148,17 @@ def _score_image(scorer: Scorer, recipe: Recipe, path: Path, defect: str, mask: 
     except NotRegistered:
         raw, anomaly_map = float("inf"), np.zeros((size[1], size[0]), np.float32)
     took_s = time.perf_counter() - started
-    if defect == GOOD:
-        return ScoredImage(path, defect, raw, took_s, anomaly_map, np.zeros(anomaly_map.shape, np.bool_))
-    if mask is None:
-        return ScoredImage(path, defect, raw, took_s, anomaly_map, None)
+    region = "" if scored is None else scored.region
+    truth = np.zeros(anomaly_map.shape, np.bool_) if defect == GOOD else None
+    if defect == GOOD or mask is None:
+        return ScoredImage(path, defect, raw, took_s, anomaly_map, truth, region=region)
     marks = read_marks(mask)
     if not marks.any():
         raise ImageError(mask, "is all black, so it marks no defect; paint the defect white or remove it")
     masked = np.where(marks, np.uint8(255), np.uint8(0))
     truth = cv2.resize(masked, size, interpolation=cv2.INTER_AREA) > 127
     hit, located = (False, False) if scored is None else _find_in_mask(scored, recipe, masked, image.shape)
-    return ScoredImage(path, defect, raw, took_s, anomaly_map, truth, hit, located)
+    return ScoredImage(path, defect, raw, took_s, anomaly_map, truth, hit, located, region)
 
 
 def _find_in_mask(
@@ -215,6 +216,20 @@ def _compute_metrics(bundle: Bundle, recipe: Recipe, samples: Sequence[ScoredIma
         "pb5": recall_at(good, bad, 0.05),
         "pg2": _passed_at(good, bad, 0.02),
         **_localization(recipe, samples),
+        "per_region": _rejected_by_region(recipe, samples),
+    }
+
+
+def _rejected_by_region(recipe: Recipe, samples: Sequence[ScoredImage]) -> dict[str, dict[str, int]]:
+    """Return how many images each region rejects, "" being outside all of them; empty without regions."""
+    names = ["", *(region.name for region in recipe.regions)] if recipe.regions else []
+    rejected = [sample for sample in samples if sample.raw > recipe.threshold]
+    return {
+        name: {
+            kind: sum(sample.good is good for sample in rejected if sample.region == name)
+            for kind, good in (("good", True), ("defects", False))
+        }
+        for name in names
     }
 
 
@@ -346,6 +361,9 @@ def _report_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             (f"Defect {kind}", f"{one['recall']:.2%} of {one['images']} pictures found; image AUROC {auroc}")
         )
+    for name, one in metrics["per_region"].items():
+        place = f"Region {name}" if name else "Outside all regions"
+        rows.append((place, f"rejects {one['good']} good pictures and {one['defects']} with defects"))
     return [
         *rows,
         ("Part not found", f"in {metrics['not_registered']} pictures"),
@@ -368,4 +386,5 @@ def _gallery_image(sample: ScoredImage) -> GalleryImage:
     size = (sample.anomaly_map.shape[1], sample.anomaly_map.shape[0])
     crop = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     truth = None if sample.good else sample.truth
-    return GalleryImage(f"{sample.defect}/{sample.path.name}", sample.raw, crop, sample.anomaly_map, truth)
+    title = f"{sample.defect}/{sample.path.name}" + (f", {sample.region}" if sample.region else "")
+    return GalleryImage(title, sample.raw, crop, sample.anomaly_map, truth)

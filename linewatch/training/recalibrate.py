@@ -68,34 +68,41 @@ def recalibrate(
 
     They are calibrated on the scores of the images in `good`, which the model must not have been trained
     on, or else on the scores of its calibration; each part in `journal` reviewed as good counts as one
-    more image. `bad` holds images of defects, directly or in folders other than `good` and
+    more image. A recipe's regions do not count for that, so that a stricter one never loosens the others:
+    they keep their factors. `bad` holds images of defects, directly or in folders other than `good` and
     `ground_truth`. Like parts reviewed as defects, they only measure the thresholds, never move them.
     Raises UsageError, RecipeError, ImageError and StorageFull.
     """
     recipe, bundle = load_recipe(recipes, product, models)
     scorer = build_scorer(bundle, OpenVinoEngine(bundle.graph, threads=threads))
-    unfiltered = replace(recipe, min_defect_px=0)  # The old threshold must not lower a score.
+    # The old threshold must not lower a score.
+    regions = tuple(replace(region, min_defect_px=0) for region in recipe.regions)
+    weighed = replace(recipe, min_defect_px=0, regions=regions)
 
-    def scores(paths: Sequence[Path], doing: str) -> tuple[float, ...]:
+    def scores(paths: Sequence[Path], doing: str, recipe: Recipe) -> tuple[float, ...]:
         found = []
         for done, path in enumerate(paths):
             progress(doing, done / len(paths))
             try:
-                found.append(scorer.score(read_image(path), unfiltered).raw)
+                found.append(scorer.score(read_image(path), recipe).raw)
             except NotRegistered:
                 found.append(float("inf"))
         return tuple(found)
 
     defect_paths = None if bad is None else _find_defects(bad)
-    unseen = bundle.calibration.scores if good is None else scores(find_images(good), "scoring good")
+    unseen = bundle.calibration.scores
+    if good is not None:
+        unseen = scores(find_images(good), "scoring good", recipe.for_calibration())
     registered = tuple(score for score in unseen if score != float("inf"))
     reviews = ReviewedParts() if journal is None else read_reviews(journal, models, bundle, last)
     reviewed = tuple(verdict.raw for verdict in reviews.good)
     calibration = replace(calibrate((*registered, *reviewed), false_reject), scores=registered)
     effects: tuple[ThresholdEffect, ...] = ()
     if defect_paths is not None:
-        defect_scores = scores(defect_paths, "scoring defects")
+        defect_scores = scores(defect_paths, "scoring defects", weighed)
         candidates = _candidate_thresholds(calibration.threshold, unseen)
+        if good is not None and recipe.regions:
+            unseen = scores(find_images(good), "scoring good", weighed)
         effects = tuple(_measure_effect(threshold, unseen, defect_scores) for threshold in candidates)
     progress("done", 1.0)
     after = replace(recipe, threshold=calibration.threshold, unsure_threshold=calibration.unsure_threshold)
@@ -190,7 +197,7 @@ def activate_proposal(
     scorer = build_scorer(version, OpenVinoEngine(version.graph, threads=store.threads))
     self_test(scorer, proposal.after, version)
     with unchanged_on_error(store.recipes, bundle.product):
-        pins = follow_model(store.recipes, bundle.product)
+        pins = follow_model(store.recipes, bundle.product, proposal.before.threshold)
         calibration, reviewed = proposal.calibration, len(proposal.reviews.good)
         reason = f"calibrate to {calibration.false_reject:g} with {reviewed} marked good"
         if calibration.method == BY_HAND:

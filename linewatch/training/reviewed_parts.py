@@ -9,7 +9,7 @@ from linewatch.errors import LinewatchError, StorageFull
 from linewatch.models.bundle import Bundle, versions_with_same_scores
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.storage.journal_search import Conditions
-from linewatch.vision.recipe import Recipe, judge
+from linewatch.vision.recipe import Recipe, comparable_raw, judge
 
 GOOD, DEFECT = "good", "defect"
 _SCORED = frozenset({Result.PASS, Result.FAIL, Result.UNSURE})
@@ -25,12 +25,12 @@ class ReviewedParts:
 
     def count_changes(self, recipe: Recipe) -> dict[tuple[Result, Result], int]:
         """Return how many of the latest parts would get another result: (actual, with `recipe`) -> number."""
-        pairs = Counter((verdict.result, judge(verdict.raw, recipe).result) for verdict in self.last)
+        pairs = Counter((verdict.result, _judge_again(verdict, recipe)) for verdict in self.last)
         return {pair: number for pair, number in pairs.items() if pair[0] is not pair[1]}
 
     def count_found(self, recipe: Recipe) -> int:
         """Return how many of the reviewed defects do not pass with `recipe`."""
-        return sum(judge(verdict.raw, recipe).result is not Result.PASS for verdict in self.defects)
+        return sum(_judge_again(verdict, recipe) is not Result.PASS for verdict in self.defects)
 
 
 def read_reviews(journal: Path, models: Path, bundle: Bundle, last: int) -> ReviewedParts:
@@ -88,6 +88,10 @@ def reviewed_images(journal: Path, evidence: Path, product: str) -> list[tuple[s
         for verdict, actual in pairs
         if verdict.image and (evidence / verdict.image).is_file()
     ]
+
+
+def _judge_again(verdict: Verdict, recipe: Recipe) -> Result:
+    return judge(comparable_raw(verdict, recipe), recipe).result
 
 
 def _comparable(verdict: Verdict, models: frozenset[str]) -> bool:

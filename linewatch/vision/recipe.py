@@ -1,9 +1,21 @@
 """A product's recipe and the rule that turns a raw score into a result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
-from linewatch.domain import PASSED, Box, Judgement, Reason, Result
+from linewatch.domain import PASSED, Box, Judgement, Reason, Result, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of the frame with limits of its own."""
+
+    name: str
+    roi: Box  # In frame pixels.
+    factor: float = 1.0  # Its threshold as a multiple of the recipe's.
+    threshold: float | None = None  # A raw score instead, as in a recipe file.
+    min_defect_px: int | None = None  # None: the recipe's.
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +33,22 @@ class Recipe:
     unsure_threshold: float
     roi: Box | None = None  # Inspected area in frame pixels; None: the whole frame.
     mask: Path | None = None  # Image of the frame's size; black is not inspected.
-    min_defect_px: int = 0  # Smaller regions, in frame pixels, do not make a part fail.
+    min_defect_px: int = 0  # Smaller defects, in frame pixels, do not make a part fail.
+    regions: tuple[Region, ...] = ()  # Disjoint, with `factor` and `min_defect_px` known; the worst decides.
+
+    def for_samples(self) -> Self:
+        """Return what applies to golden samples, which are cropped and carry their own mask."""
+        return replace(self, roi=None, mask=None, min_defect_px=0, regions=())
+
+    def for_calibration(self) -> Self:
+        """Return what thresholds are calibrated with: nothing may lower a score or weigh it."""
+        return replace(self, min_defect_px=0, regions=())
+
+
+def comparable_raw(verdict: Verdict, recipe: Recipe) -> float:
+    """Return a journaled raw score in units of the recipe's threshold, as `judge` takes it."""
+    factors = {region.name: region.factor for region in recipe.regions}
+    return verdict.raw / factors.get(verdict.region, 1.0)
 
 
 def judge(raw: float, recipe: Recipe, looks_like: str = "") -> Judgement:

@@ -15,10 +15,14 @@ from linewatch.errors import ImageError
 from linewatch.vision.image_io import read_mask, shrink_whole
 from linewatch.vision.product_match import Likeness, OtherProduct, ProductMatcher
 from linewatch.vision.recipe import Recipe
+from linewatch.vision.regions import PlacedRegions, check_in_frame, place_regions
 from linewatch.vision.registration import Registration, find_placement
 
 Matrix = NDArray[np.float64]
 """2x3 affine matrix that maps (column, row, 1); pixel centres are at integer coordinates."""
+
+Cell = tuple[int, int]
+"""Row and column of an anomaly map."""
 
 
 class Engine(Protocol):
@@ -74,10 +78,11 @@ class Scorer:
     def crop(self, image: Image, recipe: Recipe) -> Crop:
         """Crop the network's input from one frame.
 
-        Raises NotRegistered if the part is not found, and ImageError if the recipe's `roi`, `mask` or
-        `min_defect_px` does not fit the frame.
+        Raises NotRegistered if the part is not found, and ImageError if the recipe's `roi`, `mask`,
+        `min_defect_px` or a region does not fit the frame.
         """
         area, corner = cut_roi(image, recipe.roi)
+        check_in_frame(recipe.regions, image.shape)
         if recipe.min_defect_px >= area.shape[0] * area.shape[1]:
             raise ImageError(
                 "frame", f"no defect can have min_defect_px = {recipe.min_defect_px}; correct the recipe"
@@ -91,27 +96,27 @@ class Scorer:
         """Run the network on a crop that was made with the same recipe.
 
         The raw score is the largest value of the anomaly map inside the recipe's `roi`, where its `mask`
-        is not black, and outside regions above the threshold that are smaller than `min_defect_px`.
+        is not black, and outside areas above the threshold that are smaller than `min_defect_px`.
+        In the recipe's regions the map is divided by their factors first, so the worst region decides.
         The embedding of the whole crop, masked or not, decides whether it looks like another product.
-        Raises ImageError if the mask hides the whole crop.
+        Raises ImageError if the mask hides the whole crop or a region, or a region is smaller than a cell.
         """
         output = self._engine.run(crop.image)
         raw, anomaly_map = output.score, output.anomaly_map
         placement_in_frame = map_placement(crop.placement, self._engine.input_shape, anomaly_map.shape)
+        inspected = np.ones(anomaly_map.shape, np.bool_)
         if crop.mask is not None:
             inspected = project_mask(crop.mask, placement_in_frame, anomaly_map.shape)
             check_area_left(recipe.mask or "mask", inspected)
             anomaly_map = np.where(inspected, anomaly_map, np.float32(0))
             raw = float(anomaly_map.max())
-        defects: tuple[Defect, ...] = ()
-        if raw > recipe.threshold:
-            defects, rest = _regions(anomaly_map, recipe, placement_in_frame, crop.frame_shape)
-            if not defects:
-                anomaly_map, raw = rest, float(rest.max())
         looks_like = self._matcher.match(output.embedding)
-        return Scored(
-            raw, anomaly_map, placement_in_frame, defects, looks_like, output.embedding, output.local
-        )
+        if recipe.regions:
+            regions = place_regions(recipe, placement_in_frame, inspected)
+            scored = _weigh(anomaly_map, recipe, regions, placement_in_frame, crop.frame_shape)
+        else:
+            scored = _limit(raw, anomaly_map, recipe, placement_in_frame, crop.frame_shape)
+        return replace(scored, looks_like=looks_like, embedding=output.embedding, local=output.local)
 
     def _mask(self, path: Path, image: Image) -> NDArray[np.bool_]:
         mask = self._masks.get(path)
@@ -241,34 +246,82 @@ def _chain(outer: Matrix, inner: Matrix) -> Matrix:
     return chained
 
 
-def _regions(
-    anomaly_map: AnomalyMap, recipe: Recipe, matrix: Matrix, shape: tuple[int, ...]
-) -> tuple[tuple[Defect, ...], AnomalyMap]:
-    """Return the defects, largest first, and the map with the regions below `min_defect_px` set to 0."""
+def _limit(
+    raw: float, anomaly_map: AnomalyMap, recipe: Recipe, matrix: Matrix, shape: tuple[int, ...]
+) -> Scored:
+    """Return what the recipe's limits make of a map and its score, without regions."""
+    if not raw > recipe.threshold:
+        return Scored(raw, anomaly_map, matrix)
+    defects, rest = _defects(anomaly_map, recipe, matrix, shape)
+    if not defects:
+        return Scored(float(rest.max()), rest, matrix)
+    return Scored(raw, anomaly_map, matrix, tuple(defect for defect, _ in defects))
+
+
+def _weigh(
+    anomaly_map: AnomalyMap,
+    recipe: Recipe,
+    regions: PlacedRegions,
+    matrix: Matrix,
+    shape: tuple[int, ...],
+) -> Scored:
+    """Return what the regions' limits make of a map; a defect too small for every region it meets is none."""
+    weighted = anomaly_map / regions.factors
+    decisive = weighted
+    defects: list[tuple[Defect, Cell]] = []
+    if float(weighted.max()) > recipe.threshold:
+        defects, decisive = _defects(weighted, recipe, matrix, shape, regions)
+    worst = np.unravel_index(int(decisive.argmax()), decisive.shape)
+    owner = int(regions.owners[worst])
+    # The box of a verdict is drawn in the region that it names.
+    defects.sort(key=lambda found: regions.owners[found[1]] != owner)
+    return Scored(
+        raw=float(decisive[worst]),
+        anomaly_map=weighted if defects else decisive,
+        placement=matrix,
+        defects=tuple(defect for defect, _ in defects),
+        region=recipe.regions[owner - 1].name if owner else "",
+        region_index=owner,
+        factor=recipe.regions[owner - 1].factor if owner else 1.0,
+        factors=regions.factors,
+    )
+
+
+def _defects(
+    anomaly_map: AnomalyMap,
+    recipe: Recipe,
+    matrix: Matrix,
+    shape: tuple[int, ...],
+    regions: PlacedRegions | None = None,
+) -> tuple[list[tuple[Defect, Cell]], AnomalyMap]:
+    """Return the defects, largest first, each with the cell of its peak, and the map with smaller ones at 0.
+
+    Smaller is what is below the recipe's `min_defect_px`, or below that of every region it meets.
+    """
     above = (anomaly_map > recipe.threshold).astype(np.uint8)
     count, labels, stats, centres = cv2.connectedComponentsWithStats(above, connectivity=8)
     cell_px = abs(float(np.linalg.det(matrix[:, :2])))
     rest = anomaly_map.copy()
-    defects = []
+    defects: list[tuple[Defect, Cell]] = []
     for label in range(1, count):
         inside = labels == label
         area_px = round(float(stats[label, cv2.CC_STAT_AREA]) * cell_px)
-        if area_px < recipe.min_defect_px:
+        if area_px < (recipe.min_defect_px if regions is None else regions.smallest_px(inside)):
             rest[inside] = 0
             continue
         x, y = matrix[:, :2] @ centres[label] + matrix[:, 2]
-        defects.append(
-            Defect(
-                box=_frame_box(stats[label], matrix, shape),
-                area_px=area_px,
-                centroid=(
-                    int(np.clip(round(x), 0, shape[1] - 1)),
-                    int(np.clip(round(y), 0, shape[0] - 1)),
-                ),
-                peak=float(anomaly_map[inside].max()),
-            )
+        defect = Defect(
+            box=_frame_box(stats[label], matrix, shape),
+            area_px=area_px,
+            centroid=(
+                int(np.clip(round(x), 0, shape[1] - 1)),
+                int(np.clip(round(y), 0, shape[0] - 1)),
+            ),
+            peak=float(anomaly_map[inside].max()),
         )
-    return tuple(sorted(defects, key=lambda defect: (-defect.area_px, -defect.peak))), rest
+        row, column = np.unravel_index(int(np.where(inside, anomaly_map, -np.inf).argmax()), inside.shape)
+        defects.append((defect, (int(row), int(column))))
+    return sorted(defects, key=lambda found: (-found[0].area_px, -found[0].peak)), rest
 
 
 def _frame_box(stats: NDArray[np.int32], matrix: Matrix, shape: tuple[int, ...]) -> Box:

@@ -66,6 +66,8 @@ any_verdict = st.builds(
     simulated=st.booleans(),
     defects=counts,
     box=st.tuples(counts, counts, counts, counts),
+    region=st.text(max_size=32),
+    region_index=st.integers(0, 16),
     image=st.sampled_from(["", "2026-11-22/99999-9999999999.png"]),
     heatmap=st.sampled_from(["", "2026-11-22/99999-9999999999.jpg"]),
 )
@@ -77,7 +79,7 @@ def test_verdict_json_is_the_contracts_text() -> None:
         '{"v":1,"station":"station1","boot":41,"seq":1023,"trigger":17,"part":"A12345","product":"bottle",'
         '"product_index":3,"model":"7f3a91c2","result":"FAIL","code":2,"reason":10,"score":1155,"raw":2.31,'
         '"threshold":2.0,"captured_ms":1790000000123,"age_ms":3,"latency_ms":24,"late":0,"simulated":0,'
-        '"history":0,"defects":1,"box":[412,80,60,44],"image":"2026-11-22/41-1023.png",'
+        '"history":0,"defects":1,"box":[412,80,60,44],"region":"","region_index":0,"image":"2026-11-22/41-1023.png",'
         '"heatmap":"2026-11-22/41-1023.jpg"}'
     )
 

@@ -57,12 +57,19 @@ class Rig:
 def test_a_verdict_stands_where_the_map_says() -> None:
     """Every register of the block, with the block's number at both ends."""
     rig = Rig()
-    facts = {"boot": 65_577, "trigger": 17, "latency_ms": 24, "box": (412, 80, 60, 44), "defects": 2}
+    facts = {
+        "boot": 65_577,
+        "trigger": 17,
+        "latency_ms": 24,
+        "box": (412, 80, 60, 44),
+        "defects": 2,
+        "region_index": 5,
+    }
     rig.registers.publish(verdict(70_000, Result.FAIL, late=True, simulated=True, **facts))
     rig.now_s += 0.25
 
     assert rig.read()[BLOCK] == [
-        1, 41, 1, 4464, 2, 10, 3, 24, 1155, 412, 80, 60, 44, 17, 250, 2, 3, 0, 0, 1,
+        1, 41, 1, 4464, 2, 10, 3, 24, 1155, 412, 80, 60, 44, 17, 250, 2, 3, 5, 0, 1,
     ]  # fmt: skip
 
 

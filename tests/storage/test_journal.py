@@ -572,21 +572,26 @@ def test_what_was_committed_survives_kill_minus_9(path: Path) -> None:
 
 
 def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
-    """Its rows stay and missing tables are added; read before that it has no comparisons."""
+    """Its rows stay and missing tables and columns are added; read before that it has no comparisons."""
     path = tmp_path / "journal.db"
     with Journal.open(path) as journal:
         record(journal, 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("DROP TABLE comparisons")
+        for column in ("region", "region_index"):
+            db.execute(f"ALTER TABLE verdicts DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     with JournalReader(JournalFile(path)) as reader:
-        assert (len(reader.search(9).verdicts), reader.comparisons("bottle", "b", 9)) == (1, [])
+        assert ([(one.seq, one.region) for one in reader.search(9).verdicts]) == [(1, "")]
+        assert reader.comparisons("bottle", "b", 9) == []
 
     with Journal.open(path) as journal:
-        assert len(journal.reader().search(9).verdicts) == 1
+        record(journal, 1, region="thread", region_index=2)
+        found = [(one.region, one.region_index) for one in journal.reader().search(9).verdicts]
+        assert found == [("thread", 2), ("", 0)]
         assert journal.reader().comparisons("bottle", "b", 9) == []
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (4,)
+        assert db.execute("PRAGMA user_version").fetchone() == (5,)
 
 
 def test_a_file_system_without_wal_is_one_sentence(tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def old_file(
         db.execute("COMMIT")
         for table in INDEX_TABLES:
             db.execute(f"DROP TABLE {table}")
+        for column in ("region", "region_index"):
+            db.execute(f"ALTER TABLE verdicts DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 2")
     return path
 

@@ -15,7 +15,7 @@ from linewatch.settings import JournalSettings, Settings
 from linewatch.storage.journal import Journal
 from linewatch.training.recalibrate import ThresholdProposal, activate_proposal, describe, recalibrate
 from linewatch.training.reviewed_parts import copy_reviewed_images, read_reviews
-from linewatch.vision.recipe import judge
+from linewatch.vision.recipe import comparable_raw, judge
 from tests.bundles import models_in, part, teach
 from tests.fakes import picture, verdict
 
@@ -172,6 +172,29 @@ def test_a_pinned_threshold_becomes_a_comment(product: ReviewedProduct) -> None:
     _, pins = activate_proposal(product.settings, product.propose())
 
     assert pins == ["threshold = 1.9"]
+
+
+def test_parts_of_a_region_are_counted_by_its_limit(product: ReviewedProduct) -> None:
+    """What a calibration would change is told with the region's factor, which it keeps."""
+    recipe = product.models.recipes / "demo.toml"
+    recipe.write_text(
+        "index = 1\nthreshold = 2.0\n\n[[region]]\nname = 'rim'\nroi = [0, 0, 32, 32]\nthreshold = 0.5\n"
+    )
+    with Journal.open(product.settings.journal.path) as journal:
+        facts = {"boot": journal.boot, "product": "demo", "model": product.bundle.version}
+        journal.append(verdict(1, Result.FAIL, **facts, raw=0.6, threshold=0.5, region="rim", region_index=1))
+        journal.release(journal.boot, 1)
+
+    proposal = product.propose()
+    activate_proposal(product.settings, proposal)
+
+    assert proposal.before.regions[0].factor == 0.25
+    (last, *_) = proposal.reviews.last
+    assert comparable_raw(last, proposal.before) == 2.4
+    assert proposal.after.threshold > 2.0
+    text = recipe.read_text()
+    assert "threshold_factor = 0.25  # threshold = 0.5 until calibrated." in text
+    assert "# threshold = 2.0  # Until calibrated." in text
 
 
 def test_a_calibration_that_cannot_be_audited_changes_no_recipe(product: ReviewedProduct) -> None:

@@ -263,6 +263,26 @@ def test_a_defect_is_hit_where_it_is(data: Path, home: Path, bundle: Bundle, tmp
     assert hits == {"everywhere": (6, 1.0, 1.0), "nowhere": (6, 0.0, 0.0)}
 
 
+def test_an_evaluation_counts_what_each_region_rejects(data: Path, home: Path, bundle: Bundle) -> None:
+    """A region that is strict beyond measure rejects all; without regions there is no count."""
+    recipe = home / "recipes" / f"{PRODUCT}.toml"
+    text = recipe.read_text()
+    assert evaluate(PRODUCT, data, home / "models", home / "recipes").metrics["per_region"] == {}
+    table = f"[[region]]\nname = 'middle'\nroi = [32, 32, {SIDE_PX - 64}, {SIDE_PX - 64}]\n"
+    try:
+        recipe.write_text(f"{text}\n{table}threshold_factor = 0.01\n")
+        measured = evaluate(PRODUCT, data, home / "models", home / "recipes")
+    finally:
+        recipe.write_text(text)
+
+    assert measured.metrics["per_region"] == {
+        "": {"good": 0, "defects": 0},
+        "middle": {"good": 8, "defects": 6},
+    }
+    report = measured.render_report()
+    assert "Region middle" in report and "rejects 8 good pictures and 6 with defects" in report
+
+
 def test_a_version_is_measured_before_it_is_activated(data: Path, home: Path, bundle: Bundle) -> None:
     """`version` replaces the active one; an unknown one is refused."""
     measured = evaluate(PRODUCT, data, home / "models", home / "recipes", version=bundle.version)

@@ -20,7 +20,8 @@ def test_verdicts_have_every_key_of_the_topic_newest_first(client: FlaskClient, 
         "v": 1, "station": "station1", "boot": 41, "seq": 2, "trigger": 0, "part": "", "product": "bottle",
         "product_index": 3, "model": "7f3a91c2", "result": "FAIL", "code": 2, "reason": 10, "score": 1155,
         "raw": 2.31, "threshold": 2.0, "captured_ms": 0, "age_ms": 0, "latency_ms": 0, "late": 0,
-        "simulated": 0, "history": 0, "defects": 1, "box": [4, 8, 6, 7], "image": "2.png", "heatmap": "2.jpg",
+        "simulated": 0, "history": 0, "defects": 1, "box": [4, 8, 6, 7], "region": "",
+        "region_index": 0, "image": "2.png", "heatmap": "2.jpg",
         "actual": "good", "note": "dust",
     }  # fmt: skip
     assert list(rows[0])[:4] == ["v", "station", "boot", "seq"], "the wire's order"

@@ -66,7 +66,7 @@ def block_registers(number: int, verdict: Verdict, code: int, age_ms: int) -> li
         saturated(age_ms),
         saturated(verdict.defects),
         int(verdict.late) | int(verdict.simulated) << 1,
-        0,
+        verdict.region_index,
         0,
         number,
     ]
