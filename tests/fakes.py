@@ -166,6 +166,7 @@ def _meets(row: Row, query: Query) -> bool:
         (not query.results or found.result in query.results)
         and found.part.startswith(query.part)
         and (not query.product or found.product == query.product)
+        and (not query.region or found.region == query.region)
         and (query.reason is None or found.reason is query.reason)
         and (query.since_ms is None or found.captured_ms >= query.since_ms)
         and (query.until_ms is None or found.captured_ms < query.until_ms)

@@ -26,6 +26,7 @@ class Conditions:
     product: str = ""  # "": every product.
     reason: Reason | None = None
     part: str = ""  # What the part's name begins with.
+    region: str = ""  # The recipe's region that decided; "": every one. The index does not know it.
     since_ms: int | None = None  # Journaled at or after this, UTC milliseconds since 1970.
     until_ms: int | None = None  # Journaled before this.
     reviewed: bool | None = None  # True: only those with a review; False: only those without.
@@ -284,7 +285,12 @@ def _row_conditions(wanted: Conditions) -> tuple[str, list[object]]:
     if wanted.results:
         conditions.append(f"result IN ({', '.join('?' * len(wanted.results))})")
         values += sorted(result.value for result in wanted.results)
-    for column, value in (("product", wanted.product or None), ("reason", wanted.reason)):
+    exact = (
+        ("product", wanted.product or None),
+        ("region", wanted.region or None),
+        ("reason", wanted.reason),
+    )
+    for column, value in exact:
         if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)

@@ -62,7 +62,11 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]  # keys keep their order
     app.url_map.converters["ordinal"] = Ordinal
     app.jinja_env.undefined = StrictUndefined
-    app.jinja_env.globals.update(results=list(Result), reasons=list(Reason))
+    app.jinja_env.globals.update(
+        results=list(Result),
+        reasons=list(Reason),
+        region_reasons=(Reason.ABOVE_THRESHOLD, Reason.NEAR_THRESHOLD),  # Those that a region can give.
+    )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
     language = Languages(http.language)

@@ -46,6 +46,7 @@ class Query:
     results: frozenset[Result] = frozenset()  # Empty: every result.
     product: str = ""  # Empty: every product.
     part: str = ""  # What the part's name begins with.
+    region: str = ""  # Empty: every region.
     reason: Reason | None = None
     since_ms: int | None = None  # Journaled at or after this, UTC milliseconds since 1970.
     until_ms: int | None = None  # Journaled before this.

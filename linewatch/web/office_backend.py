@@ -229,6 +229,7 @@ def _conditions(query: Query) -> Conditions:
         product=query.product,
         reason=query.reason,
         part=query.part,
+        region=query.region,
         since_ms=query.since_ms,
         until_ms=query.until_ms,
         reviewed=query.reviewed,

@@ -27,7 +27,7 @@ STRIP_PARTS = 12
 HISTORY_LIMIT = 40
 QUEUE_MAX = 100
 FILE_NAME_CHARACTERS_MAX = 100
-FILTER = ("from", "to", "product", "part", "reason")
+FILTER = ("from", "to", "product", "part", "region", "reason")
 REVIEW_RESULTS = frozenset({Result.FAIL, Result.UNSURE})
 REVIEW_REASONS = (
     Reason.ABOVE_THRESHOLD,
@@ -126,7 +126,7 @@ class Pages:
         return Response(jpeg, mimetype="image/jpeg")
 
     def history(self) -> str:
-        """List verdicts by time, product, part, result and reason."""
+        """List verdicts by time, product, part, region, result and reason."""
         query = read_page_query(request.args, self._texts, limit=HISTORY_LIMIT)
         found = self._backend.search(query)
         chosen = _chosen(request.args, "result")

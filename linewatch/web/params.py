@@ -26,6 +26,7 @@ LIMIT = 50
 LIMIT_MAX = 1000
 NOTE_CHARACTERS_MAX = 500
 PART_CHARACTERS_MAX = 128  # As in the trigger command.
+REGION_CHARACTERS_MAX = 32  # As in a recipe.
 PARAMETER_CHARACTERS_MAX = 32  # Of an unknown parameter's name, quoted in the answer.
 
 _LIMIT = re.compile(r"[0-9]{1,4}", re.ASCII)
@@ -112,6 +113,10 @@ class VerdictQuery(BaseModel):
     product: Name = ""
     part: Annotated[
         str, Field(max_length=PART_CHARACTERS_MAX, description="What the part's name begins with.")
+    ] = ""
+    region: Annotated[
+        str,
+        Field(max_length=REGION_CHARACTERS_MAX, description="The region of the recipe that decided."),
     ] = ""
     reason: Annotated[
         Reason | None,
@@ -202,6 +207,7 @@ def read_query(args: Mapping[str, str], texts: Texts, *, limit: int = LIMIT) -> 
             "result": texts["error_result"],
             "product": texts["error_product_name"],
             "part": texts["error_part"],
+            "region": texts["error_region"],
             "reason": texts["error_reason"],
             "from": texts["error_time"],
             "to": texts["error_time"],

@@ -20,6 +20,7 @@ from linewatch.storage import journal as module
 from linewatch.storage.journal import Journal, append_audit
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.storage.journal_schema import connect, translate_errors
+from linewatch.storage.journal_search import Conditions
 from tests.disks import SmallDisk
 
 DAY_MS = 86_400_000
@@ -589,6 +590,8 @@ def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
         record(journal, 1, region="thread", region_index=2)
         found = [(one.region, one.region_index) for one in journal.reader().search(9).verdicts]
         assert found == [("thread", 2), ("", 0)]
+        wanted = Conditions(region="thread", product="bottle", results=frozenset({Result.PASS}))
+        assert [one.region_index for one in journal.reader().search(9, wanted).verdicts] == [2]
         assert journal.reader().comparisons("bottle", "b", 9) == []
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (5,)

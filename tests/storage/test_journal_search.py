@@ -144,6 +144,7 @@ WANTED = {
     "not reviewed": Conditions(reviewed=False, results=REJECTS, product="product0"),
     "passes with image": Conditions(results=frozenset({Result.PASS}), has_image=True),
     "image": Conditions(has_image=True, product="product7"),
+    "region, of which the older file knows nothing": Conditions(region="rim"),
     "part": Conditions(part="S0001"),
     "part with a control character": Conditions(part="\x1d01"),
     "part of many": Conditions(part="Ü"),
@@ -160,6 +161,7 @@ def expected(rows: list[Verdict], reviewed: set[tuple[int, int]], wanted: Condit
         if (not wanted.results or each.result in wanted.results)
         and (not wanted.product or each.product == wanted.product)
         and (wanted.reason is None or each.reason == wanted.reason)
+        and (not wanted.region or each.region == wanted.region)
         and each.part.startswith(wanted.part)
         and (wanted.since_ms is None or each.captured_ms >= wanted.since_ms)
         and (wanted.until_ms is None or each.captured_ms < wanted.until_ms)

@@ -39,6 +39,25 @@ def test_history_finds_parts_by_how_their_name_begins(client: FlaskClient, backe
     assert client.get("/history?part=" + "x" * 129).status_code == 400
 
 
+def test_the_deciding_region_is_shown_and_searched_for(client: FlaskClient, backend: FakeBackend) -> None:
+    """A reject names its region, a PASS only on its own page; the form and the API keep the filter."""
+    backend.rows[41, 6] = Row(verdict(6, Result.FAIL, region="Gewinde <oben>", region_index=1))
+    backend.rows[41, 7] = Row(verdict(7, region="rim", region_index=2))
+
+    everything = client.get("/history").text
+    assert "Score above the limit · Gewinde &lt;oben&gt;" in everything
+    assert "rim" not in everything
+    page = client.get("/history?region=Gewinde+%3Coben%3E").text
+    assert re.findall(r'class="c-part"><a href="/history/41/(\d+)"', page) == ["6"]
+    assert "<b>Region Gewinde &lt;oben&gt;</b>" in page
+    assert 'name="region" maxlength="32" autocomplete="off" value="Gewinde &lt;oben&gt;"' in page
+    part = client.get("/history/41/7").text
+    assert '<dt>Region that decided</dt><dd><a href="/history?product=bottle&amp;region=rim">rim</a>' in part
+    rows = client.get("/api/verdicts?region=rim").get_json()
+    assert [(row["seq"], row["region"], row["region_index"]) for row in rows] == [(7, "rim", 2)]
+    assert client.get("/history?region=" + "x" * 33).status_code == 400
+
+
 def test_a_search_says_how_far_it_has_looked_and_goes_on_from_there(
     client: FlaskClient, backend: FakeBackend
 ) -> None:

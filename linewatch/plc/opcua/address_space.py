@@ -138,6 +138,8 @@ VARIABLES = {  # The station's own, by path: data type; "[]" is an array.
     "Verdict.Score": "UInt32",
     "Verdict.Box": "Int32[]",
     "Verdict.Defects": "UInt16",
+    "Verdict.Region": "String",
+    "Verdict.RegionIndex": "UInt16",
     "Verdict.Trigger": "UInt16",
     "Verdict.Part": "String",
     "Verdict.Late": "Boolean",

@@ -202,7 +202,15 @@ def _state_values(path: str, state: states.MachineState | None) -> dict[str, ua.
 def _verdict_values(shown: Shown | None, pass_s: float) -> dict[str, Any]:
     """Return the station's own variables of a verdict; a withdrawn PASS has the code 0 and no result."""
     if shown is None:
-        empty: dict[str, Any] = {"": 0, "Result": "", "Product": "", "Model": "", "Part": "", "Box": [0] * 4}
+        empty: dict[str, Any] = {
+            "": 0,
+            "Result": "",
+            "Product": "",
+            "Model": "",
+            "Part": "",
+            "Region": "",
+            "Box": [0] * 4,
+        }
         empty |= {"Late": False, "Simulated": False, "CapturedTime": NOWHEN, "ValidUntil": NOWHEN}
         names = (path.partition(".")[2] for path in at.VARIABLES if path.startswith("Verdict."))
         return {f"Verdict.{name}": empty.get(name, 0) for name in names}
@@ -223,6 +231,8 @@ def _verdict_values(shown: Shown | None, pass_s: float) -> dict[str, Any]:
         "Score": max(0, verdict.score),
         "Box": list(verdict.box),
         "Defects": verdict.defects,
+        "Region": verdict.region,
+        "RegionIndex": verdict.region_index,
         "Trigger": verdict.trigger,
         "Part": verdict.part,
         "Late": verdict.late,
