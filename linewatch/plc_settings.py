@@ -1,12 +1,13 @@
 """Settings of the connections to a PLC beside MQTT, each off by default."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from linewatch.setting_types import Network, Seconds, Section, is_loopback
+from linewatch.broker_settings import BrokerSettings
+from linewatch.setting_types import Name, Network, Seconds, Section, is_loopback
 
 
 class ModbusSettings(Section):
@@ -82,3 +83,16 @@ class OpcuaSettings(Section):
     def is_local(self) -> bool:
         """Whether only programs on this machine can connect."""
         return is_loopback(self.address[0])
+
+
+class SparkplugSettings(BrokerSettings):
+    """The Sparkplug B edge node and its broker, which may be the one of MQTT."""
+
+    section: ClassVar[str] = "sparkplug"
+
+    enabled: bool = False
+    group: Name = "linewatch"  # The node's name is station.name.
+    primary_host: Name | Literal[""] = ""  # Publish only while this host application is online; "" always.
+    commands: bool = False  # Whether hosts may change the product, pause and so on; rebirth they always may.
+    history_max: Annotated[int, Field(ge=0, le=100_000)] = 1000  # Verdicts kept while nothing can be sent.
+    pass_s: Seconds = 2.0  # For so long after its verdict a part's PASS is shown.

@@ -6,20 +6,20 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Field,
-    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from linewatch.broker_settings import BrokerSettings, read_secret, without_empty
 from linewatch.environment import ENV_PREFIX, did_you_mean, refuse_unknown_variables
-from linewatch.errors import ConfigError, NotThereYet
-from linewatch.plc_settings import ModbusSettings, OpcuaSettings
+from linewatch.errors import ConfigError
+from linewatch.plc_settings import ModbusSettings, OpcuaSettings, SparkplugSettings
 from linewatch.setting_types import (
     BaseTopic,
     Count,
@@ -37,29 +37,6 @@ from linewatch.teach_settings import TeachSettings
 from linewatch.text_files import NotUtf8Error, read_utf8
 
 DEFAULT_FILE = Path("config/linewatch.toml")
-
-
-def _without_empty(values: Any, *names: str) -> Any:
-    """Drop keys with an empty value, so that `key = ""` means not given."""
-    if isinstance(values, dict):
-        return {key: value for key, value in values.items() if key not in names or value not in ("", None)}
-    return values
-
-
-def _read_secret(key: str, path: Path) -> str:
-    """Return the secret in a file. Raises ConfigError, and NotThereYet while the file is missing."""
-    try:
-        return read_utf8(path).strip()
-    except NotUtf8Error as error:
-        raise ConfigError(f"{key} {str(path)!r} cannot be read: {error}") from error
-    except OSError as error:
-        raise unreadable(key, path, error) from error
-
-
-def unreadable(key: str, path: Path, error: OSError) -> ConfigError:
-    """Return the error for a file of the settings: NotThereYet if it may come, else ConfigError."""
-    kind = ConfigError if isinstance(error, PermissionError | IsADirectoryError) else NotThereYet
-    return kind(f"{key} {str(path)!r} cannot be read: {(error.strerror or str(error)).lower()}")
 
 
 class StationSettings(Section):
@@ -86,7 +63,7 @@ class SourceSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _empty_is_none(cls, values: Any) -> Any:
-        return _without_empty(values, "exposure_us")
+        return without_empty(values, "exposure_us")
 
     @field_validator("pixel_format")
     @classmethod
@@ -117,7 +94,7 @@ class GigeSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _empty_is_none(cls, values: Any) -> Any:
-        return _without_empty(values, "exposure_us", "gain", "packet_size")
+        return without_empty(values, "exposure_us", "gain", "packet_size")
 
 
 class TriggerSettings(Section):
@@ -131,7 +108,7 @@ class TriggerSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _empty_path_is_none(cls, values: Any) -> Any:
-        return _without_empty(values, "background")
+        return without_empty(values, "background")
 
 
 class ModelsSettings(Section):
@@ -148,31 +125,13 @@ class ModelsSettings(Section):
     )
 
 
-class MqttSettings(Section):
+class MqttSettings(BrokerSettings):
     """The MQTT broker between station and PLC."""
 
+    section: ClassVar[str] = "mqtt"
+
     enabled: bool = True
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65535)] = 1883
     base_topic: BaseTopic = "linewatch/station1"
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    password_file: Path | None = None
-    tls_ca: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    keepalive_s: Annotated[int, Field(ge=1, le=3600)] = 5
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_path_is_none(cls, values: Any) -> Any:
-        return _without_empty(values, "password_file", "tls_ca", "tls_cert", "tls_key")
-
-    def secret(self) -> str:
-        """Return the broker password, from its file or the environment. Raises ConfigError."""
-        if self.password_file is None:
-            return self.password.get_secret_value()
-        return _read_secret("mqtt.password_file", self.password_file)
 
 
 class JournalSettings(Section):
@@ -215,7 +174,7 @@ class HttpSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _empty_path_is_none(cls, values: Any) -> Any:
-        return _without_empty(values, "token_file", "users_file")
+        return without_empty(values, "token_file", "users_file")
 
     def token(self) -> str:
         """Return the token for state-changing requests, "" if there is none.
@@ -224,7 +183,7 @@ class HttpSettings(Section):
         """
         if self.token_file is None:
             return ""
-        token = _read_secret("http.token_file", self.token_file)
+        token = read_secret("http.token_file", self.token_file)
         if not token:
             raise ConfigError(
                 f"http.token_file {str(self.token_file)!r} is empty; make one with: "
@@ -273,6 +232,7 @@ class Settings(BaseSettings):
     mqtt: MqttSettings = MqttSettings()
     modbus: ModbusSettings = ModbusSettings()
     opcua: OpcuaSettings = OpcuaSettings()
+    sparkplug: SparkplugSettings = SparkplugSettings()
     journal: JournalSettings = JournalSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     teach: TeachSettings = TeachSettings()
@@ -307,6 +267,11 @@ class Settings(BaseSettings):
         return self.opcua.folder or self.journal.path.with_name("opcua")
 
     @property
+    def sparkplug_file(self) -> Path:
+        """The file of the number of the last Sparkplug session, beside the journal."""
+        return self.journal.path.with_name("sparkplug-session")
+
+    @property
     def hardware_triggered(self) -> bool:
         """Whether the camera's hardware input triggers exposures."""
         return self.source.kind == "gige" and bool(self.gige.trigger_source)
@@ -334,9 +299,10 @@ def load(path: Path | None, instead: Mapping[str, Any] = MappingProxyType({})) -
     if path is None:
         path = DEFAULT_FILE if DEFAULT_FILE.exists() else None
     tables = {} if path is None else _read_toml(path)
-    mqtt = tables.get("mqtt")
-    if path is not None and isinstance(mqtt, dict) and mqtt.get("password"):
-        _refuse_open_password(path)
+    for section in ("mqtt", "sparkplug"):
+        table = tables.get(section)
+        if path is not None and isinstance(table, dict) and table.get("password"):
+            _refuse_open_password(path, section)
     refuse_unknown_variables(os.environ, keys())
     try:
         return Settings(**(tables | dict(instead)))
@@ -357,11 +323,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"settings file {str(path)!r} is not valid TOML: {error}") from error
 
 
-def _refuse_open_password(path: Path) -> None:
+def _refuse_open_password(path: Path, section: str) -> None:
     if path.stat().st_mode & stat.S_IROTH:
         raise ConfigError(
-            f"{path}: mqtt.password stands in a file that every user of this machine can read; "
-            f"write it into a file of its own and name that in mqtt.password_file, or: chmod o-r {path}"
+            f"{path}: {section}.password stands in a file that every user of this machine can read; "
+            f"write it into a file of its own and name that in {section}.password_file, or: chmod o-r {path}"
         )
 
 

@@ -39,6 +39,7 @@ ONE_DOOR = {
     "pymodbus": ("plc/modbus/",),
     "asyncua": ("plc/opcua/",),
     "cryptography": ("plc/opcua/",),
+    "google": ("plc/sparkplug/",),  # protobuf
     "sqlite3": ("storage/", "people/"),
     "argon2": ("people/",),
     "flask": ("web/",),

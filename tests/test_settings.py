@@ -77,7 +77,12 @@ def test_the_shipped_file_says_what_the_defaults_are() -> None:
 
     assert load(shipped) == Settings()
     named = {f"{table}.{key}" for table, rows in tomllib.loads(shipped.read_text()).items() for key in rows}
-    assert set(keys()) - named == {"source.open_timeout_s", "source.read_timeout_s", "mqtt.password"}
+    assert set(keys()) - named == {
+        "source.open_timeout_s",
+        "source.read_timeout_s",
+        "mqtt.password",
+        "sparkplug.password",
+    }
 
 
 def test_the_benchmark_file_is_valid() -> None:

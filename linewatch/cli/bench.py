@@ -28,7 +28,7 @@ from linewatch.errors import BrokerLost, LinewatchError, UsageError
 from linewatch.models.bundle import Bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import Prepared, prepare
-from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.broker import Broker
 from linewatch.mqtt.messages import Incoming, Topics
 from linewatch.settings import MqttSettings, Settings
 from linewatch.vision.scoring import cut_roi, standard_crop

@@ -21,13 +21,15 @@ from linewatch.models.bundle import ACTIVE
 from linewatch.models.loader import prepare
 from linewatch.models.recipe_file import names, pinned_version, products
 from linewatch.models.training_quality import training_warnings
-from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.broker import Broker
 from linewatch.mqtt.messages import Incoming, Message, Topics, event_json
 from linewatch.people.people import People
 from linewatch.plc.modbus.server import listen as listen_modbus
 from linewatch.plc.modbus.server import load_codec
 from linewatch.plc.opcua.server import listen as listen_opcua
 from linewatch.plc.opcua.server import load_certificates
+from linewatch.plc.sparkplug.edge_node import NodeTopics, require_protobuf
+from linewatch.plc.sparkplug.host import PrimaryHost
 from linewatch.settings import MqttSettings, Settings
 from linewatch.storage.evidence import DAY_S
 from linewatch.storage.forecast import (
@@ -78,6 +80,8 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
         yield "modbus", lambda: _modbus(settings)
     if settings.opcua.enabled:
         yield "opcua", lambda: _opcua(settings)
+    if settings.sparkplug.enabled:
+        yield "sparkplug", lambda: _sparkplug(settings)
     yield "journal", lambda: _journal(settings)
     yield "evidence", lambda: _evidence(settings, frames)
     yield "page", lambda: _page(settings)
@@ -199,6 +203,33 @@ def _in_use(settings: Settings, listen_there: Callable[[], socket.socket]) -> st
     return ""
 
 
+def _sparkplug(settings: Settings) -> tuple[str, ...]:
+    """Connect without a will and listen; a birth would end the one of a daemon that runs."""
+    require_protobuf()
+    sparkplug, host = settings.sparkplug, PrimaryHost()
+    topics = NodeTopics(sparkplug, settings.station.name)
+    heard: list[Incoming] = []
+    client_id = f"linewatch-{settings.station.name}-sparkplug-check"
+    with Broker(sparkplug, client_id).connect(heard.append) as session:
+        found = f"{sparkplug.address} speaks MQTT {'5' if session.mqtt5 else '3.1.1'}, node {topics.node}"
+        session.subscribe(topics.commands)
+        if topics.host:
+            session.subscribe(topics.host)
+            until = time.monotonic() + ECHO_S
+            while not heard and (left_s := until - time.monotonic()) > 0:
+                session.pump(left_s)
+    for message in heard:
+        if message.topic == topics.host:
+            host.receive(message.payload)
+    warnings = [] if host.online or not topics.host else [_HOST_OFFLINE.format(host=sparkplug.primary_host)]
+    secrets = {"sparkplug.password_file": sparkplug.password_file, "sparkplug.tls_key": sparkplug.tls_key}
+    return found, *warnings, *_world_readable(secrets)
+
+
+_HOST_OFFLINE = (
+    "the primary host {host!r} is offline, so nothing would be published; start it, or correct "
+    "sparkplug.primary_host"
+)
 _NO_ECHO = (
     "a message to {topic} did not come back, as when the broker's access list denies reading it; "
     "subscribe to it as the PLC does and check again: the event must arrive there"

@@ -14,7 +14,8 @@ from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.line.status import Announcer
 from linewatch.models.recipe_file import products
-from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.broker import Broker
+from linewatch.mqtt.connection import LastWill
 from linewatch.mqtt.disabled import DisabledLink
 from linewatch.mqtt.history import Courier, Publisher
 from linewatch.mqtt.live import ACK_S, Announcement, LiveLink
@@ -22,6 +23,7 @@ from linewatch.mqtt.messages import Message, Topics
 from linewatch.plc.adapter import Adapter, SignIn, keep_serving
 from linewatch.plc.modbus.server import Meters, ModbusServer
 from linewatch.plc.opcua import server as opcua
+from linewatch.plc.sparkplug import edge_node
 from linewatch.runtime.stages import Stage, StageAborted
 from linewatch.settings import Settings
 from linewatch.storage.journal import Journal
@@ -82,6 +84,8 @@ def build_links(
         adapters.append(build_modbus(settings, station, commands, announcer, metrics))
     if settings.opcua.enabled:
         adapters.append(build_opcua(settings, station, commands, announcer, metrics, sign_in))
+    if settings.sparkplug.enabled:
+        adapters.append(build_sparkplug(settings, station, commands, announcer, metrics))
     return Links(live, tuple(adapters), failed, station.set_impairment)
 
 
@@ -131,6 +135,27 @@ def build_opcua(
     )
 
 
+def build_sparkplug(
+    settings: Settings, station: Station, commands: Commands, announcer: Announcer, metrics: Metrics
+) -> edge_node.EdgeNode:
+    """Return the Sparkplug edge node. Raises ConfigError without its extra."""
+    meters = edge_node.Meters(
+        verdict=lambda outcome: metrics.sparkplug_verdicts.labels(metrics.station, outcome).inc(),
+        command=lambda outcome: metrics.sparkplug_commands.labels(metrics.station, outcome).inc(),
+        connected=metrics.sparkplug_connected.set,
+    )
+    return edge_node.EdgeNode(
+        settings.sparkplug,
+        settings.station.name,
+        settings.sparkplug_file,
+        announcer.announce,
+        commands.submit,
+        meters,
+        live_s=settings.limits.deadline_ms / 1000,
+        on_change=partial(station.set_impairment, "sparkplug"),
+    )
+
+
 def build_live_link(
     settings: Settings,
     station: Station,
@@ -148,7 +173,7 @@ def build_live_link(
         return DisabledLink()
     topics = Topics(settings.mqtt.base_topic)
     client_id = f"linewatch-{settings.station.name}-live"
-    broker = Broker(settings.mqtt, client_id, will=Message(topics.online, "0"), ack_s=ACK_S)
+    broker = Broker(settings.mqtt, client_id, will=LastWill(lambda: Message(topics.online, "0")), ack_s=ACK_S)
 
     def announce() -> Announcement:
         if failed.is_set():

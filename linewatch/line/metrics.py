@@ -139,6 +139,15 @@ class Metrics:
             self.modbus_requests.labels(self.station, outcome)
         for outcome in ("accepted", "refused", "malformed", "dropped"):
             self.opcua_connections.labels(self.station, outcome)
+        self.sparkplug_connected = self._gauge("sparkplug_connected", "1 while hosts see this node").labels(
+            self.station
+        )
+        self.sparkplug_verdicts = self._counter("sparkplug_verdicts", "Verdicts over Sparkplug", "outcome")
+        self.sparkplug_commands = self._counter("sparkplug_commands", "Sparkplug commands", "outcome")
+        for outcome in ("live", "historical", "dropped"):
+            self.sparkplug_verdicts.labels(self.station, outcome)
+        for outcome in ("rebirth", "accepted", "refused"):
+            self.sparkplug_commands.labels(self.station, outcome)
 
     def expect_product(self, product: str) -> None:
         """Show a product's verdicts at 0 until it comes into use, so that its first FAIL is an increase.

@@ -13,23 +13,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from paho.mqtt import MQTTException
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from linewatch.errors import BrokerLost, ConfigError, NotThereYet
-from linewatch.mqtt.messages import CLIENT_ID_CHARACTERS, Incoming, Message, shorten_client_id
-from linewatch.mqtt.tls import connect_problem, missing_feature, resolve, tls_context
+from linewatch.broker_settings import BrokerSettings
+from linewatch.errors import BrokerLost
+from linewatch.mqtt.messages import Incoming, Message, Outgoing
+from linewatch.mqtt.tls import connect_problem, missing_feature, resolve
 from linewatch.runtime.wakeup import Wakeup
-from linewatch.settings import MqttSettings
 
 CONNECT_S = 3.0  # For each of: name lookup, TCP and TLS, CONNACK.
 DISCONNECT_S = 1.0
@@ -37,6 +37,25 @@ INFLIGHT_MAX = 20
 WINDOW_S = 10.0  # For one window of history to be acknowledged.
 PACKET_BYTES_MAX = 2**20  # A broker drops larger ones, and nothing answers them.
 UNSUPPORTED_VERSION, CLIENT_ID_REFUSED, TAKEN_OVER = 0x84, 0x85, 0x8E
+DISCONNECT_WITH_WILL = 0x04
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastWill:
+    """What the broker publishes when a connection ends without DISCONNECT.
+
+    `message` is called for each connection. `opened` is called once its socket is open, before CONNECT
+    registers the will. With `on_leave` a DISCONNECT asks for it as well, if the broker has MQTT 5.
+    """
+
+    message: Callable[[], Outgoing]
+    retain: bool = True
+    on_leave: bool = False
+    opened: Callable[[], None] = _nothing
 
 
 class Session:
@@ -49,15 +68,18 @@ class Session:
 
     def __init__(
         self,
-        address: str,
+        settings: BrokerSettings,
         client: Client,
         *,
         on_message: Callable[[Incoming], None],
+        will: LastWill | None,
         ack_s: float,
         connect_s: float,
     ) -> None:
-        self._address = address
+        self._settings = settings
+        self._address = settings.address
         self._client = client
+        self._will = will
         self._on_message = on_message
         self._ack_s = ack_s
         self._connect_s = connect_s
@@ -89,6 +111,11 @@ class Session:
         """Return how many unacknowledged messages the broker accepts (Receive Maximum)."""
         return int(getattr(self._connack, "ReceiveMaximum", 65_535))
 
+    @property
+    def blocked(self) -> bool:
+        """Whether bytes wait for the network, so that a message published now would wait behind them."""
+        return bool(self._client.want_write())
+
     def __enter__(self) -> Self:
         return self
 
@@ -99,16 +126,22 @@ class Session:
             self._disconnect()
         self.abort()
 
-    def open(self, host: str, port: int, keepalive_s: int) -> None:
+    def open(self) -> None:
         """Connect and wait for the CONNACK. Raises BrokerLost."""
-        resolve(host, port, self._address, self._connect_s)
+        settings = self._settings
+        resolve(settings, self._connect_s)
         v5 = _properties(PacketTypes.CONNECT, MaximumPacketSize=PACKET_BYTES_MAX) if self.mqtt5 else None
         try:
             self._client.connect(
-                host, port, keepalive_s, clean_start=True if self.mqtt5 else 3, properties=v5
+                settings.host,
+                settings.port,
+                settings.keepalive_s,
+                clean_start=True if self.mqtt5 else 3,
+                properties=v5,
             )
         except OSError as error:
-            raise BrokerLost(self._address, connect_problem(error, self._connect_s)) from error
+            problem = connect_problem(error, settings.section, self._connect_s)
+            raise BrokerLost(self._address, problem) from error
         self._pump_until(lambda: self._connected, self._connect_s, "does not answer; is it an MQTT broker?")
         self._trouble = missing_feature(self._connack)
         self._raise_trouble()
@@ -124,7 +157,7 @@ class Session:
 
     def publish(
         self,
-        *messages: Message,
+        *messages: Outgoing,
         qos: int = 1,
         retain: bool = False,
         expiry_s: int = 0,
@@ -136,7 +169,7 @@ class Session:
         """
         properties = self._publish_properties(expiry_s, correlation)
         for message in messages:
-            info = self._client.publish(message.topic, message.payload.encode(), qos, retain, properties)
+            info = self._client.publish(message.topic, message.data, qos, retain, properties)
             if qos and info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
                 with self._lock:
                     self._inflight.append((time.monotonic(), info))
@@ -189,7 +222,9 @@ class Session:
                 self._client.loop_write()
             self._client.loop_misc()
         except MQTTException as error:
-            raise BrokerLost(self._address, f"sends what is not MQTT ({error}); check mqtt.port") from error
+            raise BrokerLost(
+                self._address, f"sends what is not MQTT ({error}); check {self._settings.section}.port"
+            ) from error
         _, oldest_s = self.inflight()
         if oldest_s > self._ack_s and not self._trouble:
             self._trouble = f"no acknowledgement for {oldest_s:.1f} s; is it or the network overloaded?"
@@ -208,7 +243,9 @@ class Session:
     def _disconnect(self) -> None:
         try:
             self.flush(DISCONNECT_S)
-            self._client.disconnect()
+            asks_for_will = self.mqtt5 and self._will is not None and self._will.on_leave
+            code = ReasonCode(PacketTypes.DISCONNECT, identifier=DISCONNECT_WITH_WILL)
+            self._client.disconnect(code if asks_for_will else None)
             self._wake.set()
             self._pump_until(lambda: False, DISCONNECT_S, "does not close the connection")
         except BrokerLost:
@@ -238,6 +275,8 @@ class Session:
             socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
         )  # Send verdicts at once, without Nagle's delay.
         self._sock = sock
+        if self._will is not None:
+            self._will.opened()
 
     def _connected_or_refused(
         self, _c: Client, _u: object, _f: ConnectFlags, reason: ReasonCode, properties: Properties | None
@@ -246,7 +285,8 @@ class Session:
             self.version_refused = reason.value == UNSUPPORTED_VERSION
             self.client_id_refused = reason.value == CLIENT_ID_REFUSED
             self._trouble = (
-                f"refuses us ({_words(reason)}); check mqtt.username, its password and the broker's log"
+                f"refuses us ({_words(reason)}); check {self._settings.section}.username, its password "
+                "and the broker's log"
             )
         else:
             self._connack = properties
@@ -272,7 +312,8 @@ class Session:
         else:
             self.version_refused = True  # Some brokers close the connection on an unknown version.
             self._trouble = (
-                "closed the connection without an answer; check mqtt.port, credentials and TLS settings"
+                f"closed the connection without an answer; check {self._settings.section}.port, credentials "
+                "and TLS settings"
             )
 
     def _subscription_answered(
@@ -300,87 +341,6 @@ class Session:
                 getattr(message.properties, "ResponseTopic", ""),
                 getattr(message.properties, "CorrelationData", b""),
             )
-        )
-
-
-class Broker:
-    """The broker's address, our client id there, and the protocol version that last worked.
-
-    Raises ConfigError at once when a certificate or password file cannot be used; a missing one is awaited.
-    """
-
-    def __init__(
-        self,
-        settings: MqttSettings,
-        client_id: str,
-        *,
-        will: Message | None = None,
-        ack_s: float = WINDOW_S,
-        connect_s: float = CONNECT_S,
-    ) -> None:
-        self.address = f"{settings.host}:{settings.port}"
-        self._settings = settings
-        self._client_id = client_id
-        self._will = will
-        self._ack_s = ack_s
-        self._connect_s = connect_s
-        self._versions: list[MQTTProtocolVersion] = [
-            MQTTProtocolVersion.MQTTv5,
-            MQTTProtocolVersion.MQTTv311,
-        ]  # The one that worked last comes first.
-        self._inflight_max = INFLIGHT_MAX
-        with suppress(NotThereYet):  # Named by every attempt to connect.
-            settings.secret()
-            tls_context(settings)
-
-    def connect(self, on_message: Callable[[Incoming], None] = lambda _: None) -> Session:
-        """Open a new connection, within a few seconds. Raises BrokerLost.
-
-        `on_message` is called by `Session.pump` for every message of a subscription.
-        """
-        for version in list(self._versions):
-            session = self._session(version, on_message)
-            try:
-                session.open(self._settings.host, self._settings.port, self._settings.keepalive_s)
-            except BrokerLost as trouble:
-                session.abort()
-                refusal = trouble
-                if session.client_id_refused and len(self._client_id) > CLIENT_ID_CHARACTERS:
-                    self._client_id = shorten_client_id(self._client_id)
-                    return self.connect(on_message)
-                if not session.version_refused:
-                    raise
-                continue
-            self._versions.sort(key=lambda other: other != version)
-            if session.receive_max >= self._inflight_max:
-                return session
-            with session:  # Known only now, and paho needs it before it connects.
-                self._inflight_max = session.receive_max
-            return self.connect(on_message)
-        raise refusal
-
-    def _session(self, version: MQTTProtocolVersion, on_message: Callable[[Incoming], None]) -> Session:
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            self._client_id,
-            clean_session=None if version == MQTTProtocolVersion.MQTTv5 else True,
-            protocol=version,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = self._connect_s
-        client.max_inflight_messages_set(self._inflight_max)
-        try:
-            password, context = self._settings.secret(), tls_context(self._settings)
-        except ConfigError as error:  # Not there yet, or being renewed.
-            raise BrokerLost(self.address, str(error)) from error
-        if self._settings.username:
-            client.username_pw_set(self._settings.username, password or None)
-        if context is not None:
-            client.tls_set_context(context)
-        if self._will is not None:
-            client.will_set(self._will.topic, self._will.payload.encode(), qos=1, retain=True)
-        return Session(
-            self.address, client, on_message=on_message, ack_s=self._ack_s, connect_s=self._connect_s
         )
 
 

@@ -107,6 +107,22 @@ class Message:
     topic: str
     payload: str
 
+    @property
+    def data(self) -> bytes:
+        """The payload's bytes."""
+        return self.payload.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryMessage:
+    """A message to publish whose payload is no text."""
+
+    topic: str
+    data: bytes
+
+
+Outgoing = Message | BinaryMessage
+
 
 @dataclass(frozen=True, slots=True)
 class Incoming:

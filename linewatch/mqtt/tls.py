@@ -5,37 +5,39 @@ import ssl
 import threading
 from pathlib import Path
 
+from linewatch.broker_settings import BrokerSettings, unreadable
 from linewatch.errors import BrokerLost, ConfigError
-from linewatch.settings import MqttSettings, unreadable
 
 PACKET_BYTES_MIN = 1024  # Our largest packet, with a margin.
 
 
-def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
-    """Return a TLS context that checks host names; None without mqtt.tls_ca.
+def tls_context(settings: BrokerSettings) -> ssl.SSLContext | None:
+    """Return a TLS context that checks host names; None without `tls_ca`.
 
     Raises ConfigError, and NotThereYet while one of the files is missing.
     """
+    section = settings.section
     if settings.tls_ca is None:
         if settings.tls_cert is not None or settings.tls_key is not None:
             raise ConfigError(
-                "mqtt.tls_cert and mqtt.tls_key need mqtt.tls_ca; name the broker's CA file there"
+                f"{section}.tls_cert and {section}.tls_key need {section}.tls_ca; "
+                "name the broker's CA file there"
             )
         return None
     for key in ("tls_ca", "tls_cert", "tls_key"):
         if (path := getattr(settings, key)) is not None:
-            _check_readable(f"mqtt.{key}", path)
+            _check_readable(f"{section}.{key}", path)
     try:
         context = ssl.create_default_context(cafile=settings.tls_ca)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"mqtt.tls_ca {str(settings.tls_ca)!r}: {_tls_words(error)}") from error
+        raise ConfigError(f"{section}.tls_ca {str(settings.tls_ca)!r}: {_tls_words(error)}") from error
     context.sslsocket_class = _ClosingSocket
     if settings.tls_cert is not None:
         try:
             context.load_cert_chain(settings.tls_cert, settings.tls_key, password=_NO_PASSWORD)
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
-                f"mqtt.tls_cert {str(settings.tls_cert)!r} with its key: {_tls_words(error)}"
+                f"{section}.tls_cert {str(settings.tls_cert)!r} with its key: {_tls_words(error)}"
             ) from error
     return context
 
@@ -62,13 +64,13 @@ class _ClosingSocket(ssl.SSLSocket):
             raise
 
 
-def resolve(host: str, port: int, address: str, timeout_s: float) -> None:
+def resolve(settings: BrokerSettings, timeout_s: float) -> None:
     """Look the name up with a time-out, which getaddrinfo does not have. Raises BrokerLost."""
     answers: list[OSError | None] = []
 
     def look_up() -> None:
         try:
-            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
             answers.append(None)
         except OSError as error:
             answers.append(error)
@@ -80,25 +82,28 @@ def resolve(host: str, port: int, address: str, timeout_s: float) -> None:
     helper.join(timeout_s)
     if not answers or answers[0] is not None:
         raise BrokerLost(
-            address, f"the name {host!r} cannot be resolved; check mqtt.host and the name server"
+            settings.address,
+            f"the name {settings.host!r} cannot be resolved; "
+            f"check {settings.section}.host and the name server",
         ) from (answers[0] if answers else None)
 
 
-def connect_problem(error: OSError, timeout_s: float) -> str:
+def connect_problem(error: OSError, section: str, timeout_s: float) -> str:
     """Return a sentence with the next step for an error while connecting."""
     match error:
         case ssl.SSLCertVerificationError():
             return (
-                f"its certificate is not accepted ({error.verify_message}); check mqtt.tls_ca and mqtt.host"
+                f"its certificate is not accepted ({error.verify_message}); check {section}.tls_ca "
+                f"and {section}.host"
             )
         case ssl.SSLError():
-            return f"TLS failed ({_tls_words(error)}); check mqtt.port and the mqtt.tls_ settings"
+            return f"TLS failed ({_tls_words(error)}); check {section}.port and the {section}.tls_ settings"
         case TimeoutError():
-            return f"cannot be reached within {timeout_s:.1f} s; check mqtt.host, cable and firewall"
+            return f"cannot be reached within {timeout_s:.1f} s; check {section}.host, cable and firewall"
         case ConnectionRefusedError():
             return "refuses connections; is it running on this port?"
         case _:
-            return f"cannot be reached ({error.strerror or error}); check mqtt.host and the network"
+            return f"cannot be reached ({error.strerror or error}); check {section}.host and the network"
 
 
 def missing_feature(connack: object) -> str:

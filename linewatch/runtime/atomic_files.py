@@ -19,15 +19,31 @@ def translate_os_errors(path: Path) -> Iterator[None]:
         raise StorageFull(path, f"{error.strerror or error}; check permissions and room") from error
 
 
-def write_text(path: Path, text: str, mode: int | None = None) -> None:
-    """Write a file atomically, as UTF-8; `mode` overrides the umask. Raises StorageFull."""
+def write_text(path: Path, text: str, mode: int | None = None, *, sync: bool = False) -> None:
+    """Write a file atomically, as UTF-8; `mode` overrides the umask, `sync` waits for the disk.
+
+    Raises StorageFull.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with translate_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8", errors="replace")  # File names may not be UTF-8.
         if mode is not None:
             temporary.chmod(mode)
+        if sync:
+            _sync(temporary)
         temporary.replace(path)
+        if sync:
+            _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(folder: Path) -> None:

@@ -12,7 +12,7 @@ from linewatch.cli.bench import (
     take_images,
 )
 from linewatch.errors import ConfigError, LinewatchError, RecipeError, UsageError
-from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.broker import Broker
 from linewatch.mqtt.messages import Message
 from linewatch.settings import ModelsSettings, MqttSettings, Settings, SourceSettings
 

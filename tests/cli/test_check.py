@@ -14,7 +14,7 @@ from linewatch.acquisition.trigger_mode import is_triggered
 from linewatch.cli.check import Finding, check_station
 from linewatch.domain import Result
 from linewatch.errors import ConfigError
-from linewatch.plc_settings import ModbusSettings, OpcuaSettings
+from linewatch.plc_settings import ModbusSettings, OpcuaSettings, SparkplugSettings
 from linewatch.settings import (
     EvidenceSettings,
     HttpSettings,
@@ -341,6 +341,29 @@ def test_a_trigger_that_cannot_come_is_found(settings: Settings) -> None:
     assert not is_triggered(settings)
     over_modbus = {"trigger": by_mqtt, "modbus": ModbusSettings(enabled=True, port=free_port())}
     assert found(settings, **over_modbus)["trigger"].text == "by Modbus"
+
+
+def test_the_sparkplug_broker_is_tried_if_it_is_enabled(
+    settings: Settings, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker, the primary host, the extra; nothing is published, so a running node is not disturbed."""
+    sparkplug = SparkplugSettings(enabled=True, port=mosquitto.port, group="plant")
+    waiting = sparkplug.model_copy(update={"primary_host": "scada"})
+    node = f"127.0.0.1:{mosquitto.port} speaks MQTT 5, node plant/station1"
+    assert "sparkplug" not in found(settings)
+    with Subscriber(mosquitto.port, topic="spBv1.0/#") as ear:
+        assert found(settings, sparkplug=sparkplug)["sparkplug"].text == node
+        (warning,) = found(settings, sparkplug=waiting)["sparkplug"].warnings
+        assert warning.startswith("the primary host 'scada' is offline")
+        ear.say("spBv1.0/STATE/scada", '{"online":true,"timestamp":5}', retain=True)
+        assert found(settings, sparkplug=waiting)["sparkplug"].warnings == ()
+        ear.wait(lambda ear: bool(ear.heard))
+        assert [message.topic for message in ear.heard] == ["spBv1.0/STATE/scada"]
+
+    mosquitto.stop()
+    assert "refuses connections" in bad(settings, sparkplug=sparkplug)["sparkplug"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert "needs the extra [sparkplug]" in bad(settings, sparkplug=sparkplug)["sparkplug"]
 
 
 def test_the_modbus_server_is_tried_if_it_is_enabled(

@@ -13,7 +13,8 @@ import pytest
 
 from linewatch.cli.demo_broker import EmbeddedBroker
 from linewatch.errors import LinewatchError
-from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.broker import Broker
+from linewatch.mqtt.connection import LastWill
 from linewatch.mqtt.messages import Message
 from linewatch.settings import MqttSettings
 from tests.mosquitto import Subscriber
@@ -22,7 +23,7 @@ from tests.mosquitto import Subscriber
 def test_both_versions_share_their_topics() -> None:
     """The station uses 3.1.1 on the printed port; retained messages and the will are delivered."""
     with EmbeddedBroker() as embedded:
-        old = Broker(MqttSettings(port=embedded.port), "old", will=Message("t/online", "0"))
+        old = Broker(MqttSettings(port=embedded.port), "old", will=LastWill(lambda: Message("t/online", "0")))
         new = Broker(MqttSettings(port=embedded.port_v5), "new")
         with Subscriber(embedded.port, mqtt5=False) as ear:
             with pytest.raises(ZeroDivisionError), old.connect() as session:

@@ -16,7 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from linewatch.errors import BrokerLost
-from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.broker import Broker
 from linewatch.settings import MqttSettings
 from tests.certificates import Authority
 from tests.daemon import ROOT, Daemon

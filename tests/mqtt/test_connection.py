@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from linewatch.errors import BrokerLost, ConfigError
-from linewatch.mqtt.connection import Broker, Session
+from linewatch.mqtt.broker import Broker
+from linewatch.mqtt.connection import LastWill, Session
 from linewatch.mqtt.messages import Incoming, Message
 from linewatch.runtime.wakeup import Wakeup
 from linewatch.settings import MqttSettings
@@ -25,7 +26,7 @@ WILL = Message("test/online", "0")
 def broker_at(port: int, client_id: str = "test", **settings: object) -> Broker:
     """Return a broker with short time-outs."""
     chosen = MqttSettings.model_validate({"port": port, **settings})
-    return Broker(chosen, client_id, will=WILL, ack_s=0.5, connect_s=1.0)
+    return Broker(chosen, client_id, will=LastWill(lambda: WILL), ack_s=0.5, connect_s=1.0)
 
 
 def pump_until(session: Session, done: Callable[[], bool]) -> None:

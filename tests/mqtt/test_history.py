@@ -14,7 +14,7 @@ import pytest
 from linewatch.domain import Batch, Reason, Result, Verdict
 from linewatch.errors import BrokerLost, StorageFull
 from linewatch.mqtt import history as module
-from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.broker import Broker
 from linewatch.mqtt.history import Courier
 from linewatch.mqtt.messages import Message
 from linewatch.settings import MqttSettings

@@ -13,7 +13,8 @@ import pytest
 
 from linewatch.domain import Reason, Result, State, Verdict
 from linewatch.errors import BrokerLost
-from linewatch.mqtt.connection import Broker
+from linewatch.mqtt.broker import Broker
+from linewatch.mqtt.connection import LastWill
 from linewatch.mqtt.live import Announcement, LiveLink, Reply
 from linewatch.mqtt.messages import Incoming, Message, StateFacts, Topics, plc_line, verdict_json
 from linewatch.runtime.wakeup import Wakeup
@@ -81,7 +82,7 @@ class Rig:
         broker = Broker(
             MqttSettings(port=port),
             "station1-live",
-            will=Message(TOPICS.online, "0"),
+            will=LastWill(lambda: Message(TOPICS.online, "0")),
             ack_s=0.5,
             connect_s=1.0,
         )
