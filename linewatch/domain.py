@@ -153,7 +153,7 @@ class EngineOutput:
     score: float
     anomaly_map: AnomalyMap  # The score is its largest value.
     embedding: Embedding = field(default_factory=lambda: NO_EMBEDDING)
-    local: Embedding = field(default_factory=lambda: NO_EMBEDDING)  # The residual at the map's maximum.
+    local: Embedding = field(default_factory=lambda: NO_EMBEDDING)  # The residual where it is most unusual.
 
 
 @dataclass(frozen=True, slots=True)

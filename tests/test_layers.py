@@ -23,13 +23,14 @@ MAY_IMPORT = {
     "line": BELOW_ADAPTERS | ADAPTERS | {"models", "plc"},
     "training": BELOW_ADAPTERS | ADAPTERS | {"models"},
     "teach": BELOW_ADAPTERS | ADAPTERS | {"models", "training"},
+    "recall": BELOW_ADAPTERS | {"storage", "models"},
     "people": {"root"},
     "web": BELOW_ADAPTERS | {"mqtt", "people"},
-    "web backends": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "people", "web"},
+    "web backends": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "recall", "people", "web"},
     "daemon": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "people", "web", "web backends"},
     "cli": BELOW_ADAPTERS
     | ADAPTERS
-    | {"models", "plc", "line", "teach", "people", "web", "web backends", "training", "daemon"},
+    | {"models", "plc", "line", "teach", "recall", "people", "web", "web backends", "training", "daemon"},
 }
 """Room -> the rooms it may import beside itself; nothing imports upwards."""
 

@@ -2,8 +2,9 @@
 
 import importlib.util
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,6 +42,27 @@ RequiredConfig = Annotated[Path, typer.Option("--config", help="Settings file.")
 Product = Annotated[str, typer.Argument(help="Name of the product.", callback=_valid_name)]
 Duration = Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")]
+
+
+def _milliseconds(text: str | None) -> int | None:
+    """Return UTC milliseconds of a local time, or of one with a zone. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(
+            f"{text!r} is no time; write 2026-11-28, 2026-11-28T14:00 or 2026-11-28T14:00+01:00"
+        ) from error
+
+
+Since = Annotated[
+    Any,
+    typer.Option("--from", "--since", metavar="TIME", parser=_milliseconds, help="At or after this time."),
+]
+Until = Annotated[
+    Any, typer.Option("--to", "--until", metavar="TIME", parser=_milliseconds, help="Before this time.")
+]
 HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write a report with images to this file.")]
 
 
@@ -68,15 +90,16 @@ def require_training() -> None:
 def write_json(path: Path | None, figures: object) -> None:
     """Write figures as JSON, creating the folder; None writes nothing. Raises StorageFull."""
     if path is not None:
-        _write(path, json.dumps(figures, indent=2) + "\n", "--json")
+        write_text(path, json.dumps(figures, indent=2) + "\n", "--json")
 
 
 def write_html(path: Path, page: str) -> None:
     """Write an HTML page, creating the folder. Raises StorageFull."""
-    _write(path, page, "--html")
+    write_text(path, page, "--html")
 
 
-def _write(path: Path, text: str, option: str) -> None:
+def write_text(path: Path, text: str, option: str) -> None:
+    """Write the file that `option` names, creating the folder. Raises StorageFull."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="replace")  # File names may not be UTF-8.

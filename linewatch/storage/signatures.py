@@ -25,7 +25,7 @@ from linewatch.vision.signature import CELLS, Signature
 
 FORMAT = 1
 HEADER_BYTES = 256
-ROWS_AT_ONCE = 32_768  # Read in one step: about 20 MB.
+ROWS_AT_ONCE = 8192  # Read in one step: about 5 MB, which caches hold.
 DAY_MS = 86_400_000
 MARGIN_MS = 3_600_000  # A part belongs to the day on which it is written, up to this much after its exposure.
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)

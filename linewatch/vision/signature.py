@@ -25,7 +25,7 @@ class Signature:
     peak: tuple[int, int]
     cells: NDArray[np.uint8]  # (CELLS, CELLS)
     embedding: Embedding  # (channels,) float32; empty if the model computes none.
-    local: NDArray[np.int8]  # (channels,): the residual at the peak, scaled; empty if the model has none.
+    local: NDArray[np.int8]  # (channels,): the local embedding, scaled; empty if the model has none.
 
 
 def summarise(scored: Scored) -> Signature:

@@ -219,6 +219,27 @@ def test_embeddings_tell_products_apart(data: Path, home: Path, bundle: Bundle) 
     assert matcher.match(embed(np.roll(stripes, 1, axis=1))) == "stripes"
 
 
+def test_the_local_embedding_is_of_the_largest_anomaly(data: Path, bundle: Bundle) -> None:
+    """Parts with the same defect are alike in it, and good parts unlike them."""
+    engine = OpenVinoEngine(bundle.graph)
+
+    def local(folder: str) -> Embedding:
+        outputs = [
+            engine.run(standard_crop(area, bundle.registration, engine.input_shape)[0])
+            for area in open_image_folder(data / folder, images_min=1)
+        ]
+        return np.stack([output.local for output in outputs])
+
+    def alike(vectors: Embedding, other: Embedding) -> float:
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(other)
+        return float(np.median(vectors @ other / lengths))
+
+    usual = local("train/good").mean(axis=0)
+    missing, good = local("test/missing") - usual, local("test/good") - usual
+    assert len(usual) == len(engine.run(np.zeros((*engine.input_shape, 3), np.uint8)).embedding)
+    assert alike(missing[1:], missing[0]) > alike(good, missing[0])
+
+
 def test_evaluation_separates_good_from_defective(data: Path, home: Path, bundle: Bundle) -> None:
     """The metrics have the contract's keys and plausible values; the report shows them."""
     measured = evaluate(PRODUCT, data, home / "models", home / "recipes")

@@ -1,4 +1,4 @@
-"""The complete scorer as one graph: uint8 crop in; score, anomaly map and embedding out."""
+"""The complete scorer as one graph: uint8 crop in; score, anomaly map and embeddings out."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from linewatch.training.network.whitening import CELL, Whitening
 BLOCK = STRIDE // PIXEL_STRIDE  # Positions of the pixel network on a side of one grid position.
 PARITY_MAX = 0.01  # Relative score difference; half-precision weights cause a few thousandths.
 
-_OUTPUTS = {1: "score", 2: "embedding", 3: "map"}  # By number of dimensions.
+_OUTPUTS = {1: "score", 2: "embedding", 3: "map", 4: "local"}  # By number of dimensions.
+REACH = 2  # Positions around the most unusual one that the local embedding averages.
+USUAL_SPREADS = 2.0  # Above the mean of good parts; anomalies are compared with this at each position.
 _BLUR = np.outer((1, 2, 1), (1, 2, 1)).astype(np.float32) / 16
 
 
@@ -84,28 +86,61 @@ def space_to_depth(residuals: Features) -> Features:
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, rows // BLOCK, columns // BLOCK, -1)
 
 
-def build_scorer(front: keras.Model, residual: Residual, whitening: Whitening) -> keras.Model:
+def build_scorer(
+    front: keras.Model, residual: Residual, whitening: Whitening, good_maps: NDArray[np.float32]
+) -> keras.Model:
     """Return the network from a crop (1, height, width, 3) uint8 BGR to its score, map and embedding.
 
     Outputs, float32: score (1,), the map's maximum; map (1, rows, columns); and, for backbone features
-    only, the embedding (1, channels), their standardised mean. The mean of pixels identifies no product.
+    only, the embedding (1, channels), their standardised mean, and the local embedding (1, 1, 1, channels),
+    the residual where the map is most unusual. `good_maps` (n, rows, columns) are those of good parts. The
+    mean of pixels identifies no product.
     """
     inlet = keras.Input(front.input_shape[1:], batch_size=1, dtype="uint8")
     standardised = residual.standardise(front(ops.cast(inlet, "float32")))
     difference = residual(standardised)
-    embedding = []
+    embeddings = []
     if difference.shape[1] != whitening.part_mask.shape[0]:
         difference = _SpaceToDepth()(difference)
     else:
-        embedding = [ops.mean(standardised, axis=(1, 2))]
+        embeddings = [ops.mean(standardised, axis=(1, 2))]
     anomaly_map = Distance(whitening)(difference)
-    return keras.Model(inlet, [ops.max(anomaly_map, axis=(1, 2)), anomaly_map, *embedding])
+    if embeddings:
+        usual = good_maps.mean(axis=0) + USUAL_SPREADS * good_maps.std(axis=0)
+        embeddings.append(LocalEmbedding(usual)(anomaly_map, difference))
+    return keras.Model(inlet, [ops.max(anomaly_map, axis=(1, 2)), anomaly_map, *embeddings])
 
 
 def compute_embeddings(features: Features, residual: Residual) -> NDArray[np.float32]:
     """Return the embeddings (n, channels) that the scorer computes for these features."""
     embeddings: NDArray[np.float32] = residual.standardise(features.mean(axis=(1, 2)))
     return embeddings
+
+
+class LocalEmbedding(keras.layers.Layer):  # type: ignore[misc]
+    """The residual where the anomaly map is most unusual: what the largest anomaly of a part looks like.
+
+    A small defect hardly changes a mean over the whole part. Unusual is measured against `usual` (rows,
+    columns), the anomalies of good parts at each position: so a weak defect on a smooth surface counts more
+    than the texture that always scores highest. Positions within REACH are averaged, weighted by the fourth
+    power of their anomaly.
+    """
+
+    def __init__(self, usual: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.usual = np.maximum(usual, 1e-3)[None, ..., None].astype(np.float32)
+
+    def call(self, anomaly_map: Any, residual: Any) -> Any:
+        """Return the mean (1, 1, 1, channels) of a residual (1, rows, columns, channels)."""
+        values = anomaly_map[..., None]
+        unusual = values / self.usual
+        most = ops.max(unusual, axis=(1, 2), keepdims=True)
+        here = ops.cast(unusual >= most, "float32")
+        near = ops.max_pool(here, 2 * REACH + 1, strides=1, padding="same")
+        largest = ops.maximum(ops.max(values * near, axis=(1, 2), keepdims=True), 1e-6)
+        weights = near * (values / largest) ** 4
+        total = ops.maximum(ops.sum(weights, axis=(1, 2), keepdims=True), 1e-6)
+        return ops.sum(residual * weights, axis=(1, 2), keepdims=True) / total
 
 
 class _SpaceToDepth(keras.layers.Layer):  # type: ignore[misc]

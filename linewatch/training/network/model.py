@@ -113,7 +113,7 @@ def train_scorer(
         features, part_mask, design, seed, fold, head.mean_score, lambda done: progress(0.5 + 0.5 * done)
     )
     embeddings = compute_embeddings(features, head.residual) if design.architecture == "feature" else None
-    network = build_scorer(front, head.residual, head.whitening)
+    network = build_scorer(front, head.residual, head.whitening, maps)
     return TrainedScorer(network, maps, head.loss, contrast, embeddings)
 
 
