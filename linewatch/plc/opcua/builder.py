@@ -53,6 +53,7 @@ class Builder:
             ArrayDimensions=[0] if array else [],
             AccessLevel=ua.AccessLevel.CurrentRead.mask,
             UserAccessLevel=ua.AccessLevel.CurrentRead.mask,
+            Historizing=False,
             **_texts(name),
         )
         type_id = kind if isinstance(kind, ua.NodeId) else ua.NodeId(kind)
@@ -97,7 +98,7 @@ class Builder:
         self, node_id: ua.NodeId, name: ua.QualifiedName, base: ua.NodeId, data_type: ua.NodeId
     ) -> ua.NodeId:
         """Add a variable type."""
-        attributes = ua.VariableTypeAttributes(DataType=data_type, **_texts(name))
+        attributes = ua.VariableTypeAttributes(DataType=data_type, IsAbstract=False, **_texts(name))
         node_class = ua.NodeClass.VariableType
         return self._add(base, node_id, name, node_class, attributes, _IDS.HasSubtype, ua.NodeId())
 
@@ -105,7 +106,7 @@ class Builder:
         self, node_id: ua.NodeId, name: ua.QualifiedName, base: ua.NodeId, definition: Any = None
     ) -> ua.NodeId:
         """Add a data type, with its definition if it is a structure or an enumeration."""
-        attributes = ua.DataTypeAttributes(DataTypeDefinition=definition, **_texts(name))
+        attributes = ua.DataTypeAttributes(IsAbstract=False, DataTypeDefinition=definition, **_texts(name))
         node_class = ua.NodeClass.DataType
         return self._add(base, node_id, name, node_class, attributes, _IDS.HasSubtype, ua.NodeId())
 
