@@ -13,6 +13,7 @@ from linewatch.vision.recipe import Recipe, Region
 REGIONS_MAX = 16
 SIDE_PX_MIN = 8  # Of a region; below it no camera shows a defect.
 NAME_CHARACTERS_MAX = 32
+CELL_PX = 8  # Pixels of the network's input on a side of one cell of the map, for what is learnt here.
 FACTOR_MIN, FACTOR_MAX = 0.01, 100.0  # Of a region's threshold.
 
 
@@ -71,13 +72,19 @@ def _check_region(region: Region, roi: Box | None) -> str:
 
 def check_in_frame(regions: Sequence[Region], shape: tuple[int, ...]) -> None:
     """Raise ImageError unless every region lies in a frame of this shape, (height, width, ...)."""
-    for region in regions:
-        if not _contains((0, 0, shape[1], shape[0]), region.roi):
-            raise ImageError(
-                "frame",
-                f"{shape[1]}x{shape[0]} pixels do not contain region {region.name!r} {list(region.roi)}; "
-                "correct the recipe",
-            )
+    region = find_outside(regions, shape)
+    if region is not None:
+        raise ImageError(
+            "frame",
+            f"{shape[1]}x{shape[0]} pixels do not contain region {region.name!r} {list(region.roi)}; "
+            "correct the recipe",
+        )
+
+
+def find_outside(regions: Sequence[Region], shape: tuple[int, ...]) -> Region | None:
+    """Return the first region that does not lie in a frame of this shape, (height, width, ...)."""
+    frame = (0, 0, shape[1], shape[0])
+    return next((region for region in regions if not _contains(frame, region.roi)), None)
 
 
 def place_regions(

@@ -11,6 +11,7 @@ import pytest
 from linewatch.errors import UsageError
 from linewatch.training.network import backbone
 from linewatch.training.network.backbone import build_backbone, read_weights
+from linewatch.vision.regions import CELL_PX
 
 
 def test_the_published_weights_are_read() -> None:
@@ -30,6 +31,11 @@ def test_strides_are_honoured() -> None:
     smooth = np.abs(np.diff(kernel, axis=3)).mean()
     shuffled = np.abs(np.diff(kernel.ravel(order="K").reshape(kernel.shape), axis=3)).mean()
     assert smooth < shuffled
+
+
+def test_a_cell_is_what_regions_are_checked_with() -> None:
+    """The page knows the size of a map's cells without the network."""
+    assert backbone.STRIDE == CELL_PX
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:

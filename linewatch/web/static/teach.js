@@ -1,6 +1,6 @@
 "use strict";
-// Teach pages: refreshes what changes, moves the threshold with a slider, draws region and mask on a frame.
-// Without this file the pages reload by themselves, and region and threshold are number fields.
+// Teach pages: refreshes what changes, moves the threshold with a slider, draws area, mask and regions on a frame.
+// Without this file the pages reload by themselves, and area, regions and threshold are number fields.
 
 const refreshMs = 1000;
 
@@ -68,7 +68,64 @@ function useSlider() {
   field.addEventListener("change", () => { slider.value = field.value.replace(",", "."); });
 }
 
-// Region and mask: the fields of the form hold what is drawn, in pixels of the frame.
+// Regions: rows of fields, each of which can be drawn, added and removed.
+function useRegions(repaint, choose) {
+  const form = document.querySelector("form.regions");
+  if (!form) return { drawn: () => null, boxes: () => [] };
+  const add = form.querySelector("[data-region=add]");
+  const rows = () => [...form.querySelectorAll("fieldset.region")];
+  const field = (row, name) => row.querySelector(`[name=${name}]`);
+  const sides = (row) => ["x", "y", "width", "height"].map((name) => field(row, name));
+  const blank = rows().at(-1).cloneNode(true);
+  let drawn = null;
+  const draw = (row) => {
+    drawn = row;
+    for (const button of form.querySelectorAll("[data-region=draw]")) button.ariaPressed = String(row !== null && row.contains(button));
+    if (row) {
+      choose("");
+      document.querySelector(".canvas").scrollIntoView({ block: "nearest" });
+    }
+    repaint();
+  };
+  const show = () => {
+    for (const [n, row] of rows().entries()) {
+      row.querySelector("legend").textContent = form.dataset.title.replace("{number}", n + 1);
+      row.querySelector(".tools").hidden = false;
+    }
+    add.hidden = rows().length >= 16;
+    repaint();
+  };
+  form.addEventListener("click", (event) => {
+    const action = event.target.closest("[data-region]")?.dataset.region;
+    const row = event.target.closest("fieldset.region");
+    if (action === "draw") draw(drawn === row ? null : row);
+    else if (action === "remove") {
+      if (drawn === row) draw(null);
+      row.remove();
+      show();
+      (rows().at(-1)?.querySelector("[name=name]") ?? add).focus();
+    } else if (action === "add") {
+      const fresh = blank.cloneNode(true);
+      (rows().at(-1) ?? form.querySelector("p")).after(fresh);
+      show();
+      field(fresh, "name").focus();
+      draw(fresh);
+    }
+  });
+  form.addEventListener("input", repaint);
+  // A region that is not used yet would only stand in the way.
+  if (rows().length > 1) rows().at(-1).remove();
+  show();
+  return {
+    drawn: () => drawn,
+    leave: () => draw(null),
+    set: (box) => { sides(drawn).forEach((side, n) => { side.value = box[n]; }); },
+    boxes: () => rows().filter((row) => sides(row).every((side) => side.value !== ""))
+      .map((row) => ({ name: field(row, "name").value, box: sides(row).map((side) => Number(side.value)), drawn: row === drawn })),
+  };
+}
+
+// Area and mask: the fields of the form hold what is drawn, in pixels of the frame.
 function draw() {
   const figure = document.querySelector(".canvas");
   const form = document.querySelector("form.area");
@@ -80,6 +137,7 @@ function draw() {
   let strokes = form.elements.strokes.value.split(";").filter((text) => text.trim()).map((text) => text.trim().split(/\s+/).map(Number));
   let tool = "region";
   let from = null;
+  let regions = null;
   canvas.width = width;
   canvas.height = height;
   canvas.hidden = false;
@@ -99,15 +157,32 @@ function draw() {
       pen.stroke();
     }
     const box = region();
-    if (!box) return;
-    pen.fillStyle = "rgb(20 20 20 / 60%)";
-    pen.fillRect(0, 0, width, box[1]);
-    pen.fillRect(0, box[1] + box[3], width, height);
-    pen.fillRect(0, box[1], box[0], box[3]);
-    pen.fillRect(box[0] + box[2], box[1], width, box[3]);
-    pen.strokeStyle = "#ffb81c";
     pen.lineWidth = Math.max(2, width / 200);
-    pen.strokeRect(...box);
+    if (box) {
+      pen.fillStyle = "rgb(20 20 20 / 60%)";
+      pen.fillRect(0, 0, width, box[1]);
+      pen.fillRect(0, box[1] + box[3], width, height);
+      pen.fillRect(0, box[1], box[0], box[3]);
+      pen.fillRect(box[0] + box[2], box[1], width, box[3]);
+      pen.strokeStyle = "#ffb81c";
+      pen.strokeRect(...box);
+    }
+    const letters = Math.max(12, width / 32);
+    pen.font = `600 ${letters}px sans-serif`;
+    for (const one of regions?.boxes() ?? []) {
+      pen.setLineDash(one.drawn ? [] : [letters / 2, letters / 3]);
+      for (const [colour, wide] of [["#141414", 2], ["#7fd4ff", 1]]) {  // Seen on light and on dark parts.
+        pen.strokeStyle = colour;
+        pen.lineWidth = wide * Math.max(2, width / 250);
+        pen.strokeRect(...one.box);
+      }
+      pen.setLineDash([]);
+      pen.strokeStyle = "#141414";
+      pen.fillStyle = "#7fd4ff";
+      pen.lineWidth = letters / 4;
+      pen.strokeText(one.name, one.box[0] + letters / 3, one.box[1] + letters * 1.1);
+      pen.fillText(one.name, one.box[0] + letters / 3, one.box[1] + letters * 1.1);
+    }
   };
   const store = () => { form.elements.strokes.value = strokes.map((stroke) => stroke.join(" ")).join(";"); paint(); };
   const place = (event) => {
@@ -117,6 +192,7 @@ function draw() {
   };
   const choose = (name) => {
     tool = name;
+    if (name) regions?.leave?.();
     form.querySelector(".brush").hidden = tool !== "paint";
     for (const button of form.querySelectorAll("[data-tool]")) if (button.ariaPressed !== null) button.ariaPressed = String(button.dataset.tool === tool);
   };
@@ -144,12 +220,14 @@ function draw() {
       if (far) stroke.push(...to);
     } else {
       const box = [Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1])];
-      if (box[2] >= 32 && box[3] >= 32) fields.forEach((field, n) => { field.value = box[n]; });
+      if (regions.drawn()) { if (box[2] >= 8 && box[3] >= 8) regions.set(box); }
+      else if (tool && box[2] >= 32 && box[3] >= 32) fields.forEach((field, n) => { field.value = box[n]; });
     }
     store();
   });
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { from = null; });
   for (const field of fields) field.addEventListener("input", paint);
+  regions = useRegions(paint, choose);
   paint();
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, abort, jsonify, request
 from pydantic import BaseModel
 
+from linewatch.vision.recipe import Region
 from linewatch.web.backend import Backend
 from linewatch.web.params import Model
 from linewatch.web.teach.forms import (
@@ -17,6 +18,7 @@ from linewatch.web.teach.forms import (
     Forms,
     LearnBody,
     MoveBody,
+    RegionsBody,
     ThresholdBody,
     VersionBody,
     refuse_troubles,
@@ -42,6 +44,7 @@ class TeachApi:
         routes.post("/teach")(self.begin)
         routes.get("/teach/<product>")(self.state)
         routes.post("/teach/<product>/area")(self.area)
+        routes.post("/teach/<product>/regions")(self.regions)
         routes.post("/teach/<product>/collect")(self.collect)
         routes.post("/teach/<product>/collect/stop")(self.stop)
         routes.post("/teach/<product>/images")(self.add_images)
@@ -79,6 +82,15 @@ class TeachApi:
         body = self._body(AreaBody)
         with refuse_troubles():
             self._teaching.save_area(product, body.roi, body.strokes, by)
+        return self._state(product)
+
+    def regions(self, product: str) -> Response:
+        """Set the regions of the recipe."""
+        by = self._forms.who
+        self._find(product)
+        body = self._body(RegionsBody)
+        with refuse_troubles():
+            self._teaching.save_regions(product, [one.region for one in body.regions], by)
         return self._state(product)
 
     def collect(self, product: str) -> Response:
@@ -213,6 +225,7 @@ class TeachApi:
             return jsonify(
                 {
                     "product": product,
+                    "regions": [_region(one) for one in self._teaching.regions(product)],
                     "places": dict(self._teaching.places(product)),
                     "collecting": asdict(self._teaching.collecting()),
                     "learning": asdict(self._teaching.learning()),
@@ -249,6 +262,17 @@ class TeachApi:
         if not isinstance(body, dict):
             abort(400, self._forms.texts["error_not_json"])
         return self._forms.read(model, body)
+
+
+def _region(region: Region) -> dict[str, Any]:
+    """Return a region with the keys of a recipe."""
+    return {
+        "name": region.name,
+        "roi": list(region.roi),
+        "threshold_factor": region.factor if region.threshold is None else None,
+        "threshold": region.threshold,
+        "min_defect_px": region.min_defect_px,
+    }
 
 
 def _finite(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from linewatch.web.teach.forms import (
     CollectBody,
     LearnBody,
     MoveBody,
+    RegionBody,
+    RegionsBody,
     ThresholdBody,
     VersionBody,
 )
@@ -86,6 +88,7 @@ class TeachState(Body):
     """A product's data set, and what is being done with it."""
 
     product: str
+    regions: list[RegionBody]
     places: dict[str, Count]
     collecting: Collection
     learning: LearningProgress
@@ -220,6 +223,9 @@ TEACH_OPERATIONS = {
     ),
     ("post", "/api/teach/{product}/area"): _change(
         "area", "Set region and mask of the recipe", STATE, AreaBody
+    ),
+    ("post", "/api/teach/{product}/regions"): _change(
+        "regions", "Set the regions of the recipe", STATE, RegionsBody
     ),
     ("post", "/api/teach/{product}/collect"): _change(
         "collect", "Keep the next frames of the line", STATE, CollectBody

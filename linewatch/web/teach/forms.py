@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, Field
 from linewatch.errors import LinewatchError
 from linewatch.setting_types import Name
 from linewatch.teaching import TRAIN_GOOD
+from linewatch.vision.recipe import Region
+from linewatch.vision.regions import FACTOR_MAX, FACTOR_MIN, NAME_CHARACTERS_MAX, REGIONS_MAX
 from linewatch.vision.strokes import CHARACTERS_MAX
 from linewatch.web.params import Model, read_body
 from linewatch.web.people.access import AccessControl
@@ -17,6 +19,7 @@ from linewatch.web.uploads import FORM_BYTES_MAX, UPLOAD_BYTES_MAX
 
 FILES_MAX = 200  # In one upload.
 NAMES_MAX = 1000
+_REGION_FIELDS = ("name", "x", "y", "width", "height", "percent", "threshold", "smallest")
 Side = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -49,6 +52,43 @@ class AreaBody(BaseModel):
             description="What is painted out: `radius x y x y ...`, one stroke after each semicolon.",
         ),
     ] = ""
+
+
+class RegionBody(BaseModel):
+    """One region of a recipe."""
+
+    name: Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS_MAX)]
+    roi: Annotated[
+        tuple[Side, Side, Side, Side], Field(description="x, y, width and height in frame pixels.")
+    ]
+    threshold_factor: Annotated[
+        Annotated[float, Field(ge=FACTOR_MIN, le=FACTOR_MAX)] | None,
+        _empty_is(None),
+        Field(description="Of the product's threshold; below 1 is stricter."),
+    ] = None
+    threshold: Annotated[
+        Annotated[float, Field(gt=0, lt=1e9)] | None,
+        _empty_is(None),
+        Field(description="A raw score, where threshold_factor is null."),
+    ] = None
+    min_defect_px: Annotated[
+        Annotated[int, Field(ge=0, le=10**9)] | None,
+        _empty_is(None),
+        Field(description="null is the recipe's."),
+    ] = None
+
+    @property
+    def region(self) -> Region:
+        """The region as a recipe sets it."""
+        factor = 1.0 if self.threshold_factor is None else self.threshold_factor
+        threshold = self.threshold if self.threshold_factor is None else None
+        return Region(self.name, self.roi, factor, threshold, self.min_defect_px)
+
+
+class RegionsBody(BaseModel):
+    """All regions of a recipe."""
+
+    regions: Annotated[list[RegionBody], Field(max_length=REGIONS_MAX)]
 
 
 class CollectBody(BaseModel):
@@ -111,13 +151,29 @@ class Forms:
         roi = None if not any(words) else words
         return self.read(AreaBody, {"roi": roi, "strokes": request.form.get("strokes", "")})
 
+    def regions(self) -> list[Region]:
+        """Return the regions; the form has their factors in percent, and one without a name is left out."""
+        columns = [request.form.getlist(name) for name in _REGION_FIELDS]
+        if len({len(column) for column in columns}) > 1:
+            abort(400, self.texts["teach_error_field"].format(name="regions"))
+        rows = [row for row in zip(*columns, strict=True) if row[0].strip()]
+        found = []
+        for name, *sides, percent, threshold, smallest in rows:
+            fields = {"name": name.strip(), "roi": sides, "threshold_factor": self._share(percent)}
+            fields |= {"threshold": threshold, "min_defect_px": smallest}
+            found.append(self.read(RegionBody, fields).region)
+        return found
+
+    def _share(self, percent: str) -> str:
+        try:
+            return percent and str(float(percent.replace(",", ".")) / 100)
+        except ValueError:
+            abort(400, self.texts["teach_error_field"].format(name="percent"))
+
     def learn(self) -> LearnBody:
         """Return how to learn; the form has the rate in percent."""
         fields = dict(request.form)
-        try:
-            fields["false_reject"] = str(float(fields.pop("percent", "1").replace(",", ".")) / 100)
-        except ValueError:
-            abort(400, self.texts["teach_error_field"].format(name="percent"))
+        fields["false_reject"] = self._share(fields.pop("percent", "1"))
         return self.read(LearnBody, fields)
 
     def threshold(self, word: str) -> float:

@@ -21,6 +21,7 @@ from linewatch.teaching import (
     TrialState,
     VersionState,
 )
+from linewatch.vision.recipe import Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,12 @@ class Teaching(Protocol):
 
     def save_area(self, product: str, roi: Box | None, strokes: str, by: str) -> None:
         """Set what of a product's frames is inspected."""
+
+    def regions(self, product: str) -> Sequence[Region]:
+        """Return the regions as the recipe sets them."""
+
+    def save_regions(self, product: str, regions: Sequence[Region], by: str) -> None:
+        """Set the regions of the recipe."""
 
     def learning_unavailable(self) -> str:
         """Return why nothing can be learnt on this machine, "" if it can."""

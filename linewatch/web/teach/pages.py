@@ -33,6 +33,7 @@ class TeachPages:
         for step in STEPS:
             routes.get(f"/<product>/{step}", endpoint=step)(getattr(self, step))
         routes.post("/<product>/look")(self.save_area)
+        routes.post("/<product>/regions")(self.save_regions)
         routes.post("/<product>/collect")(self.collecting)
         routes.post("/<product>/sort")(self.sorting)
         routes.post("/<product>/learn")(self.learning)
@@ -64,8 +65,9 @@ class TeachPages:
         """Show the live picture with light and sharpness, and the inspected area."""
         self._product(product)
         with refuse_troubles():
-            area = self._teaching.area(product)
-        return self._step("look", product, frame=self._teaching.live_frame(), area=area)
+            area, regions = self._teaching.area(product), self._teaching.regions(product)
+        frame = self._teaching.live_frame()
+        return self._step("look", product, frame=frame, area=area, regions=regions)
 
     def save_area(self, product: str) -> AnyResponse:
         """Store the region and the mask in the recipe."""
@@ -75,6 +77,15 @@ class TeachPages:
         with refuse_troubles():
             self._teaching.save_area(product, form.roi, form.strokes, by)
         return redirect(url_for(".look", product=product, done="area"), 303)
+
+    def save_regions(self, product: str) -> AnyResponse:
+        """Store the regions in the recipe."""
+        by = self._forms.who
+        self._product(product)
+        regions = self._forms.regions()
+        with refuse_troubles():
+            self._teaching.save_regions(product, regions, by)
+        return redirect(url_for(".look", product=product, done="regions"), 303)
 
     def collect(self, product: str) -> str:
         """Show how collecting goes."""

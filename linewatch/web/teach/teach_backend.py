@@ -10,9 +10,9 @@ from linewatch.domain import Box
 from linewatch.errors import UsageError
 from linewatch.identifiers import VERSION
 from linewatch.line.commands import Commands
-from linewatch.models.recipe_file import write_recipe
+from linewatch.models.recipe_file import regions_of, write_recipe
 from linewatch.settings import Settings
-from linewatch.teach.area import read_area, save_area
+from linewatch.teach.area import read_area, save_area, save_regions
 from linewatch.teach.collector import Collector
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.learning import Learning
@@ -22,6 +22,7 @@ from linewatch.teach.thumbnails import Thumbnails
 from linewatch.teaching import LEFT_OUT, Area, Collecting, LearningState, Measured, Picture
 from linewatch.vision.image_io import SUFFIXES, shrink_to
 from linewatch.vision.image_quality import brightness, sharpness
+from linewatch.vision.recipe import Region
 from linewatch.web.backend import Actual
 from linewatch.web.cache import TimedCache
 from linewatch.web.teach.interface import LiveFrame
@@ -158,18 +159,35 @@ class TeachBackend(VersionsBackend):
 
     def save_area(self, product: str, roi: Box | None, strokes: str, by: str) -> None:
         """Set what of a product's frames is inspected."""
+        shape = self._frame_shape(product)
+        with self._changing:
+            recipes = self._settings.models.recipes
+            before = read_area(recipes, product)
+            save_area(recipes, product, shape, roi, strokes)
+            was, becomes = ("" if box is None else str(list(box)) for box in (before.roi, roi))
+            self._audit(by, "area_changed", product, was, becomes, "mask drawn" if strokes else "")
+        self._changed()
+
+    def regions(self, product: str) -> Sequence[Region]:
+        """Return the regions as the recipe sets them."""
+        return regions_of(self._settings.models.recipes, product)
+
+    def save_regions(self, product: str, regions: Sequence[Region], by: str) -> None:
+        """Set the regions of the recipe; a line with this product loads them at once."""
+        shape, models = self._frame_shape(product), self._settings.models
+        with self._changing:
+            before = regions_of(models.recipes, product)
+            save_regions(models.recipes, models.path, product, shape, regions)
+            self._audit(by, "regions_changed", product, _described(before), _described(regions), "")
+        self._take_over(product, "the changed recipe", by)
+
+    def _frame_shape(self, product: str) -> tuple[int, int]:
+        """Return height and width of a known product's frames."""
         self._known(product)
         image = self._line().latest
         if image is None:
             raise UsageError("no frame has arrived yet, so its size is not known; check the camera")
-        height, width = image.shape[:2]
-        with self._changing:
-            recipes = self._settings.models.recipes
-            before = read_area(recipes, product)
-            save_area(recipes, product, (height, width), roi, strokes)
-            was, becomes = ("" if box is None else str(list(box)) for box in (before.roi, roi))
-            self._audit(by, "area_changed", product, was, becomes, "mask drawn" if strokes else "")
-        self._changed()
+        return image.shape[0], image.shape[1]
 
     def learning_unavailable(self) -> str:
         """Return why nothing can be learnt on this machine, "" if it can."""
@@ -218,3 +236,13 @@ def _listed(names: Sequence[str]) -> str:
     """Return how many images, with the first names, for the audit."""
     more = ", …" if len(names) > NAMES_IN_AUDIT else ""
     return f"{len(names)} images: {', '.join(names[:NAMES_IN_AUDIT])}{more}"
+
+
+def _described(regions: Iterable[Region]) -> str:
+    """Return regions as the audit has them: name, rectangle and limits."""
+    return "; ".join(
+        f"{one.name} {list(one.roi)}"
+        + (f" x{one.factor:g}" if one.threshold is None else f" {one.threshold:g}")
+        + ("" if one.min_defect_px is None else f" {one.min_defect_px} px")
+        for one in regions
+    )

@@ -39,6 +39,12 @@ def teaching(tmp_path: Path, backend: FakeBackend) -> TeachBackend:
 ACTIONS: list[tuple[str, dict[str, Any], str]] = [
     ("/teach", {"product": "cup"}, "product_begun"),
     ("/teach/demo/look", {"x": "0", "y": "0", "width": "40", "height": "40"}, "area_changed"),
+    (
+        "/teach/demo/regions",
+        {"name": "a", "x": "0", "y": "0", "width": "40", "height": "40", "percent": "50"}
+        | {"threshold": "", "smallest": ""},
+        "regions_changed",
+    ),
     ("/teach/demo/collect", {"action": "start", "place": "train/good", "count": "5"}, "collecting_begun"),
     ("/teach/demo/collect", {"action": "stop"}, "collecting_stopped"),
     ("/teach/demo/collect", {"action": "one", "place": "test/good"}, "image_taken"),
