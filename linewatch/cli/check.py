@@ -16,10 +16,10 @@ from linewatch.acquisition.sources.usb_camera import UsbCamera
 from linewatch.acquisition.trigger_mode import is_triggered
 from linewatch.cli.running import read_state
 from linewatch.domain import Image
-from linewatch.errors import BrokerLost, ConfigError, LinewatchError, StorageFull
+from linewatch.errors import BrokerLost, ConfigError, LinewatchError, RecipeError, StorageFull
 from linewatch.models.bundle import ACTIVE
 from linewatch.models.loader import prepare
-from linewatch.models.recipe_file import names, pinned_version, products
+from linewatch.models.recipe_file import load_recipe, names, pinned_version, products
 from linewatch.models.training_quality import training_warnings
 from linewatch.mqtt.broker import Broker
 from linewatch.mqtt.messages import Incoming, Message, Topics, event_json
@@ -40,6 +40,9 @@ from linewatch.storage.forecast import (
     room_bytes,
 )
 from linewatch.storage.journal_reader import JournalFile, JournalReader
+from linewatch.vision.image_io import read_mask
+from linewatch.vision.regions import check_in_frame
+from linewatch.vision.scoring import check_mask, cut_roi
 from linewatch.web.server import listen
 
 ECHO_S = 1.0  # For a broker to send back what was published.
@@ -75,6 +78,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Check]]:
         yield f"product {product}", lambda product=product: _product(settings, product)  # type: ignore[misc]  # bound now
     frames: list[Image] = []  # What the source gives, for the forecast of evidence.
     yield "source", lambda: _source(settings, frames)
+    yield "area", lambda: _area(settings, frames)
     yield "broker", lambda: _broker(settings)
     if settings.modbus.enabled:
         yield "modbus", lambda: _modbus(settings)
@@ -146,6 +150,24 @@ def _source(settings: Settings, frames: list[Image]) -> tuple[str, ...]:
         if isinstance(source, UsbCamera):
             return f"{found}, {source.delivers}", *map(str, source.refusals)
         return (found,)
+
+
+def _area(settings: Settings, frames: list[Image]) -> str:
+    """Check that what the recipe says about the frame fits the source's."""
+    if not frames:
+        return "not compared with a frame: there is none"
+    try:
+        recipe, _ = load_recipe(settings.models.recipes, settings.station.product, settings.models.path)
+    except RecipeError:
+        return "not known: see the product's line"
+    frame = frames[0]
+    cut_roi(frame, recipe.roi)
+    if recipe.mask is not None:
+        check_mask(recipe.mask, read_mask(recipe.mask), frame)
+    check_in_frame(recipe.regions, frame.shape)
+    area = "the whole frame" if recipe.roi is None else f"roi {list(recipe.roi)}"
+    regions = ", ".join(region.name for region in recipe.regions)
+    return f"{area}{', with a mask' if recipe.mask else ''}{f', regions {regions}' if regions else ''}"
 
 
 def _broker(settings: Settings) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ CHECKED = [
     "recipes",
     "product demo",
     "source",
+    "area",
     "broker",
     "journal",
     "evidence",
@@ -88,6 +89,27 @@ def test_a_complete_station_passes_every_check(settings: Settings, tmp_path: Pat
         "text": f"127.0.0.1:{settings.http.port}, without a token: nothing can be changed",
         "warnings": (),
     }
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("roi = [40, 0, 40, 40]", "64x64 pixels do not contain roi [40, 0, 40, 40]; correct the recipe"),
+        (
+            "[[region]]\nname = 'rim'\nroi = [0, 40, 40, 40]",
+            "64x64 pixels do not contain region 'rim' [0, 40, 40, 40]; correct the recipe",
+        ),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_frame_is_found(settings: Settings, lines: str, sentence: str) -> None:
+    """Before the shift in which each part would be ERROR 22; what fits is named."""
+    recipe = settings.models.recipes / "demo.toml"
+    text = recipe.read_text()
+    recipe.write_text(f"{text}\n{lines}\n")
+    assert list(found_bad := bad(settings)) == ["area"] and sentence in found_bad["area"]
+
+    recipe.write_text(f"{text}\nroi = [0, 0, 64, 32]\n[[region]]\nname = 'rim'\nroi = [0, 0, 40, 32]\n")
+    assert found(settings)["area"].text == "roi [0, 0, 64, 32], regions rim"
 
 
 def test_the_broker_is_connected_to(settings: Settings, mosquitto: Mosquitto) -> None:

@@ -61,6 +61,8 @@ def test_a_verdict_is_one_instance_of_the_template(tmp_path: Path, mosquitto: Mo
         trigger=17,
         latency_ms=24,
         box=(412, 80, 60, 44),
+        region="Gewinde",
+        region_index=2,
         defects=2,
         late=True,
     )
@@ -74,7 +76,7 @@ def test_a_verdict_is_one_instance_of_the_template(tmp_path: Path, mosquitto: Mo
         "model": "7f3a91c2", "result": "FAIL", "code": 2, "reason": 10, "score": 1155, "raw": 2.31,
         "threshold": 2.0, "captured_ms": given.captured_ms, "age_ms": 0, "latency_ms": 24, "late": True,
         "simulated": False, "defects": 2, "box_x": 412, "box_y": 80, "box_width": 60, "box_height": 44,
-        "image": "", "heatmap": "",
+        "region": "Gewinde", "region_index": 2, "image": "", "heatmap": "",
     }  # fmt: skip
     (metric,) = [m for heard in host.on("NDATA") for m in heard.payload["metrics"] if m["datatype"] == 19]
     assert "name" not in metric and metric["timestamp"] == given.captured_ms

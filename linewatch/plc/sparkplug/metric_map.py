@@ -95,6 +95,8 @@ MEMBERS = {
     "box_y": DataType.UINT64,
     "box_width": DataType.UINT64,
     "box_height": DataType.UINT64,
+    "region": DataType.STRING,
+    "region_index": DataType.UINT8,
     "image": DataType.STRING,
     "heatmap": DataType.STRING,
 }
