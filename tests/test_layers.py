@@ -24,13 +24,26 @@ MAY_IMPORT = {
     "training": BELOW_ADAPTERS | ADAPTERS | {"models"},
     "teach": BELOW_ADAPTERS | ADAPTERS | {"models", "training"},
     "recall": BELOW_ADAPTERS | {"storage", "models"},
+    "capability": BELOW_ADAPTERS | {"storage", "models"},
     "people": {"root"},
     "web": BELOW_ADAPTERS | {"mqtt", "people"},
     "web backends": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "recall", "people", "web"},
     "daemon": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "people", "web", "web backends"},
     "cli": BELOW_ADAPTERS
     | ADAPTERS
-    | {"models", "plc", "line", "teach", "recall", "people", "web", "web backends", "training", "daemon"},
+    | {
+        "models",
+        "plc",
+        "line",
+        "teach",
+        "recall",
+        "capability",
+        "people",
+        "web",
+        "web backends",
+        "training",
+        "daemon",
+    },
 }
 """Room -> the rooms it may import beside itself; nothing imports upwards."""
 
@@ -51,6 +64,7 @@ ONE_DOOR = {
     "tensorflow": ("training/",),
     "keras": ("training/",),
     "sklearn": ("training/",),
+    "scipy": ("capability/",),
     "matplotlib": ("training/",),
 }
 """Library -> where alone it is imported."""

@@ -28,7 +28,7 @@ from linewatch.cli.options import (
     write_json,
 )
 from linewatch.cli.people import users_app
-from linewatch.cli.recall import recall
+from linewatch.cli.proof import add_commands
 from linewatch.errors import ConfigError, LinewatchError, UsageError
 
 ArgumentError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -44,7 +44,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(users_app, name="users")
-app.command()(recall)
+add_commands(app)
 
 FalseReject = Annotated[
     float, typer.Option(min=0.0001, max=0.5, help="Share of good parts that may be rejected, 0 to 1.")

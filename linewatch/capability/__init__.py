@@ -1,0 +1,1 @@
+"""Capability studies: known parts, several passes, and what that proves about the station."""

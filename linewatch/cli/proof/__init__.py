@@ -1,0 +1,12 @@
+"""The commands that prove what the station found."""
+
+import typer
+
+from linewatch.cli.proof.msa import msa_app
+from linewatch.cli.proof.recall import recall
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add them to the command line."""
+    app.command()(recall)
+    app.add_typer(msa_app, name="msa")
