@@ -77,6 +77,7 @@ def _write_png(folder: Path, side: int, uri: str) -> None:
             frame = source.read()
             assert frame is not None and frame.image is not None
             cv2.imwrite(str(folder / f"{number:03}.png"), frame.image, (cv2.IMWRITE_PNG_COMPRESSION, 1))
+    os.sync()  # Else the disk writes these while the journal's commits are measured.
 
 
 if __name__ == "__main__":
