@@ -10,7 +10,7 @@
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,6 @@ from linewatch.identifiers import NAME
 from linewatch.line.capture import Capture
 from linewatch.line.changeover import Changeover, recently_used
 from linewatch.line.commands import Commands
-from linewatch.line.evidence_writer import EvidenceWriter, build_signatures
 from linewatch.line.inspector import Inspector
 from linewatch.line.lanes import Lanes
 from linewatch.line.links import Links, build_courier, build_links
@@ -31,6 +30,7 @@ from linewatch.line.maintenance import Maintenance
 from linewatch.line.metrics import Metrics
 from linewatch.line.outstanding import Outstanding, record_in_time
 from linewatch.line.recorder import Recorder
+from linewatch.line.recording.disk_writers import DiskWriters, build_writers
 from linewatch.line.station import JournalWarnings, Station
 from linewatch.line.status import Announcer
 from linewatch.line.trial import TrialRunner
@@ -49,7 +49,6 @@ from linewatch.settings import Settings
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_wait import open_journal
-from linewatch.storage.signature_writer import SignatureWriter
 from linewatch.teach.collector import offer_to
 from linewatch.vision.image_quality import FROZEN_S
 from linewatch.web.app import create_app
@@ -73,7 +72,6 @@ class Base:
     journal: Journal
     station: Station
     evidence: Evidence
-    signatures: SignatureWriter
     lanes: Lanes
     token: AwaitedSecret
     teacher: Teacher
@@ -131,22 +129,22 @@ def run(
         links = build_links(settings, station, commands, announcer, metrics, events.failed, sign_in)
         courier = build_courier(settings, journal, station, metrics)
         trial = build_trial(base, opened)
-        writer = EvidenceWriter(base.evidence, station, metrics, settings.evidence, line_busy)
-        recorder = build_recorder(base, links, writer, trial)
-        record = build_record(base, outstanding, recorder, inspector, commands, trial, writer)
+        stores = journal, base.evidence, station, metrics
+        writers = build_writers(settings, opened, *stores, warnings.add, line_busy, clock.utc_s)
+        recorder = build_recorder(base, links, writers, trial)
+        record = build_record(base, outstanding, recorder, inspector, commands, trial, writers)
         capture = build_capture(base, events.stop, outstanding)
-        looks = (changeover.recognise_next, commands.look_again, base.token)
-        maintenance = build_maintenance(base, clock, trial, changeover.probe, looks)
+        maintenance = build_maintenance(base, clock, trial, changeover, commands)
         group = StageGroup(
-            line=build_line(base, capture, inspector, record, writer, examining, judging),
+            line=build_line(base, capture, inspector, record, writers, examining, judging),
             services=build_services(base, events, courier, links, commands, trial, maintenance),
             stall_s=settings.limits.stall_s,
             grace_s=settings.limits.grace_s + GRACE_EXTRA_S,
             failed=events.failed,
         )
         changeover.begin(settings.station.product)
-        page = build_page(base, opened, inspector, commands, recorder, writer, group)
-        tick = build_tick(base, group, events.reload, signals, commands, warnings)
+        page = build_page(base, opened, inspector, commands, recorder, writers, group)
+        tick = build_tick(base, group, events.reload, signals, commands, warnings, writers)
         started(page)
         systemd.notify("READY=1")
         # The line runs until `stop` is set or a stage ends. Then, in this order:
@@ -164,7 +162,7 @@ def build_line(
     capture: Capture,
     inspector: Inspector,
     record: Callable[[Stage], None],
-    writer: EvidenceWriter,
+    writers: DiskWriters,
     examining: Heartbeat,
     judging: Heartbeat,
 ) -> list[Stage]:
@@ -177,8 +175,8 @@ def build_line(
         base.stage("examine", examine, heartbeat=examining, niceness=3),  # The network goes before its input.
         base.stage("inspect", inspect, heartbeat=judging),
         base.stage("record", record),
-        base.stage("evidence", writer.run, math.inf, niceness=10),  # A disk that hangs must not end the line.
-        base.stage("signatures", base.signatures.run, math.inf, niceness=10),
+        # A disk that hangs must not end the line.
+        *(base.stage(name, work, math.inf, niceness=nice) for name, work, nice in writers.stages()),
     ]
 
 
@@ -197,11 +195,11 @@ def build_services(
         base.stage("deliver", lambda stage: courier.run(events.stop, events.drained, stage.beat)),
         *(base.stage(name, work, stall_s) for name, work, stall_s in links.stages(events.drained)),
         base.stage("prepare", commands.serve, PREPARE_S),
-        base.stage("shadow", lambda stage: consume(stage, trial.trials, trial.compare), PREPARE_S),
+        base.stage("shadow", lambda stage: consume(stage, trial.trials, trial.compare), math.inf),
         base.stage(
             "collect", lambda stage: consume(stage, taught.frames, taught.keep), math.inf, niceness=10
         ),
-        base.stage("tidy", lambda stage: maintenance.run(stage, events.drained), PREPARE_S),
+        base.stage("tidy", lambda stage: maintenance.run(stage, events.drained), math.inf),
     ]
 
 
@@ -212,6 +210,7 @@ def build_tick(
     signals: Signals,
     commands: Commands,
     warnings: JournalWarnings,
+    writers: DiskWriters,
 ) -> Callable[[], None]:
     """Return what the main thread does every 0.2 s while no stage is stalled."""
 
@@ -224,6 +223,7 @@ def build_tick(
             log.info("reload_requested signal=SIGHUP")
             commands.reload()
         base.station.check_images()
+        writers.journal.check()
         warnings.publish(base.station)
 
     return tick
@@ -236,7 +236,7 @@ def build_record(
     inspector: Inspector,
     commands: Commands,
     trial: TrialRunner,
-    writer: EvidenceWriter,
+    writers: DiskWriters,
 ) -> Callable[[Stage], None]:
     """Return the work of the record stage, whose end stops what depends on the line."""
 
@@ -248,8 +248,7 @@ def build_record(
                 record_in_time(stage, inlet, outstanding, recorder.record, inspector.give_up)
                 base.station.intend(State.STOPPED, "stopped")
         finally:
-            writer.close()  # The evidence stage ends after the frames that wait.
-            base.signatures.close()
+            writers.close()  # Their stages end after what waits.
 
     return record
 
@@ -278,9 +277,8 @@ def build_base(
         metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
     token = AwaitedSecret(settings.http.token, partial(station.set_impairment, "token"))
     teacher = opened.enter_context(Teacher(settings))
-    signatures = build_signatures(settings, station, metrics, clock.utc_s)
     people = People(settings.users_file, journal.audit)
-    return Base(settings, metrics, journal, station, evidence, signatures, lanes, token, teacher, people)
+    return Base(settings, metrics, journal, station, evidence, lanes, token, teacher, people)
 
 
 def build_inspector(base: Base) -> Inspector:
@@ -318,17 +316,18 @@ def build_trial(base: Base, opened: ExitStack) -> TrialRunner:
     )
 
 
-def build_recorder(base: Base, links: Links, writer: EvidenceWriter, trial: TrialRunner) -> Recorder:
+def build_recorder(base: Base, links: Links, writers: DiskWriters, trial: TrialRunner) -> Recorder:
     """Return the recorder, from journal to live verdict."""
     return Recorder(
         base.station,
-        base.journal,
+        writers.journal,
         links,
-        base.evidence,
-        writer,
+        writers.heatmaps,
+        writers.frames,
         base.metrics,
         deadline_ms=base.settings.limits.deadline_ms,
-        afterwards=(trial.offer, base.signatures.offer),
+        answer_within_ns=base.answer_within_ns,
+        afterwards=(trial.offer, writers.signatures.offer),
         places=base.lanes.places,
     )
 
@@ -352,8 +351,8 @@ def build_maintenance(
     base: Base,
     clock: RetentionClock,
     trial: TrialRunner,
-    probe: Callable[[], None],
-    looks: Sequence[Callable[[], object]],
+    changeover: Changeover,
+    commands: Commands,
 ) -> Maintenance:
     """Return the maintenance of journal, evidence and memory, with the scheduled self-test."""
     return Maintenance(
@@ -364,8 +363,8 @@ def build_maintenance(
         retention_days=base.settings.journal.retention_days,
         utc_s=clock.utc_s,
         trial=trial.step,
-        selftest=probe,
-        looks=looks,
+        selftest=changeover.probe,
+        looks=(changeover.recognise_next, commands.look_again, base.token),
         selftest_every_s=base.settings.models.selftest_every_s,
     )
 
@@ -376,7 +375,7 @@ def build_page(
     inspector: Inspector,
     commands: Commands,
     recorder: Recorder,
-    writer: EvidenceWriter,
+    writers: DiskWriters,
     group: StageGroup,
 ) -> WebServer:
     """Return the running page; it is closed with `opened`."""
@@ -390,7 +389,7 @@ def build_page(
         opened.enter_context(ScoringWorker(settings.models, settings.station.name, share=BESIDE_A_LINE)),
         latest=lambda: recorder.latest,
         alive=lambda: not group.failed.is_set() and group.stalled() is None,
-        queued=writer.pending,
+        queued=writers.frames.pending,
         forecast=partial(storage_forecast, base.evidence, settings),
     )
     shown = backend, base.metrics.render, base.token, settings.evidence.path

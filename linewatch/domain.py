@@ -320,6 +320,7 @@ class Exposure:
     age_ms_max: int | None = None  # When scoring begins, in whole milliseconds.
     start_within_ns: float | None = None  # Work begun later than this cannot end in time.
     deadline_ns: int | None = None  # From exposure to published verdict.
+    unconfirmed: bool = False  # The disk has not answered for the journal row.
 
     def late(self, now_ns: int) -> bool:
         """Return whether the deadline has passed; a verdict exactly on it is in time."""
@@ -350,6 +351,8 @@ def admit(judged: J, exposure: Exposure, now_ns: int, station: Standing | None =
         (exposure.age_ms_max is not None and age_ns // 1_000_000 > exposure.age_ms_max, Reason.STALE),
         (exposure.start_within_ns is not None and age_ns > exposure.start_within_ns, Reason.QUEUE_FULL),
         (exposure.late(now_ns), Reason.LATE),
+        # What the PLC reads as PASS is in the journal; any other result is the same reject without its row.
+        (exposure.unconfirmed and judged.result is Result.PASS, Reason.LATE),
     )
     reason = next((reason for applies, reason in refusals if applies), None)
     return judged if reason is None else replace(judged, result=Result.ERROR, reason=reason)

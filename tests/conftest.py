@@ -8,7 +8,7 @@ import pytest
 os.environ |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 import linewatch  # noqa: F401 - it sets what OpenCV reads when it is loaded, so it comes before any test's cv2
-from tests.disks import SmallDisk
+from tests.disks import HangingDisk, SmallDisk
 from tests.mosquitto import Mosquitto
 
 
@@ -34,5 +34,15 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     disk = SmallDisk(tmp_path / "disk")
     if not disk.mount():
         pytest.skip("mounting a tmpfs needs root")
+    yield disk
+    disk.unmount()
+
+
+@pytest.fixture
+def hanging_disk(tmp_path: Path) -> Iterator[HangingDisk]:
+    """Mount a disk whose writes can be made to wait."""
+    disk = HangingDisk(tmp_path / "slow")
+    if not disk.mount():
+        pytest.skip("mounting an ext4 file needs root and mkfs.ext4")
     yield disk
     disk.unmount()

@@ -70,26 +70,34 @@ class ScriptedSource:
 
 
 class FakeLedger:
-    """A journal in memory; `full` makes it refuse."""
+    """The journal's writer, in memory; while it hangs, the rows queued are not committed."""
 
     def __init__(self) -> None:
         self.rows: dict[int, Verdict] = {}
+        self.waits_s: list[float] = []
         self.released = 0
-        self.full = False
-        self.on_append: Callable[[], None] = lambda: None
+        self.hangs = False
+        self.on_wait: Callable[[float], None] = lambda _timeout_s: None
+        self._queued: list[Verdict] = []
 
     def append(self, verdict: Verdict) -> None:
-        """Keep one row."""
-        self.on_append()
-        if self.full:
-            raise StorageFull("journal", "no room")
+        """Queue one row."""
         assert verdict.seq not in self.rows
-        self.rows[verdict.seq] = verdict
+        self._queued.append(verdict)
+
+    def settled(self, timeout_s: float) -> bool:
+        """Commit what is queued, unless the disk hangs."""
+        self.waits_s.append(timeout_s)
+        self.on_wait(timeout_s)
+        if not self.hangs:
+            self.rows |= {queued.seq: queued for queued in self._queued}
+            self._queued.clear()
+        return not self._queued
 
     def amend(self, verdict: Verdict) -> None:
-        """Replace a row that was not released yet."""
+        """Replace the row queued last, which was not released yet."""
         assert verdict.seq > self.released
-        self.rows[verdict.seq] = verdict
+        self._queued.append(verdict)
 
     def release(self, boot: int, seq: int) -> None:
         """Let history have it."""
@@ -116,6 +124,7 @@ class FakePictures:
     def __init__(self) -> None:
         self.kept: list[str] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.waits_s: list[float] = []
         self.full = False
 
     def frame_name(self, verdict: Verdict, nbytes: int = 0) -> str:
@@ -132,8 +141,9 @@ class FakePictures:
             for name, image in frames:
                 self.write(name, image)
 
-    def write(self, name: str, image: Image) -> None:
+    def write(self, name: str, image: Image, timeout_s: float = 0.0) -> None:
         """Keep one picture."""
+        self.waits_s.append(timeout_s)
         if self.full:
             raise StorageFull("evidence", "no room")
         self.kept.append(name)

@@ -22,6 +22,8 @@ STAGES = (
     "examine",
     "inspect",
     "record",
+    "journal",
+    "heatmaps",
     "evidence",
     "signatures",
     "deliver",
@@ -86,6 +88,9 @@ class Metrics:
             station
         )
         self.journal_errors = self._counter("journal_errors", "Verdicts the journal refused").labels(station)
+        self.journal_rows_late = self._counter(
+            "journal_rows_late", "Verdicts published before the disk had confirmed their row"
+        ).labels(station)
         self.evidence_bytes = self._gauge("evidence_bytes", "Images kept").labels(station)
         self.evidence_write_errors = self._counter("evidence_write_errors", "Images not kept").labels(station)
         self.evidence_shed = self._counter(

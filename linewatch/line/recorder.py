@@ -2,6 +2,8 @@
 
 Order: a FAIL's heatmap, the journal row, the live verdict; frames are written beside the line. So the
 heatmap that a verdict names exists when the verdict arrives, and what the PLC reads is in the journal.
+No verdict is late for the disk: when it does not answer in time, a FAIL goes out without its heatmap, a
+PASS becomes an ERROR, and the row follows as published.
 """
 
 import logging
@@ -23,16 +25,19 @@ HEATMAP_SIDE_PX = 640  # For people; drawn while the PLC waits.
 
 
 class VerdictLog(Protocol):
-    """Where verdicts become durable; the journal."""
+    """Makes verdicts durable; the journal's writer. Only `settled` waits."""
 
     def append(self, verdict: Verdict) -> None:
-        """Commit one row. Raises StorageFull."""
+        """Queue one row for its commit."""
+
+    def settled(self, timeout_s: float) -> bool:
+        """Wait until everything queued is committed or refused; return whether it is."""
 
     def amend(self, verdict: Verdict) -> None:
-        """Replace a row that has not been published yet. Raises StorageFull."""
+        """Replace the row queued last, which has not been published."""
 
     def release(self, boot: int, seq: int) -> None:
-        """Allow delivery to the history up to this row."""
+        """Allow delivery to the history up to this row, once it is committed."""
 
 
 class VerdictPublisher(Protocol):
@@ -43,13 +48,13 @@ class VerdictPublisher(Protocol):
 
 
 class HeatmapStore(Protocol):
-    """Where heatmaps are kept; the evidence folder."""
+    """Keeps heatmaps; the heatmaps' writer."""
 
     def heatmap_name(self, verdict: Verdict) -> str:
         """Return the path for a part's heatmap, "" for a result that has none."""
 
-    def write(self, name: str, image: Image) -> None:
-        """Write one image atomically. Raises StorageFull."""
+    def write(self, name: str, image: Image, timeout_s: float) -> None:
+        """Write one image atomically. Raises StorageFull, also when the disk does not answer in time."""
 
 
 class FrameStore(Protocol):
@@ -83,10 +88,16 @@ class Recorder:
         metrics: Metrics,
         *,
         deadline_ms: int,
+        answer_within_ns: int,
         afterwards: Sequence[Callable[[Verdict, Inspection], None]] = (),
         places: threading.Semaphore | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        """`answer_within_ns` is how long after its exposure a part must have its result.
+
+        Heatmaps may take until then; half of what is left of the deadline is for the journal, the other half
+        for publishing.
+        """
         self._station = station
         self._journal = journal
         self._link = link
@@ -94,6 +105,8 @@ class Recorder:
         self._frames = frames
         self._metrics = metrics
         self._deadline_ns = deadline_ms * 1_000_000
+        self._heatmap_within_ns = answer_within_ns
+        self._row_within_ns = (answer_within_ns + self._deadline_ns) // 2
         self._afterwards = afterwards  # Must not block.
         self._places = places  # In the line, if limited; one is freed with each part.
         self._clock_ns = clock_ns
@@ -108,16 +121,20 @@ class Recorder:
             verdict = replace(verdict, heatmap="")
         verdict = self._admitted(verdict, inspection)
 
-        self._commit(self._journal.append, verdict)
+        self._journal.append(verdict)
+        confirmed = self._journal.settled(self._left_s(inspection, self._row_within_ns))
         with self._station.unchanged():  # No changeover begins between check and publication.
-            checked = self._admitted(verdict, inspection)
-            in_time = checked.result is verdict.result
-            if in_time:
+            checked = self._admitted(verdict, inspection, unconfirmed=not confirmed)
+            stands = checked.result is verdict.result
+            if stands:
                 self._link.publish_verdict(verdict)
-        if not in_time:  # The disk was slow or a changeover began: this PASS must not be published.
+        if not stands:  # The disk was slow or a changeover began: this PASS must not be published.
             verdict = checked
-            self._commit(self._journal.amend, verdict)  # Also after an error: pending rows must be true too.
+            self._journal.amend(verdict)  # Also of a refused row: pending rows must be true too.
+            confirmed = self._journal.settled(self._left_s(inspection, self._row_within_ns))
             self._link.publish_verdict(verdict)
+        if not confirmed:
+            self._metrics.journal_rows_late.inc()
         self._journal.release(verdict.boot, verdict.seq)
 
         self.latest = Latest(verdict, inspection)
@@ -140,12 +157,13 @@ class Recorder:
         heatmap_name = self._heatmaps.heatmap_name(verdict) if inspection.scored else ""
         return replace(verdict, image=image, heatmap=heatmap_name)
 
-    def _admitted(self, verdict: Verdict, inspection: Inspection) -> Verdict:
+    def _admitted(self, verdict: Verdict, inspection: Inspection, *, unconfirmed: bool = False) -> Verdict:
         """Return the verdict as it may be published now, with its latency until now."""
         exposure = Exposure(
             inspection.frame.captured_ns,
             judged_by=frozenset({(inspection.product, inspection.model)}),
             deadline_ns=self._deadline_ns,
+            unconfirmed=unconfirmed,
         )
         now_ns = self._clock_ns()
         latency_ms = inspection.frame.age_ms(now_ns)
@@ -154,21 +172,15 @@ class Recorder:
         # The image of an ERROR is always kept, also of what would have been a PASS until now.
         return admitted if admitted is timed or admitted.image else self._with_paths(admitted, inspection)
 
-    def _commit(self, write: Callable[[Verdict], None], verdict: Verdict) -> bool:
-        try:
-            write(verdict)
-        except StorageFull as trouble:
-            self._metrics.journal_errors.inc()
-            self._station.storage_failed("journal", trouble)
-            return False
-        self._station.restored("journal")
-        return True
+    def _left_s(self, inspection: Inspection, within_ns: int) -> float:
+        """Return how much is left of a time that began with the exposure."""
+        return max(0, inspection.frame.captured_ns + within_ns - self._clock_ns()) / 1e9
 
     def _keep_heatmap(self, name: str, inspection: Inspection) -> bool:
         assert inspection.frame.image is not None and inspection.scored is not None
         drawn = draw_heatmap(inspection.frame.image, inspection.scored, inspection.threshold, HEATMAP_SIDE_PX)
         try:
-            self._heatmaps.write(name, drawn)
+            self._heatmaps.write(name, drawn, self._left_s(inspection, self._heatmap_within_ns))
         except StorageFull as trouble:
             self._metrics.evidence_write_errors.inc()
             self._station.storage_failed("evidence", trouble)

@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 PENDING_MAX = 5_000  # Verdicts kept in memory while the disk fails; beyond it the oldest are dropped.
 COMPARISONS_MAX = 100_000  # Of models on trial; beyond it the oldest are removed.
+CLOSE_S = 2.0  # For a thread that waits for the disk.
 MAINTAIN_S = 0.1  # Spent by one `maintain`.
 PAUSE_S = 0.001  # For a waiting `append` to take the lock between two transactions.
 WAL_BYTES_WARN = 200_000_000  # An hour of a read that does not end, at 5 parts a second.
@@ -52,7 +53,7 @@ WAL_BYTES_WARN = 200_000_000  # An hour of a read that does not end, at 5 parts 
 class Journal:
     """The only writer. `Journal.open` makes it; leaving the `with` block closes it.
 
-    Any thread may call any method; only the record stage calls `append`, `amend` and `release`.
+    Any thread may call any method; only the journal stage calls `append`, `amend` and `release`.
     Verdicts that could not be written are kept in memory (`pending`) and written in order as soon
     as the disk works again. A damaged file is renamed and a new one started.
     """
@@ -116,8 +117,11 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Write pending verdicts if possible, and close the file."""
-        with self._writing:
+        """Write pending verdicts if possible, and close the file; leave it open if the disk hangs."""
+        if not self._writing.acquire(timeout=CLOSE_S):
+            self._warn(f"journal {str(self.path)!r} is not closed: the disk does not answer")
+            return
+        try:
             try:
                 with self._translate_errors():
                     self._write_pending()
@@ -127,27 +131,29 @@ class Journal:
             for connection in self._connections:
                 connection.close()
             os.close(self._lock_fd)
+        finally:
+            self._writing.release()
 
-    def append(self, verdict: Verdict) -> None:
-        """Commit one verdict, safe against a power cut. Raises StorageFull; the verdict is pending then."""
+    def append(self, *verdicts: Verdict) -> None:
+        """Commit verdicts together, safe against a power cut. Raises StorageFull; they are pending then."""
         self._append_waits = True
         with self._writing:
             self._append_waits = False
             self._unreleased = True
-            self._add_pending(verdict)
+            self._add_pending(*verdicts)
             with self._translate_errors():
                 if len(self.pending) > 1:
                     self._write_pending()
                     return
-                cursor = self._db.execute(INSERT, row_of(verdict, self.clock_ms()))
+                cursor = self._db.execute(INSERT, row_of(self.pending[0], self.clock_ms()))
                 assert cursor.lastrowid is not None
                 self._last = cursor.lastrowid
                 self.pending.clear()
 
-    def amend(self, verdict: Verdict) -> None:
-        """Replace a verdict that is appended but not released. Raises StorageFull; it is pending then."""
+    def amend(self, *verdicts: Verdict) -> None:
+        """Replace verdicts that are appended but not released. Raises StorageFull; they are pending then."""
         with self._writing:
-            self._add_pending(verdict)
+            self._add_pending(*verdicts)
             with self._translate_errors():
                 self._write_pending()
 
@@ -246,9 +252,9 @@ class Journal:
         """Return the id of the last delivered and of the last released row."""
         return self._position, self._released
 
-    def _add_pending(self, verdict: Verdict) -> None:
-        self.pending.append(verdict)
-        if len(self.pending) > PENDING_MAX:
+    def _add_pending(self, *verdicts: Verdict) -> None:
+        self.pending.extend(verdicts)
+        while len(self.pending) > PENDING_MAX:
             lost = self.pending.popleft()
             self._warn(f"verdict {lost.boot}-{lost.seq} is lost: the disk has failed for too long")
 

@@ -21,6 +21,7 @@ from linewatch.line.evidence_writer import EvidenceWriter
 from linewatch.line.maintenance import Maintenance
 from linewatch.line.metrics import Metrics
 from linewatch.line.recorder import Recorder
+from linewatch.line.recording.disk_writers import build_journal_writer
 from linewatch.line.station import Station
 from linewatch.mqtt.live import Announcement, LiveLink
 from linewatch.mqtt.messages import Message, StateFacts, Topics
@@ -29,8 +30,10 @@ from linewatch.runtime.wakeup import Wakeup
 from linewatch.settings import EvidenceSettings
 from linewatch.storage import evidence as evidence_module
 from linewatch.storage.evidence import Evidence
+from linewatch.storage.heatmap_writer import HeatmapWriter
 from linewatch.storage.journal import Journal
 from tests.fakes import frame, verdict
+from tests.stages import running
 
 PARTS = (Result.PASS, Result.FAIL, Result.FAIL, Result.PASS, Result.FAIL)
 EVIDENCE_CALLS = ((Path, "write_bytes"), (Path, "replace"), (Path, "mkdir"), (os, "statvfs"))
@@ -129,11 +132,14 @@ def run_line(folder: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> tup
         settings = EvidenceSettings(path=folder / "evidence", free_bytes_min=0, pass_every=1)
         evidence = Evidence(settings)
         writer = EvidenceWriter(evidence, station, metrics, settings)
-        recorder = Recorder(station, journal, wire, evidence, writer, metrics, deadline_ms=60_000)
+        rows = build_journal_writer(journal, station, metrics, lambda _: None)
+        heatmaps = HeatmapWriter(evidence)
+        parts = station, rows, wire, heatmaps, writer, metrics
+        recorder = Recorder(*parts, deadline_ms=60_000, answer_within_ns=54 * 10**9)
         house = Maintenance(journal, evidence, station, metrics, retention_days=10)
         real = journal._db
         journal._db = FlakyConnection(real, fault)  # type: ignore[assignment]  # the disk behind SQLite
-        with flaky_disk(fault, monkeypatch):
+        with flaky_disk(fault, monkeypatch), running(rows, heatmaps):
             for seq, result in enumerate(PARTS, 1):
                 recorder.record(inspection(seq, result, np.full((32, 32, 3), 10 * seq, np.uint8)))
                 house.step()

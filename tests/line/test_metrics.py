@@ -28,6 +28,7 @@ CONTRACT: list[tuple[str, str, set[str]]] = [
     ("outbox_messages", "gauge", set()),
     ("outbox_oldest_age_seconds", "gauge", set()),
     ("journal_errors_total", "counter", set()),
+    ("journal_rows_late_total", "counter", set()),
     ("evidence_bytes", "gauge", set()),
     ("evidence_write_errors_total", "counter", set()),
     ("evidence_shed_total", "counter", {"result"}),

@@ -31,8 +31,13 @@ class Rig:
             self.pictures,
             self.metrics,
             deadline_ms=200,
+            answer_within_ns=180_000_000,
             clock_ns=lambda: self.now_ns,
         )
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock."""
+        self.now_ns += round(1e9 * seconds)
 
     def record(
         self,
@@ -68,7 +73,7 @@ class Rig:
 def test_the_row_is_committed_before_the_wire_hears() -> None:
     """What the PLC reads is in the journal already, and is the same."""
     rig = Rig()
-    rig.journal.on_append = lambda: assert_empty(rig.wire.sent)
+    rig.journal.on_wait = lambda _timeout_s: assert_empty(rig.wire.sent)
 
     rig.record()
 
@@ -85,7 +90,7 @@ def test_a_fail_names_a_heatmap_that_is_already_there() -> None:
     """The heatmap is written before the verdict goes out, the frame after it."""
     rig = Rig()
     kept_before: list[list[str]] = []
-    rig.journal.on_append = lambda: kept_before.append(list(rig.pictures.kept))
+    rig.journal.on_wait = lambda _timeout_s: kept_before.append(list(rig.pictures.kept))
 
     rig.record(Result.FAIL)
 
@@ -117,16 +122,60 @@ def test_a_full_evidence_disk_costs_the_picture_and_not_the_verdict() -> None:
     assert rig.station.snapshot().state is State.READY
 
 
-def test_a_full_journal_disk_costs_the_row_and_not_the_verdict() -> None:
-    """If the disk refuses, the verdict still goes out and the state says so."""
+def test_no_pass_goes_out_before_its_row_is_committed() -> None:
+    """While the disk hangs a PASS becomes ERROR 30 by its deadline, on both sides."""
     rig = Rig()
-    rig.journal.full = True
+    rig.journal.hangs = True
+    rig.journal.on_wait = rig.pass_time
 
     rig.record()
 
-    assert [v.result for v in rig.wire.sent] == [Result.PASS]
-    assert rig.station.snapshot().state is State.DEGRADED
-    assert rig.count("journal_errors_total") == 1
+    (sent,) = rig.wire.sent
+    assert (sent.result, sent.reason, sent.latency_ms, sent.late) == (Result.ERROR, Reason.LATE, 190, False)
+    assert rig.journal.rows == {}
+    assert rig.count("journal_rows_late_total") == 1
+    assert rig.count("deadline_misses_total") == 0
+    rig.journal.hangs = False
+    rig.journal.settled(0)
+    assert rig.journal.rows == {1: sent}
+
+
+@pytest.mark.parametrize("result", [Result.FAIL, Result.UNSURE])
+def test_a_reject_goes_out_in_time_without_its_row(result: Result) -> None:
+    """Its row follows as it was published: the part is a reject in any case."""
+    rig = Rig()
+    rig.journal.hangs = True
+    rig.journal.on_wait = rig.pass_time
+
+    rig.record(result)
+
+    assert [(sent.result, sent.late) for sent in rig.wire.sent] == [(result, False)]
+    assert rig.now_ns - 10**9 == 170 * 1_000_000  # 190 ms after the exposure.
+    rig.journal.hangs = False
+    rig.journal.settled(0)
+    assert rig.journal.rows == {1: rig.wire.sent[0]}
+    assert rig.count("journal_rows_late_total") == 1
+
+
+def test_the_row_may_take_until_half_of_what_the_result_leaves_of_the_deadline() -> None:
+    """A heatmap has until 90 % of the deadline, the row until 95 %; a part that is late waits for neither."""
+    rig = Rig()
+    rig.record(Result.FAIL, after_ms=20)
+    rig.record(Result.FAIL, after_ms=200, seq=2)
+
+    assert rig.journal.waits_s == [0.17, 0.0]
+    assert rig.pictures.waits_s[::2] == [0.16, 0.0]  # Each second one is its frame.
+
+
+def test_a_disk_that_answers_in_time_delays_a_pass_and_no_more() -> None:
+    """A commit that takes long but ends before its time costs nothing but this time."""
+    rig = Rig()
+    rig.journal.on_wait = lambda _timeout_s: rig.pass_time(0.15)
+
+    rig.record()
+
+    assert [(sent.result, sent.late) for sent in rig.wire.sent] == [(Result.PASS, False)]
+    assert rig.count("journal_rows_late_total") == 0
 
 
 @pytest.mark.parametrize("result", [Result.PASS, Result.FAIL, Result.UNSURE])
@@ -146,10 +195,7 @@ def test_a_slow_disk_turns_a_pass_into_an_error_on_both_sides() -> None:
     """When the deadline passes while the row is written, the row is amended before anyone sees it."""
     rig = Rig()
 
-    def slow() -> None:
-        rig.now_ns += 500 * 1_000_000
-
-    rig.journal.on_append = slow
+    rig.journal.on_wait = lambda _timeout_s: rig.pass_time(0.5)  # Beyond what was allowed.
     rig.record()
 
     assert rig.wire.sent[0].result is Result.ERROR
@@ -160,7 +206,7 @@ def test_a_slow_disk_turns_a_pass_into_an_error_on_both_sides() -> None:
 def test_no_pass_leaves_a_station_that_is_not_ready() -> None:
     """A PASS in hand when a changeover begins is taken back, even between commit and publishing."""
     rig = Rig()
-    rig.journal.on_append = lambda: rig.station.intend(State.CHANGEOVER)
+    rig.journal.on_wait = lambda _timeout_s: rig.station.intend(State.CHANGEOVER)
 
     rig.record()
 
@@ -171,7 +217,7 @@ def test_no_pass_leaves_a_station_that_is_not_ready() -> None:
 def test_no_pass_outlives_the_product_that_judged_it() -> None:
     """After a whole changeover, a PASS of the product before is an ERROR: the PLC asked for another."""
     rig = Rig()
-    rig.journal.on_append = lambda: rig.station.use("cup", 2, "0badcafe")
+    rig.journal.on_wait = lambda _timeout_s: rig.station.use("cup", 2, "0badcafe")
 
     rig.record()
 

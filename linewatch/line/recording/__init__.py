@@ -1,0 +1,1 @@
+"""What a recorded part leaves on the disk."""
