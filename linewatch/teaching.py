@@ -1,7 +1,7 @@
 """Values of teaching a product: its data set, collecting, learning, measured images. No I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -76,6 +76,8 @@ class Measured:
     version: str
     metrics: Mapping[str, Any]  # As `linewatch evaluate` writes them.
     images: tuple[tuple[str, str, float], ...]  # Place, name, raw score (infinite if not found).
+    decided: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    """Place and name -> the region that decided, and the factor that divided this raw score."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,11 +39,22 @@ def measure(
         version,
         found.metrics,
         tuple((f"{TEST}{sample.defect}", sample.path.name, sample.raw) for sample in found.samples),
+        {
+            f"{TEST}{sample.defect}/{sample.path.name}": (
+                sample.region,
+                found.recipe.factor_of(sample.region),
+            )
+            for sample in found.samples
+            if sample.region
+        },
     )
     stem = datasets.root / FOLDER / product / version
     images = [[place, name, raw if math.isfinite(raw) else None] for place, name, raw in measured.images]
     write_text(stem.with_suffix(".html"), found.render_report())
-    write_text(stem.with_suffix(".json"), json.dumps({"metrics": found.metrics, "images": images}))
+    write_text(
+        stem.with_suffix(".json"),
+        json.dumps({"metrics": found.metrics, "images": images, "decided": measured.decided}),
+    )
     return measured
 
 
@@ -56,8 +67,11 @@ def read_measured(datasets: Datasets, product: str, version: str) -> Measured | 
         rows = (
             (place, name, math.inf if raw is None else float(raw)) for place, name, raw in found["images"]
         )
-        return Measured(version, found["metrics"], tuple(rows))
-    except (OSError, ValueError, KeyError, TypeError):
+        decided = {
+            key: (str(region), float(factor)) for key, (region, factor) in found.get("decided", {}).items()
+        }
+        return Measured(version, found["metrics"], tuple(rows), decided)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -11,7 +11,7 @@ from linewatch.models.recipe_file import load_recipe
 from linewatch.settings import Settings
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.measuring import read_measured
-from linewatch.teaching import TEST_GOOD, Change, ScoredPart, Tally, ThresholdEffect
+from linewatch.teaching import TEST_GOOD, Change, Measured, ScoredPart, Tally, ThresholdEffect
 from linewatch.training.recalibrate import activate_proposal, propose_threshold
 from linewatch.training.reviewed_parts import DEFECT, GOOD, read_reviews
 from linewatch.vision.recipe import Recipe, comparable_raw, judge
@@ -65,7 +65,7 @@ def predict(
     labelled = [
         ScoredPart(
             title=f"{place}/{name}",
-            raw=raw,
+            raw=_comparable(raw, measured, f"{place}/{name}", recipe),
             actual=GOOD if place == TEST_GOOD else DEFECT,
             place=place,
             name=name,
@@ -106,6 +106,12 @@ def save_threshold(settings: Settings, product: str, threshold: float, who: str)
     )
     bundle, _ = activate_proposal(settings, proposal, who)
     return bundle.version
+
+
+def _comparable(raw: float, measured: Measured | None, image: str, recipe: Recipe) -> float:
+    """Return a measured raw score as the recipe's regions weigh it now."""
+    region, factor = measured.decided.get(image, ("", 1.0)) if measured else ("", 1.0)
+    return raw * factor / recipe.factor_of(region)
 
 
 def _tally(parts: Sequence[ScoredPart], now: Recipe, then: Recipe, results: Iterable[Result]) -> Tally:

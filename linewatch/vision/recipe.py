@@ -36,6 +36,10 @@ class Recipe:
     min_defect_px: int = 0  # Smaller defects, in frame pixels, do not make a part fail.
     regions: tuple[Region, ...] = ()  # Disjoint, with `factor` and `min_defect_px` known; the worst decides.
 
+    def factor_of(self, region: str) -> float:
+        """Return the factor of a region's threshold; 1 outside all regions, and for one that is no more."""
+        return next((one.factor for one in self.regions if one.name == region), 1.0)
+
     def for_samples(self) -> Self:
         """Return what applies to golden samples, which are cropped and carry their own mask."""
         return replace(self, roi=None, mask=None, min_defect_px=0, regions=())
@@ -47,8 +51,7 @@ class Recipe:
 
 def comparable_raw(verdict: Verdict, recipe: Recipe) -> float:
     """Return a journaled raw score in units of the recipe's threshold, as `judge` takes it."""
-    factors = {region.name: region.factor for region in recipe.regions}
-    return verdict.raw / factors.get(verdict.region, 1.0)
+    return verdict.raw / recipe.factor_of(verdict.region)
 
 
 def judge(raw: float, recipe: Recipe, looks_like: str = "") -> Judgement:

@@ -1,5 +1,6 @@
 """Regions on the Teach page: drawn, named, limited and removed; by pointer, by keyboard, by numbers alone."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from linewatch.domain import Answer, ReplyCode
+from linewatch.domain import Answer, ReplyCode, Result
+from linewatch.models.bundle import active_version
 from linewatch.models.recipe_file import regions_of, write_regions
 from linewatch.mqtt.messages import Command
 from linewatch.settings import ModelsSettings
@@ -207,6 +209,27 @@ def test_an_area_that_leaves_a_region_outside_is_refused(
     assert answer.status_code == 409 and "rim" in answer.text
     assert (models.recipes / "demo.toml").read_bytes() == before
     assert not list(models.recipes.glob("*.png"))
+
+
+def test_the_slider_counts_with_the_regions_of_now(
+    teaching: TeachBackend, models: ModelsSettings, tmp_path: Path
+) -> None:
+    """Images measured with other factors are weighed again; what a removed region held counts as the rest."""
+    version = active_version(models.path, "demo")
+    images = [["test/scratch", "1.png", 1.5], ["test/scratch", "2.png", 1.5], ["test/scratch", "3.png", 1.5]]
+    decided = {"test/scratch/1.png": ["rim", 1.0], "test/scratch/2.png": ["gone", 2.0]}
+    file = tmp_path / "datasets/_measured/demo" / f"{version}.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"metrics": {}, "images": images, "decided": decided}))
+    write_regions(models.recipes, "demo", [Region("rim", (0, 0, 64, 64), factor=0.5)])
+
+    effect = teaching.effect("demo", 4.0, 100)
+
+    assert effect.labelled == 3
+    assert [(one.name, one.raw, one.was, one.becomes) for one in effect.changes] == [
+        ("1.png", 3.0, Result.FAIL, Result.PASS),
+        ("2.png", 3.0, Result.FAIL, Result.PASS),
+    ]
 
 
 @pytest.fixture
