@@ -46,6 +46,7 @@ from linewatch.runtime.retention_clock import RetentionClock
 from linewatch.runtime.signals import Signals
 from linewatch.runtime.stages import Heartbeat, Stage, StageGroup, consume, transform
 from linewatch.settings import Settings
+from linewatch.storage.audit.started import record_start
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_wait import open_journal
@@ -270,6 +271,7 @@ def build_base(
     for product in filter(NAME.fullmatch, names(settings.models.recipes)):
         metrics.expect_product(product)
     journal = opened.enter_context(open_journal(settings.journal.path, warnings.add, stop))
+    record_start(journal, settings)
     station = Station(settings.station.name, journal.boot, settings.station.product, metrics)
     evidence = Evidence(settings.evidence, utc_s=clock.utc_s)
     lanes = Lanes.of(settings, live)
@@ -283,19 +285,16 @@ def build_base(
 
 def build_inspector(base: Base) -> Inspector:
     """Return the inspector, without a product."""
-    return Inspector(
-        base.station,
-        base.metrics,
-        frame_age_ms_max=base.settings.limits.frame_age_ms_max,
-        answer_within_ns=base.answer_within_ns,
-    )
+    age_ms_max = base.settings.limits.frame_age_ms_max
+    within_ns = base.answer_within_ns
+    return Inspector(base.station, base.metrics, frame_age_ms_max=age_ms_max, answer_within_ns=within_ns)
 
 
 def build_commands(base: Base, changeover: Changeover) -> Commands:
     """Return the command queue. Raises ConfigError for triggers without a link to trigger by."""
     triggers = base.lanes.triggers if is_triggered(base.settings) else None
     known = partial(products, base.settings.models.recipes)
-    return Commands(base.station, changeover, known, triggers, base.metrics)
+    return Commands(base.station, changeover, known, triggers, base.metrics, audit=base.journal.audit)
 
 
 def build_announcer(base: Base, judging: Heartbeat, line_busy: Callable[[], bool]) -> Announcer:

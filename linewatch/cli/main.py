@@ -199,12 +199,13 @@ def train(
 ) -> None:
     """Train a model from images of good parts only. The first version becomes active."""
     require_training()
+    from linewatch.models.registry import record_training
     from linewatch.training.progress import progress_bar
     from linewatch.training.train import describe
     from linewatch.training.train import train as train_product
 
-    paths = load_settings(config).models
-    folder = models or paths.path
+    settings = load_settings(config)
+    paths, folder = settings.models, models or settings.models.path
     with progress_bar() as progress:
         bundle = train_product(
             product,
@@ -219,6 +220,7 @@ def train(
             seed=seed,
             progress=progress,
         )
+    record_training(settings, bundle, folder)
     typer.echo(describe(bundle, folder, paths.recipes))
 
 

@@ -100,7 +100,7 @@ def revoke(name: Name, config: Config = None) -> None:
 
 def _people(config: "Config") -> "People":
     from linewatch.people.people import People
-    from linewatch.storage.journal import append_audit
+    from linewatch.storage.audit.writing import append_audit
 
     settings = load_settings(config)
     return People(settings.users_file, partial(append_audit, settings.journal.path))

@@ -1,11 +1,12 @@
 """Prepare a product beside the running one, test it, and swap it in between two frames."""
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from linewatch.domain import State
 from linewatch.errors import RecipeError, RecipeNotThere, StorageFull
@@ -70,6 +71,7 @@ class Changeover:
         self._engines = EngineCache(models.resident_bytes_max)
         self._references = ReferenceEmbeddings(models.path, models.recipes, recent)
         self._in_use: Bundle | None = None
+        self._judging: dict[str, object] = {}  # The recipe in use, as the audit has it.
         self._unrecognised: list[str] = []  # Products that the model in use has no embeddings of yet.
         self._usual: dict[str, tuple[Recipe, RejectChart]] = {}  # The usual reject rate of each product.
         self._busy = threading.Lock()
@@ -231,8 +233,10 @@ class Changeover:
         self._metrics.selftest_success.labels(station, product).set(1)
         self._metrics.use_model(product, bundle.version, bundle.checksum[:16])
         self._metrics.model_load.set(time.monotonic() - started)
-        if (before.product, before.model) != (product, bundle.version):
-            self._remember(who, IN_USE, before, f"{product}/{bundle.version}", why)
+        judging = _recipe_facts(prepared.recipe)
+        if (before.product, before.model) != (product, bundle.version) or judging != self._judging:
+            self._remember(who, IN_USE, before, f"{product}/{bundle.version}", why, judging)
+        self._judging = judging
 
     def _drift(self, recipe: Recipe, bundle: Bundle) -> Drift:
         """Return new drift charts; the usual reject rate is kept if the recipe is as before."""
@@ -259,15 +263,27 @@ class Changeover:
         self._station.event("selftest_failed", product=product, reason=str(trouble))
         self._station.intend(State.FAULT, _waiting(trouble) if self._awaiting else str(trouble))
         log.error("selftest_failed product=%s reason=%r", product, str(trouble))
-        self._remember(who, "refused", before, product, f"{why}: {trouble}")
+        self._remember(who, "refused", before, product, f"{why}: {trouble}", {})
 
-    def _remember(self, who: str, action: str, before: Snapshot, to: str, why: str) -> None:
+    def _remember(
+        self, who: str, action: str, before: Snapshot, to: str, why: str, more: Mapping[str, object]
+    ) -> None:
         """Write into the audit what judges from now on, or what was refused."""
         came_from = f"{before.product}/{before.model}" if before.model else ""
         try:
-            self._audit(who, action, {"from": came_from, "to": to, "why": why})
+            product = to.partition("/")[0]
+            self._audit(who, action, {"product": product, "from": came_from, "to": to, "why": why, **more})
         except StorageFull as trouble:
             self._station.storage_failed("journal", trouble)
+
+
+def _recipe_facts(recipe: Recipe) -> dict[str, object]:
+    """Return what of a recipe decides on parts: a change of its file by hand shows in the audit, too."""
+    facts = {name: value for name, value in asdict(recipe).items() if value not in (None, ())}
+    if recipe.mask is not None:
+        with suppress(OSError):
+            facts["mask_sha256"] = hashlib.sha256(recipe.mask.read_bytes()).hexdigest()
+    return {"recipe": facts}
 
 
 def _waiting(trouble: RecipeError) -> str:

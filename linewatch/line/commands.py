@@ -11,7 +11,8 @@ from typing import Protocol, Self
 
 from linewatch.acquisition.triggers import TriggerRequest
 from linewatch.domain import Answer, ReplyCode, State
-from linewatch.errors import PrepareTimeout, RecipeError
+from linewatch.errors import PrepareTimeout, RecipeError, StorageFull
+from linewatch.line.changeover import Audit
 from linewatch.line.metrics import Metrics
 from linewatch.line.station import Station
 from linewatch.mqtt.command_parsing import parse_command
@@ -72,6 +73,7 @@ class Commands:
         triggers: Lane[TriggerRequest] | None,
         metrics: Metrics,
         *,
+        audit: Audit = lambda _who, _action, _facts: None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._station = station
@@ -79,6 +81,7 @@ class Commands:
         self._products = products
         self._triggers = triggers  # None: exposures are not triggered by command.
         self._metrics = metrics
+        self._audit = audit
         self._clock_s = clock_s
         self._pending = Lane[PendingCommand]("commands", 4)
         self._replies: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
@@ -225,11 +228,12 @@ class Commands:
             case "await":
                 self._changeover.take_up_awaited()
             case "pause":
-                return self._pause(mode)
+                return self._pause(mode, pending.command.who)
             case "resume":
-                return self._resume(mode)
+                return self._resume(mode, pending.command.who)
             case "reset":
                 self._station.forgive_images()
+                self._remember(pending.command.who, "reset", self._station.snapshot().product, mode)
                 if mode is State.FAULT:
                     self._changeover.test(pending.command.who)
             case "rebirth":
@@ -238,16 +242,18 @@ class Commands:
                 raise AssertionError(other)
         return Answer(ReplyCode.DONE)
 
-    def _pause(self, mode: State) -> Answer:
+    def _pause(self, mode: State, who: str) -> Answer:
         if mode not in (State.READY, State.CHANGEOVER):
             return Answer(ReplyCode.NOT_READY, f"only a ready station can be paused; it is {mode}")
         self._station.pause()
+        self._remember(who, "paused", self._station.snapshot().product, mode)
         return Answer(ReplyCode.DONE)
 
-    def _resume(self, mode: State) -> Answer:
+    def _resume(self, mode: State, who: str) -> Answer:
         if mode is not State.PAUSED:
             return Answer(ReplyCode.NOT_READY, f"only a paused station can resume; it is {mode}")
         self._station.resume()
+        self._remember(who, "resumed", self._station.snapshot().product, mode)
         return Answer(ReplyCode.DONE)
 
     def _change(self, command: Command, claim: Callable[[], None]) -> Answer:
@@ -255,21 +261,31 @@ class Commands:
         try:
             products = self._products()
         except RecipeError as trouble:  # A broken recipe file: an index may mean any product.
-            return self._unknown(str(trouble))
+            return self._unknown(command, str(trouble))
         names = {index: name for name, index in products.items()}
         product = command.product or names.get(command.index, "")
         if product not in products:
             known = ", ".join(f"{name} ({index})" for name, index in sorted(products.items()))
             wanted = command.product or command.index
-            return self._unknown(f"product {wanted!r} has no recipe; known are {known or 'none'}")
+            return self._unknown(command, f"product {wanted!r} has no recipe; known are {known or 'none'}")
         self._unknown_product = ""
         self._changeover.change(product, command.who, claim)
         return Answer(ReplyCode.DONE)
 
-    def _unknown(self, why: str) -> Answer:
+    def _unknown(self, command: Command, why: str) -> Answer:
         self._unknown_product = why
+        before = self._station.snapshot().mode
+        self._remember(command.who, "refused", command.product or str(command.index), before, why)
         self._station.intend(State.FAULT, why)
         return Answer(ReplyCode.UNKNOWN, why)
+
+    def _remember(self, who: str, action: str, product: str, before: State, why: str = "") -> None:
+        """Write into the audit what changes whether parts pass; the disk's refusal holds nothing up."""
+        after = self._station.snapshot().state
+        try:
+            self._audit(who, action, {"product": product, "from": before, "to": after, "why": why})
+        except StorageFull as trouble:
+            self._station.storage_failed("journal", trouble)
 
     def _trigger(self, command: Command, arrived_ns: int) -> Answer:
         answer = self._exposure(command, arrived_ns)

@@ -1,5 +1,6 @@
 """Periodic maintenance: retention of journal and evidence, and metrics that need the disk."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,9 @@ from linewatch.runtime import malloc
 from linewatch.runtime.stages import Stage
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
+from linewatch.storage.states import StateLog
+
+log = logging.getLogger(__name__)
 
 STEP_S = 1.0
 TRIM_EVERY_S = 60.0  # Otherwise fragmentation keeps resident memory at its highest level.
@@ -43,6 +47,8 @@ class Maintenance:
         self._metrics = metrics
         self._retention_s = retention_days * 86_400
         self._utc_s = utc_s
+        self._states = StateLog(journal, station.states)
+        self._audit_row = 0  # The newest that was published.
         self._trial = trial
         self._looks = looks
         self._selftest = selftest
@@ -61,13 +67,24 @@ class Maintenance:
                     malloc.trim()
                     trimmed_s = time.monotonic()
 
+    def _publish_audit(self) -> None:
+        """Publish the newest row of the audit: kept elsewhere, it shows when the last rows are removed."""
+        head = self._reader.audit_head()
+        if head.row != self._audit_row:
+            self._audit_row = head.row
+            log.info("audit_head row=%d hash=%s", head.row, head.hash)
+            self._station.event("audit", row=head.row, hash=head.hash)
+
     def step(self) -> None:
         """Run one step; storage errors are reported and the step is repeated next time."""
         for look in self._looks:
             look()
         try:
+            before_ms = round(1000 * (self._utc_s() - self._retention_s))
             self._trial(self._station.snapshot().product)
-            self._journal.maintain(round(1000 * (self._utc_s() - self._retention_s)))
+            self._journal.maintain(before_ms)
+            self._states.write(before_ms)
+            self._publish_audit()
             self._metrics.outbox_messages.set(self._journal.undelivered_count())
             self._metrics.outbox_oldest_age.set(self._reader.oldest_undelivered_s())
             if not self._journal.pending:

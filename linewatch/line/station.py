@@ -35,6 +35,7 @@ from linewatch.line.snapshot import (
     next_snapshot,
 )
 from linewatch.runtime.wakeup import Wakeup
+from linewatch.storage.states import StateChange
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +62,13 @@ class Station:
     ) -> None:
         self.changed = Wakeup()
         self.events: deque[dict[str, object]] = deque(maxlen=EVENTS_MAX)
+        self.states: deque[StateChange] = deque(maxlen=EVENTS_MAX)  # For the journal.
         self._metrics = metrics
         self._lock = threading.Lock()
         self._publishing = threading.Lock()
         self._clock_s = clock_s
         self._now = Snapshot(station=name, boot=boot, product=product, started_s=time.monotonic())
+        self._keep_state(self._now)
 
     def snapshot(self) -> Snapshot:
         """Return the station as it is now."""
@@ -199,12 +202,18 @@ class Station:
         with self._publishing if isinstance(fact, ChangesStanding) else nullcontext(), self._lock:
             before = self._now
             self._now = after = next_snapshot(before, fact, self._clock_s())
+            if after.state is not before.state or after.product != before.product:
+                self._keep_state(after)
             if after.state is not before.state:
                 self._metrics.set_state(after.state)
                 log.info("state from=%s to=%s reason=%r", before.state, after.state, "; ".join(after.reasons))
             if after is not before:
                 self.changed.set()
         return before, after
+
+    def _keep_state(self, now: Snapshot) -> None:
+        at_ms, reasons = time.time_ns() // 1_000_000, "; ".join(now.reasons)
+        self.states.append(StateChange(at_ms, now.state, now.product, reasons))
 
     def _report_images(self, before: Snapshot, after: Snapshot) -> None:
         if after.image_trouble and not before.image_trouble:

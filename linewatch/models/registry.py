@@ -30,7 +30,7 @@ from linewatch.models.recipe_file import pinned_version
 from linewatch.runtime.atomic_files import rename_synced
 from linewatch.runtime.user import user_name
 from linewatch.settings import Settings
-from linewatch.storage.journal import append_audit
+from linewatch.storage.audit.writing import append_audit
 from linewatch.vision.image_io import encode_sample, read_image, read_mask, shrink_to
 from linewatch.vision.recipe import judge
 from linewatch.vision.scoring import check_mask, crop_mask, cut_roi
@@ -216,6 +216,16 @@ def import_version(settings: Settings, file: Path, who: str = "") -> Bundle:
         _audit(settings, "model_refused", "", "", file.name, str(trouble), who)
         raise
     return read_bundle(models, product, version)
+
+
+def record_training(settings: Settings, bundle: Bundle, models: Path, who: str = "") -> None:
+    """Record a version that was learnt, and whether it is active as the first one. Raises StorageFull."""
+    product, version = bundle.product, bundle.version
+    facts: dict[str, object] = {"product": product, "from": "", "to": version, "models": str(models)}
+    facts |= {key: bundle.training.get(key) for key in ("folder", "images", "images_digest")}
+    active = find_active(models, product) == version
+    why = "learnt, and active as the first version" if active else "learnt, not active"
+    append_audit(settings.journal.path, who or user_name(), "model_trained", facts | {"why": why})
 
 
 def add_golden_sample(settings: Settings, product: str, image: Path, *, defect: bool) -> Activation:

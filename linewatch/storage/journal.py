@@ -7,13 +7,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from linewatch.domain import Batch, Comparison, Verdict
 from linewatch.errors import StorageFull
+from linewatch.storage.audit.chain import insert
+from linewatch.storage.audit.note import last_note, shorten_notes, write_note
 from linewatch.storage.journal_index import JournalIndexer, prune
 from linewatch.storage.journal_reader import JournalReader
 from linewatch.storage.journal_schema import (
@@ -22,7 +24,6 @@ from linewatch.storage.journal_schema import (
     INSERT,
     UPSERT,
     Damaged,
-    audit,
     checkpoint,
     connect,
     identity,
@@ -42,6 +43,7 @@ from linewatch.storage.journal_schema import (
 
 log = logging.getLogger(__name__)
 
+REVIEWED = "part_reviewed"  # The audit's entry for a review.
 PENDING_MAX = 5_000  # Verdicts kept in memory while the disk fails; beyond it the oldest are dropped.
 COMPARISONS_MAX = 100_000  # Of models on trial; beyond it the oldest are removed.
 CLOSE_S = 2.0  # For a thread that waits for the disk.
@@ -187,15 +189,21 @@ class Journal:
 
         Raises StorageFull.
         """
-        with self._writing, self._translate_errors():
-            known = self._db.execute("SELECT 1 FROM verdicts WHERE boot = ? AND seq = ?", (boot, seq))
-            if known.fetchone() is None:
+        note, who, now_ms = utf8(note), utf8(who), self.clock_ms()
+        with self._writing, self._translate_errors(), transaction(self._db):
+            query = "SELECT product FROM verdicts WHERE (boot, seq) = (?, ?)"
+            if (part := self._db.execute(query, (boot, seq)).fetchone()) is None:
                 return False
+            query = "SELECT actual FROM reviews WHERE (boot, seq) = (?, ?) ORDER BY id DESC LIMIT 1"
+            before = self._db.execute(query, (boot, seq)).fetchone() or ("",)
             self._db.execute(
                 "INSERT INTO reviews (at_ms, boot, seq, actual, note, who) VALUES (?, ?, ?, ?, ?, ?)",
-                (self.clock_ms(), boot, seq, actual, utf8(note), utf8(who)),
+                (now_ms, boot, seq, actual, note, who),
             )
-            return True
+            facts = {"product": part[0], "boot": boot, "seq": seq, "from": before[0], "to": actual}
+            head = insert(self._db, now_ms, who, REVIEWED, facts | {"why": note})
+        write_note(self.path, head)
+        return True
 
     def add_comparisons(self, comparisons: Sequence[Comparison]) -> None:
         """Save results of a model on trial. Raises StorageFull; a power cut may lose the last ones."""
@@ -209,8 +217,14 @@ class Journal:
 
     def audit(self, who: str, action: str, facts: Mapping[str, object]) -> None:
         """Append an audit entry, which is never removed. Raises StorageFull."""
-        with self._writing, self._translate_errors():
-            audit(self._db, self.clock_ms(), who, action, facts)
+        with self._writing, self._translate_errors(), transaction(self._db):
+            head = insert(self._db, self.clock_ms(), who, action, facts)
+        write_note(self.path, head)
+
+    def write_relaxed(self, write: Callable[[sqlite3.Connection], None]) -> None:
+        """Call `write` in a short transaction that a power cut may undo. Raises StorageFull."""
+        with self._writing, self._translate_errors(), transaction(self._relaxed_db):
+            write(self._relaxed_db)
 
     def maintain(self, before_ms: int, *, budget_s: float = MAINTAIN_S) -> int:
         """Do maintenance for about `budget_s`; one thread calls it about once a second. Raises StorageFull.
@@ -318,6 +332,7 @@ class Journal:
         self._position, self._released, self._last = position, last, last
 
     def _replace_damaged(self, damage: Damaged) -> None:
+        noted = last_note(self.path)
         missed = self.undelivered_count() or "perhaps some"
         self._detached = True  # Until a new file is open.
         try:
@@ -332,6 +347,11 @@ class Journal:
             "the history misses, and a new one is started"
         )
         self._reopen()
+        facts = {"kept_as": aside.name, "row": noted.row, "hash": noted.hash, "why": str(damage)}
+        with suppress(StorageFull):
+            self.audit(
+                "linewatch", "journal_replaced", facts
+            )  # The chain begins anew: with the old one's end.
 
     def _reopen(self) -> None:
         self._open_connections()
@@ -361,6 +381,7 @@ class Journal:
                 )
                 boot = 1 + max(*known, read_boot(self.path))
                 write_boot(self.path, boot)
+                shorten_notes(self.path)
                 self._db.execute("INSERT INTO boots VALUES (?, ?)", (boot, self.clock_ms()))
         except OSError as error:
             raise StorageFull(
@@ -370,23 +391,3 @@ class Journal:
 
     def _number(self, query: str) -> int:
         return self._db.execute(query).fetchone()[0] or 0
-
-
-def append_audit(path: Path, who: str, action: str, facts: Mapping[str, object]) -> None:
-    """Append an audit entry from a process other than the daemon; create the file if it is missing.
-
-    Raises StorageFull, also when the file is damaged.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with translate_errors(path):
-            db = connect(path, "FULL")
-            try:
-                prepare(db, path)
-                audit(db, utc_ms(), who, action, facts)
-            finally:
-                db.close()
-    except Damaged as damage:
-        raise StorageFull(path, f"it is damaged ({damage}); starting the daemon sets it aside") from damage
-    except OSError as error:
-        raise StorageFull(path, f"{error.strerror}; check the folder and its free room") from error

@@ -1,17 +1,20 @@
 """Read the journal concurrently with its writer: for history delivery, the page and the metrics."""
 
-import json
 import math
 import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from linewatch.domain import Batch, Comparison, Result, Verdict
 from linewatch.errors import StorageFull
+from linewatch.storage.audit.chain import BEGINNING, Head
+from linewatch.storage.audit.note import note_path, read_notes
+from linewatch.storage.audit.reading import EVERY, AuditConditions, AuditEntry, Verification, entries, verify
 from linewatch.storage.journal_schema import (
     COLUMNS,
     COMPARED,
@@ -41,16 +44,6 @@ class Review:
     actual: str  # "good" or "defect".
     note: str
     who: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One entry of the audit: who did what, and when (UTC milliseconds)."""
-
-    at_ms: int
-    who: str
-    action: str
-    facts: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +205,22 @@ class JournalReader:
         rows = self._rows(f"{query} ORDER BY id DESC LIMIT ?", (product, trial_model, limit))
         return [comparison_of(row) for row in rows]
 
-    def audit(self, limit: int) -> list[AuditEntry]:
+    def audit(self, limit: int, wanted: AuditConditions = EVERY) -> list[AuditEntry]:
         """Return audit entries, newest first."""
-        rows = self._rows("SELECT at_ms, who, action, facts FROM audit ORDER BY id DESC LIMIT ?", (limit,))
-        return [AuditEntry(at_ms, who, action, json.loads(facts)) for at_ms, who, action, facts in rows]
+        return list(islice(entries(self._rows, wanted), limit))
+
+    def audit_head(self) -> Head:
+        """Return the newest row of the audit; row 0 if there is none."""
+        rows = self._rows("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1")
+        return Head(*rows[0]) if rows else Head(0, BEGINNING)
+
+    def verify_audit(self) -> Verification:
+        """Check the chain of the audit, and that it still has the rows that the note beside it names."""
+        try:
+            noted = read_notes(self._journal.path)
+        except OSError as error:
+            raise StorageFull(note_path(self._journal.path), f"{error.strerror}; check the file") from error
+        return verify(self.read, noted)
 
     def _oldest(self) -> int:
         rows = self._rows("SELECT id FROM verdicts ORDER BY id LIMIT 1")

@@ -1,11 +1,10 @@
 """The journal's SQLite file: schema, opening, checks, lock, and renaming a damaged one."""
 
 import fcntl
-import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -14,8 +13,11 @@ from typing import Any
 
 from linewatch.domain import Comparison, Reason, Result, Verdict
 from linewatch.errors import ConfigError, StorageFull
+from linewatch.storage.audit import chain
+from linewatch.storage.audit.note import ENDING as AUDIT_NOTE
+from linewatch.storage.audit.note import write_note
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 BUSY_S = 0.1  # Another program may hold the file for this long.
 CHECKED_BYTES_MAX = 64_000_000  # A larger file would take seconds to check at start.
 PAGE_BYTES = 4096  # SQLite's default.
@@ -45,12 +47,12 @@ CREATE TABLE IF NOT EXISTS segments (segment INTEGER PRIMARY KEY, first_part TEX
     last_part TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS parts (segment INTEGER, part TEXT, id INTEGER,
     PRIMARY KEY (segment, part, id)) WITHOUT ROWID;
-PRAGMA user_version = {SCHEMA_VERSION};
-"""  # Of versions 2 (models on trial) and 4 (the search index); made at once, in a file of any size.
+CREATE TABLE IF NOT EXISTS states (id INTEGER PRIMARY KEY, boot INTEGER NOT NULL, product TEXT NOT NULL,
+    state TEXT NOT NULL, reason TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL);
+"""  # Of versions 2 (models on trial), 4 (the search index) and 6; made at once, in a file of any size.
 ADDED = {"region": "''", "region_index": "0"}  # Columns of version 5, and what the rows before have there.
 _INDEX_OF_3 = "DROP TABLE tallies; DROP TABLE segments; DROP TABLE parts;"  # Of another shape; built again.
 _SCHEMA = f"""
-BEGIN IMMEDIATE;
 CREATE TABLE verdicts (id INTEGER PRIMARY KEY, journaled_ms INTEGER NOT NULL, {COLUMNS}, UNIQUE (boot, seq));
 CREATE INDEX verdicts_not_pass ON verdicts (result, id) WHERE result <> 'PASS';
 CREATE TABLE delivery (one INTEGER PRIMARY KEY CHECK (one = 1), position INTEGER NOT NULL);
@@ -60,14 +62,9 @@ CREATE TABLE reviews (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, boot INTEG
     seq INTEGER NOT NULL, actual TEXT NOT NULL CHECK (actual IN ('good', 'defect')), note TEXT NOT NULL,
     who TEXT NOT NULL);
 CREATE INDEX reviews_by_part ON reviews (boot, seq);
-CREATE TABLE audit (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,
-    facts TEXT NOT NULL);
-CREATE TRIGGER audit_never_changes BEFORE UPDATE ON audit
-    BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
-CREATE TRIGGER audit_never_shrinks BEFORE DELETE ON audit
-    BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
+{chain.TABLE}
+{chain.GUARDS}
 {_LATER}
-COMMIT;
 """
 
 NO_WAL = "this file system, perhaps a network share, cannot hold a journal; name a local disk in journal.path"
@@ -144,24 +141,52 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
     """Create the tables in a new file, check an existing one. Raises Damaged, ConfigError, sqlite3 errors."""
-    version = db.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(db)
     if version > SCHEMA_VERSION:
         raise ConfigError(
             f"journal.path {str(path)!r} was written by a newer linewatch; install that, or name another file"
         )
-    if version == 0:
-        if db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+    if version == 0 and db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        if not _version(db):  # Another process has not just made it.
             raise ConfigError(f"journal.path {str(path)!r} is another program's database; name another file")
-        db.executescript(_SCHEMA)
-    elif path.stat().st_size <= CHECKED_BYTES_MAX:
+    elif version and path.stat().st_size <= CHECKED_BYTES_MAX:
         verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
             raise Damaged(verdict)
-    if 0 < version < SCHEMA_VERSION:
-        added = "".join(
-            f"ALTER TABLE verdicts ADD COLUMN {name} DEFAULT {value};" for name, value in _missing(db)
-        )
-        db.executescript(f"BEGIN IMMEDIATE; {_INDEX_OF_3 if version == 3 else ''} {added} {_LATER} COMMIT;")
+    if version < SCHEMA_VERSION:
+        with transaction(db):
+            _migrate(db, _version(db))
+        if version:
+            write_note(path, chain.head(db))
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate(db: sqlite3.Connection, version: int) -> None:
+    """Bring a file of `version` to the present schema; 0 is a new file."""
+    if version == SCHEMA_VERSION:
+        return  # Another process was quicker.
+    if version == 0:
+        _execute_all(db, _SCHEMA)
+    else:
+        for name, value in _missing(db):
+            db.execute(f"ALTER TABLE verdicts ADD COLUMN {name} DEFAULT {value}")
+        _execute_all(db, f"{_INDEX_OF_3 if version == 3 else ''} {_LATER}")
+        chain.migrate(db, utc_ms(), version)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _execute_all(db: sqlite3.Connection, script: str) -> None:
+    """Run every statement of a script inside the transaction, which `executescript` would commit first."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            if statement.strip(" ;\n"):
+                db.execute(statement)
+            statement = ""
 
 
 def show_added_columns(db: sqlite3.Connection) -> None:
@@ -215,14 +240,6 @@ def comparison_of(row: tuple[Any, ...]) -> Comparison:
     facts: dict[str, Any] = dict(zip(COMPARED, row, strict=True))
     facts["result"], facts["trial_result"] = Result(facts["result"]), Result(facts["trial_result"])
     return Comparison(**facts)
-
-
-def audit(db: sqlite3.Connection, at_ms: int, who: str, action: str, facts: Mapping[str, object]) -> None:
-    """Append one audit entry."""
-    db.execute(
-        "INSERT INTO audit (at_ms, who, action, facts) VALUES (?, ?, ?, ?)",
-        (at_ms, utf8(who), action, json.dumps(facts, default=str)),
-    )
 
 
 def utf8(text: str) -> str:
@@ -281,7 +298,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 def set_aside(path: Path) -> Path:
     """Rename the damaged file and its companions; return the new name."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    for ending in ("", "-wal", "-shm"):
+    for ending in ("", "-wal", "-shm", AUDIT_NOTE):
         source = companion(path, ending)
         if source.exists():
             source.rename(companion(path, f".damaged-{stamp}{ending}"))

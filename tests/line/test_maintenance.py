@@ -143,7 +143,7 @@ def test_a_removed_journal_is_trouble_and_then_new(house: House) -> None:
     house.housekeeping.step()
 
     assert house.troubles == {}
-    assert house.events() == ["journal_impaired", "journal_restored"]
+    assert house.events() == ["journal_impaired", "audit", "journal_restored"]
 
 
 def test_trouble_with_pictures_does_not_stop_the_journal_s_chores(house: House) -> None:

@@ -24,7 +24,8 @@ from linewatch.models.registry import (
     version_on_trial,
 )
 from linewatch.settings import JournalSettings, Settings
-from linewatch.storage.journal_reader import AuditEntry, JournalFile, JournalReader
+from linewatch.storage.audit.reading import AuditEntry
+from linewatch.storage.journal_reader import JournalFile, JournalReader
 from tests.bundles import models_in, part, png, teach
 
 

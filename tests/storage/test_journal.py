@@ -17,7 +17,8 @@ import pytest
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import ConfigError, StorageFull
 from linewatch.storage import journal as module
-from linewatch.storage.journal import Journal, append_audit
+from linewatch.storage.audit.writing import append_audit
+from linewatch.storage.journal import Journal
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.storage.journal_schema import connect, translate_errors
 from linewatch.storage.journal_search import Conditions
@@ -581,6 +582,7 @@ def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
         db.execute("DROP TABLE comparisons")
         for column in ("region", "region_index"):
             db.execute(f"ALTER TABLE verdicts DROP COLUMN {column}")
+        db.execute("ALTER TABLE audit DROP COLUMN hash")
         db.execute("PRAGMA user_version = 1")
     with JournalReader(JournalFile(path)) as reader:
         assert ([(one.seq, one.region) for one in reader.search(9).verdicts]) == [(1, "")]
@@ -594,7 +596,7 @@ def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
         assert [one.region_index for one in journal.reader().search(9, wanted).verdicts] == [2]
         assert journal.reader().comparisons("bottle", "b", 9) == []
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (5,)
+        assert db.execute("PRAGMA user_version").fetchone() == (6,)
 
 
 def test_a_file_system_without_wal_is_one_sentence(tmp_path: Path) -> None:

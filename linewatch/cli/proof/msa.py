@@ -109,7 +109,7 @@ def report(
     from linewatch.capability import study as studies
     from linewatch.capability.certificate import digest, render
     from linewatch.runtime.user import user_name
-    from linewatch.storage.journal import append_audit
+    from linewatch.storage.audit.writing import append_audit
 
     done = studies.load(study)
     write_text(html, render(done), "--html")

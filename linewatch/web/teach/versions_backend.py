@@ -17,7 +17,7 @@ from linewatch.models.training_quality import is_adequate, summarize_training
 from linewatch.mqtt.messages import Command
 from linewatch.runtime.atomic_files import translate_os_errors
 from linewatch.settings import Settings
-from linewatch.storage.journal import append_audit
+from linewatch.storage.audit.writing import append_audit
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.teach import trial_report
 from linewatch.teach.datasets import Datasets
