@@ -3,7 +3,7 @@
 import math
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -214,13 +214,17 @@ class JournalReader:
         rows = self._rows("SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1")
         return Head(*rows[0]) if rows else Head(0, BEGINNING)
 
-    def verify_audit(self) -> Verification:
-        """Check the chain of the audit, and that it still has the rows that the note beside it names."""
+    def audit_entries(self, wanted: AuditConditions) -> Iterator[AuditEntry]:
+        """Yield audit entries, newest first, each few hundred in a read of their own."""
+        return entries(self._rows, wanted)
+
+    def verify_audit(self, known: Sequence[Head] = ()) -> Verification:
+        """Check the chain of the audit, and that it has the `known` rows and those in the note beside it."""
         try:
             noted = read_notes(self._journal.path)
         except OSError as error:
             raise StorageFull(note_path(self._journal.path), f"{error.strerror}; check the file") from error
-        return verify(self.read, noted)
+        return verify(self.read, [*noted, *known])
 
     def _oldest(self) -> int:
         rows = self._rows("SELECT id FROM verdicts ORDER BY id LIMIT 1")

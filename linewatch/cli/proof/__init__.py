@@ -2,6 +2,7 @@
 
 import typer
 
+from linewatch.cli.proof.audit import audit_app
 from linewatch.cli.proof.msa import msa_app
 from linewatch.cli.proof.recall import recall
 
@@ -10,3 +11,4 @@ def add_commands(app: typer.Typer) -> None:
     """Add them to the command line."""
     app.command()(recall)
     app.add_typer(msa_app, name="msa")
+    app.add_typer(audit_app, name="audit")

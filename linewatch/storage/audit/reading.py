@@ -100,7 +100,10 @@ def verify(read: Rows, noted: Iterable[Head] = ()) -> Verification:
     Damage to the file that hides rows counts as a broken row, too.
     """
     last = Head(0, BEGINNING)
-    expected = {head.row: head.hash for head in noted if head.row}
+    expected: dict[int, set[str]] = {}
+    for head in noted:
+        expected.setdefault(head.row, set()).add(head.hash)
+    expected.pop(0, None)
     try:
         while rows := read(
             "SELECT id, CAST(at_ms AS BLOB), CAST(who AS BLOB), CAST(action AS BLOB), CAST(facts AS BLOB), "
@@ -121,7 +124,7 @@ def verify(read: Rows, noted: Iterable[Head] = ()) -> Verification:
     return Verification(last)
 
 
-def _trouble(last: Head, row: Sequence[Any], expected: dict[int, str]) -> str:
+def _trouble(last: Head, row: Sequence[Any], expected: dict[int, set[str]]) -> str:
     """Return what is wrong with a row that follows `last`, "" if nothing; remove it from `expected`."""
     number, types = row[0], row[6]
     if types != _TYPES:
@@ -131,7 +134,7 @@ def _trouble(last: Head, row: Sequence[Any], expected: dict[int, str]) -> str:
     except UnicodeDecodeError:
         return f"row {number} was changed: it is no text any more"
     if chained(last.hash, number, int(at_ms), who, action, facts) == digest:
-        noted = expected.pop(number, digest) == digest
+        noted = expected.pop(number, {digest}) == {digest}
         return "" if noted else f"row {number} is not the one that was noted when it was written"
     if number != last.row + 1:
         return f"rows between {last.row} and {number} are missing, or row {number} was changed"
