@@ -21,6 +21,41 @@ class Picture:
     group: int = 0  # Near-duplicates share a number from 1; 0: it resembles no other.
     ready: bool = True  # Whether its thumbnail exists.
     trouble: str = ""  # Why it cannot be read, one sentence.
+    raw: float | None = None  # Its score; None if it is not known, infinite if the part was not found.
+    map_ready: bool = False  # Whether its score map is drawn.
+
+
+class Order(StrEnum):
+    """The order of images on the page."""
+
+    SCORE = "score"  # What is suspicious first: high scores of good parts, low ones of defects.
+    ALIKE = "alike"  # Near-duplicates first, those of a group side by side.
+
+
+@dataclass(frozen=True, slots=True)
+class CuratedPlace:
+    """Images of one place of a data set with the scores that a version gives them: one page of them."""
+
+    place: str
+    order: Order
+    page: int  # From 1.
+    pages: int
+    pictures: tuple[Picture, ...]
+    alike: int = 0  # Images in the place that resemble another.
+    waiting: int = 0  # Of those on the page, thumbnails and maps that are still being made.
+    version: str = ""  # Whose scores they are; "" if no version has any.
+    threshold: float = 0.0
+    maps: str = ""  # Under what the score maps are kept; "" if there are none.
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdWithout:
+    """What learning without some images would come to."""
+
+    left_out: int
+    images: int  # That would remain, near-duplicates counted once.
+    threshold: float  # Computed from all images that the version was learnt from.
+    becomes: float | None  # Without those left out; None if too few would remain.
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +145,7 @@ class Change(ScoredPart):
 
     was: Result
     becomes: Result
+    map_ready: bool = False  # Whether its score map is drawn.
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +172,10 @@ class ThresholdEffect:
     unsure: Tally
     false_rejects: Tally  # Of those known to be good, rejected or unsure.
     escapes: Tally  # Of those known to be defects, passed.
-    changes: tuple[Change, ...]  # Newest first, at most CHANGES_MAX.
+    changes: tuple[Change, ...]  # The clearest first, at most CHANGES_MAX.
     changes_all: int
+    maps: str = ""  # Under what the score maps of the changes are kept.
+    waiting: int = 0  # Maps that are still being drawn.
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +195,7 @@ class VersionState:
     measured: Measured | None
     sentence: str  # How well it learnt.
     adequate: bool
+    scored: bool  # Whether the scores of its good images are kept.
     other_area: bool  # Learnt with another region or mask than the recipe has now.
     trouble: str = ""  # Why it cannot be used.
 

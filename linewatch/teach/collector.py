@@ -11,7 +11,8 @@ from linewatch.domain import Frame, Image
 from linewatch.errors import LinewatchError, UsageError
 from linewatch.runtime.lane import Lane
 from linewatch.teach.datasets import IMAGES_MAX, Datasets
-from linewatch.teach.thumbnails import SIDE_PX, Thumbnails
+from linewatch.teach.derived_images import SIDE_PX
+from linewatch.teach.thumbnails import Thumbnails
 from linewatch.teach.variety import Variety
 from linewatch.teaching import Collecting
 from linewatch.vision.image_io import shrink_to

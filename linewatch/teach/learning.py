@@ -35,12 +35,10 @@ LOG_BYTES = 4_000
 END_S = 5.0  # After its process was killed.
 PIXELS = {"coarse": 4096, "usual": 65536, "fine": 131072}  # Of the network's input.
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-# The lowest priority, not that of an idle task: beside other busy programs that would never end. Set before
-# the imports, so that the threads of the libraries inherit it.
 _PROGRAM = """
-import os, sys
-os.setpriority(os.PRIO_PROCESS, 0, max(int(sys.argv[2]), os.getpriority(os.PRIO_PROCESS, 0)))
-os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+import sys
+from linewatch.runtime.priority import give_way
+give_way(int(sys.argv[2]))
 from linewatch.teach.learning_process import main
 main()
 """
@@ -123,8 +121,10 @@ class Learning:
                     os.killpg(pid, signal.SIGKILL)
             until = time.monotonic() + END_S
             while self._is_running() and time.monotonic() < until:
-                self._reap()
                 time.sleep(0.02)
+            if self._process is not None:  # It gives up the lock a moment before it has ended.
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(END_S)
             self._reap()
         log.info("learning_cancelled by=%r", by)
 

@@ -6,7 +6,6 @@ import resource
 import shutil
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +51,6 @@ class Progress:
 
 def main() -> None:
     """Learn as `job.json` in the folder on the command line says."""
-    with suppress(OSError):  # When memory is short, this process is killed before the line.
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     folder = Path(sys.argv[1])
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     limit = job["memory_bytes_max"]
@@ -96,8 +93,12 @@ def learn(job: dict[str, Any], progress: Progress) -> tuple[str, str]:
         progress=progress,
     )
     progress.base, progress.part = TRAIN_SHARE, 1 - TRAIN_SHARE
-    measure(datasets, product, models, recipes, bundle.version, threads=job["threads"], progress=progress)
-    return bundle.version, summarize_training(bundle.training)
+    sentence = summarize_training(bundle.training)
+    try:
+        measure(datasets, product, models, recipes, bundle.version, threads=job["threads"], progress=progress)
+    except LinewatchError as trouble:  # The version is there all the same.
+        sentence += f" It was not measured on the labelled images: {trouble}."
+    return bundle.version, sentence
 
 
 def _clean(folder: Path, job: dict[str, Any]) -> None:

@@ -4,9 +4,9 @@ import json
 import math
 from pathlib import Path
 
-from linewatch.runtime.atomic_files import write_text
+from linewatch.runtime.atomic_files import translate_os_errors, write_text
 from linewatch.teach.datasets import Datasets
-from linewatch.teaching import LEFT_OUT, TEST, TRAIN_GOOD, Measured
+from linewatch.teaching import LEFT_OUT, TEST, TEST_GOOD, TRAIN_GOOD, Measured
 from linewatch.training.progress import ProgressCallback, no_progress
 
 FOLDER = "_measured"  # Of the data sets' folder; no product's name begins with an underscore.
@@ -32,6 +32,8 @@ def measure(
     from linewatch.training.evaluate import evaluate  # noqa: PLC0415 - needs the extra [train].
 
     folder = datasets.product_folder(product)
+    with translate_os_errors(folder):
+        (folder / TEST_GOOD).mkdir(parents=True, exist_ok=True)  # Defects alone can be measured, too.
     found = evaluate(
         product, folder / "test", models, recipes, version=version, threads=threads, progress=progress
     )

@@ -11,6 +11,7 @@ from linewatch.models.recipe_file import load_recipe
 from linewatch.settings import Settings
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.measuring import read_measured
+from linewatch.teach.score_maps import PARTS, ScoreMaps
 from linewatch.teaching import TEST_GOOD, Change, Measured, ScoredPart, Tally, ThresholdEffect
 from linewatch.training.recalibrate import activate_proposal, propose_threshold
 from linewatch.training.reviewed_parts import DEFECT, GOOD, read_reviews
@@ -75,6 +76,8 @@ def predict(
     every = [*parts, *labelled]
     latest = parts[: len(reviews.last)]
     changes = [change for part in every if (change := _change(part, recipe, after)) is not None]
+    # In an order that the next parts change little, so that their maps are there when people look.
+    changes.sort(key=lambda change: -abs(change.raw - wanted))
     good = [part for part in every if part.actual == GOOD]
     bad = [part for part in every if part.actual == DEFECT]
     highest = max((part.raw for part in every if part.raw < float("inf")), default=0.0)
@@ -93,6 +96,40 @@ def predict(
         changes=tuple(changes[:CHANGES_MAX]),
         changes_all=len(changes),
     )
+
+
+def add_maps(
+    effect: ThresholdEffect, product: str, maps: ScoreMaps, datasets: Datasets, evidence: Path
+) -> ThresholdEffect:
+    """Return the effect with the images and maps of its changes that exist; begin to draw those missing.
+
+    A part that was rejected has its heatmap already. Raises UsageError and RecipeError.
+    """
+    key = maps.key(product)
+    kept = [
+        replace(
+            change,
+            image=change.image if change.image and (evidence / change.image).is_file() else "",
+            heatmap=change.heatmap if change.heatmap and (evidence / change.heatmap).is_file() else "",
+        )
+        for change in effect.changes
+    ]
+    wanted: dict[str, dict[str, Path]] = {}
+    for change in kept:
+        if change.name:
+            folder = datasets.folder(product, change.place)
+            wanted.setdefault(change.place, {})[change.name] = folder / change.name
+        elif change.image and not change.heatmap:
+            wanted.setdefault(PARTS, {})[change.title] = evidence / change.image
+    waiting = sum(maps.make(product, key, "", place, files) for place, files in wanted.items())
+    changes = tuple(
+        replace(
+            change,
+            map_ready=maps.is_ready(product, key, change.place or PARTS, change.name or change.title),
+        )
+        for change in kept
+    )
+    return replace(effect, changes=changes, maps=key, waiting=waiting)
 
 
 def save_threshold(settings: Settings, product: str, threshold: float, who: str) -> str:

@@ -9,9 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from linewatch.errors import LinewatchError, RecipeError, UsageError
 from linewatch.models.bundle import REPORT, Bundle, active_version, set_active, versions, write_bundle
 from linewatch.models.engine import OpenVinoEngine
@@ -25,6 +22,7 @@ from linewatch.training.images import IMAGES_MIN, open_image_folder
 from linewatch.training.network.graph import save_graph, verify_parity
 from linewatch.training.network.model import ARCHITECTURES, Design, train_scorer
 from linewatch.training.progress import ProgressCallback, no_progress
+from linewatch.training.reports.good_images import largest_of_groups, write_good_images
 from linewatch.training.reports.kinds import describe_kinds, find_rarer_kind
 from linewatch.training.reports.page import GalleryImage
 from linewatch.training.reports.training import training_report
@@ -93,7 +91,7 @@ def train(
     rarer = None if trained.embeddings is None else find_rarer_kind(trained.embeddings)
     maps = trained.maps * training_set.inspected
     scores = tuple(float(score) for score in maps.max(axis=(1, 2)))
-    distinct = _largest_of_groups(scores, training_set.groups)
+    distinct = largest_of_groups(scores, training_set.groups.tolist())
     calibration = calibrate(distinct, false_reject)
     with temporary_folder() as content:
         progress("compiling the scorer", 0.78)
@@ -102,6 +100,7 @@ def train(
         progress("choosing golden samples", 0.88)
         scorer = CompiledScorer(engine, training_set.registration, training_set.part_mask)
         golden = write_golden_samples(content, folder, calibration, scorer, seed)
+        write_good_images(content, training_set.names, scores, training_set.groups)
         detection = measure_detection(folder, calibration, scorer, seed)
         facts: dict[str, Any] = {
             "architecture": design.architecture,
@@ -211,13 +210,6 @@ def make_available(
         if bundle.version not in before:
             shutil.rmtree(bundle.folder)  # Not reported to the user yet.
         raise
-
-
-def _largest_of_groups(scores: tuple[float, ...], groups: NDArray[np.int_]) -> tuple[float, ...]:
-    """Return the largest score of each group of near-duplicates."""
-    largest = np.full(int(groups.max()) + 1, -np.inf)
-    np.maximum.at(largest, groups, scores)
-    return tuple(largest.tolist())
 
 
 def _check(false_reject: float, pixels: int, align: str, foreground: str, architecture: str) -> None:

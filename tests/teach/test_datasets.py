@@ -112,8 +112,7 @@ def test_missing_thumbnails_are_made_by_another_process(datasets: Datasets) -> N
     thumbnails = Thumbnails(datasets)
 
     first = thumbnails.pictures("cup", "train/good")
-    process = thumbnails._process
-    assert process is not None and process.wait(60) == 0
+    assert thumbnails._process.wait(60) == 0
     later = thumbnails.pictures("cup", "train/good")
     thumbnails.close()
 

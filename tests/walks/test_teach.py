@@ -118,6 +118,7 @@ def test_from_a_new_product_to_verdicts_and_back(daemon: Daemon) -> None:
         walk.press("button[value=left_out]")
 
         first = learn(walk)
+        curate(walk)
         walk.open("/teach/cup/judge")
         walk.look("judge")
         walk.open("/teach/cup/activate")
@@ -168,6 +169,22 @@ def draw_region(walk: Walk) -> None:
     assert "roi = [" in recipe and "cup.mask.png" in recipe
 
 
+def curate(walk: Walk) -> None:
+    """Look at the good pictures by score, with their heatmaps, and what leaving one out would change."""
+    browser = walk.browser
+    walk.open("/teach/cup/sort")
+    browser.wait_for("document.querySelectorAll('.thumbs .missing').length === 0")
+    assert browser.ask("document.querySelectorAll('.thumbs img').length") == 2 * 23
+    scores = browser.ask(
+        "[...document.querySelectorAll('.thumbs .tag')].map((one) => Number(one.innerText.replace(',', '')))"
+    )
+    assert scores == sorted(scores, reverse=True)
+    browser.ask("document.querySelector('.thumbs input').click()")
+    browser.wait_for("document.querySelector('.prediction b')?.innerText.includes('%')")
+    walk.open("/teach/cup/sort")
+    walk.look("curate")
+
+
 def learn(walk: Walk) -> str:
     """Learn with the quickest setting and return the version; the page is closed and opened meanwhile."""
     walk.open("/teach/cup/learn")
@@ -200,6 +217,9 @@ def move_threshold(walk: Walk, first: str) -> str:
         "slider.value = 0.6 * Number(slider.value); slider.dispatchEvent(new Event('input')); })()"
     )
     browser.wait_for(f"document.querySelector('[data-live=effect]').innerText !== {json.dumps(before)}")
+    browser.wait_for("document.querySelector('[data-waiting]') === null")
+    shots = "[...document.querySelectorAll('.thumbs.mapped .shots')]"
+    assert browser.ask(f"{shots}.some((one) => one.querySelectorAll('img').length === 2)")
     walk.look("threshold")
     browser.ask(
         "(() => { const slider = document.querySelector('[type=range]'); slider.value = "

@@ -15,6 +15,7 @@ from linewatch.people.roles import Role
 from linewatch.settings import EvidenceSettings, JournalSettings, ModelsSettings, Settings
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.learning import Learning
+from linewatch.teach.score_maps import ScoreMaps
 from linewatch.teach.thumbnails import Thumbnails
 from linewatch.teach_settings import TeachSettings
 from linewatch.web.teach.teach_backend import TeachBackend
@@ -57,7 +58,9 @@ def teaching_in(folder: Path, **more: Any) -> TeachBackend:
     datasets = Datasets(settings.teach)
     command = (sys.executable, "-c", "import signal; signal.alarm(10); signal.pause()")
     learning = Learning(settings, datasets, command=command)
-    return TeachBackend(settings, datasets, Thumbnails(datasets), learning, **more)
+    return TeachBackend(
+        settings, datasets, Thumbnails(datasets), ScoreMaps(datasets, settings.models), learning, **more
+    )
 
 
 PASSWORD = "a good long phrase"

@@ -4,13 +4,13 @@
 
 const refreshMs = 1000;
 
-async function fetchPage(address) {
-  const answer = await fetch(address, { signal: AbortSignal.timeout(10000) });
+async function fetchPage(address, more = {}) {
+  const answer = await fetch(address, { signal: AbortSignal.timeout(10000), ...more });
   return answer.ok ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
 }
 
 function swapLive(fresh) {
-  for (const part of document.querySelectorAll("[data-live]")) {
+  for (const part of document.querySelectorAll("[data-live]:not([data-live=prediction])")) {
     const next = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
     if (!next || next.outerHTML === part.outerHTML) continue;
     if (part.dataset.stage && part.dataset.stage !== next.dataset.stage) { location.reload(); return; }
@@ -66,6 +66,25 @@ function useSlider() {
     timer = setTimeout(show, 120);
   });
   field.addEventListener("change", () => { slider.value = field.value.replace(",", "."); });
+  // Score maps of what changes sides arrive later.
+  setInterval(() => { if (!document.hidden && document.querySelector("[data-waiting]")) show(); }, 1500);
+}
+
+// What leaving out the chosen pictures would change, as soon as they are chosen.
+function predict() {
+  const form = document.querySelector("form[data-predict]");
+  const button = form?.querySelector("button[value=predict]");
+  if (!button) return;
+  button.hidden = true;
+  let asked = 0;
+  form.addEventListener("change", async (event) => {
+    if (event.target.name !== "name") return;
+    const number = ++asked;
+    const body = new URLSearchParams(new FormData(form, button));
+    const fresh = await fetchPage(form.getAttribute("action"), { method: "POST", body }).catch(() => null);
+    const next = fresh?.querySelector("[data-live=prediction]");
+    if (next && number === asked) form.querySelector("[data-live=prediction]").replaceWith(document.adoptNode(next));
+  });
 }
 
 // Regions: rows of fields, each of which can be drawn, added and removed.
@@ -243,6 +262,7 @@ function count() {
 }
 
 useSlider();
+predict();
 draw();
 count();
 watch();

@@ -21,10 +21,13 @@ from linewatch.web.teach.forms import (
     RegionsBody,
     ThresholdBody,
     VersionBody,
+    WithoutBody,
     refuse_troubles,
 )
 from linewatch.web.teach.interface import Teaching
 from linewatch.web.teach.pages import LAST, find_product
+
+RAW_MAX = 1e9  # JSON has no infinity, which is the score of a part that was not found.
 
 
 class TeachApi:
@@ -49,6 +52,8 @@ class TeachApi:
         routes.post("/teach/<product>/collect/stop")(self.stop)
         routes.post("/teach/<product>/images")(self.add_images)
         routes.post("/teach/<product>/move")(self.move)
+        routes.get("/teach/<product>/pictures")(self.pictures)
+        routes.post("/teach/<product>/without")(self.without)
         routes.post("/teach/<product>/learn")(self.learn)
         routes.post("/teach/<product>/learn/cancel")(self.cancel)
         routes.post("/models")(self.import_archive)
@@ -127,6 +132,27 @@ class TeachApi:
         with refuse_troubles():
             self._teaching.move(product, body.place, body.names, body.to, by)
         return self._state(product)
+
+    def pictures(self, product: str) -> Response:
+        """Send images with their scores."""
+        self._find(product)
+        asked = self._forms.curate(request.args)
+        with refuse_troubles():
+            found = asdict(
+                self._teaching.curated(product, asked.place, asked.version, asked.order, asked.page)
+            )
+        for picture in found["pictures"]:
+            if picture["raw"] is not None:
+                picture["raw"] = min(picture["raw"], RAW_MAX)
+        return jsonify(found)
+
+    def without(self, product: str) -> Response:
+        """Send what learning without some images would come to."""
+        self._find(product)
+        body = self._body(WithoutBody)
+        with refuse_troubles():
+            found = self._teaching.threshold_without(product, body.version, body.names)
+        return jsonify(asdict(found) if found else None)
 
     def learn(self, product: str) -> Response:
         """Begin to learn."""
@@ -208,7 +234,7 @@ class TeachApi:
         with refuse_troubles():
             found = asdict(self._teaching.effect(product, wanted, LAST))
         for change in found["changes"]:
-            change["raw"] = min(change["raw"], 1e9)  # JSON has no infinity: a part that was not found.
+            change["raw"] = min(change["raw"], RAW_MAX)
         return jsonify(found)
 
     def save_threshold(self, product: str) -> Response:

@@ -7,19 +7,21 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from werkzeug.datastructures import FileStorage
 
 from linewatch.domain import Result
-from linewatch.teaching import LearningStage
+from linewatch.teaching import LearningStage, Order
 from linewatch.web.openapi import OPERATIONS, Body, Count, document
 from linewatch.web.operation import Answer, Operation
 from linewatch.web.teach.forms import (
     AreaBody,
     BeginBody,
     CollectBody,
+    CurateQuery,
     LearnBody,
     MoveBody,
     RegionBody,
     RegionsBody,
     ThresholdBody,
     VersionBody,
+    WithoutBody,
 )
 
 Binary = WithJsonSchema({"type": "string", "format": "binary"})
@@ -95,6 +97,41 @@ class TeachState(Body):
     learning_unavailable: str
 
 
+class ListedPicture(Body):
+    """One image of a data set."""
+
+    name: str
+    group: Count
+    ready: bool
+    trouble: str
+    raw: float | None
+    map_ready: bool
+
+
+class Pictures(Body):
+    """One page of a place of a data set; `maps` is the key of /teach/PRODUCT/map."""
+
+    place: str
+    order: Order
+    page: Count
+    pages: Count
+    pictures: list[ListedPicture]
+    alike: Count
+    waiting: Count
+    version: str
+    threshold: float
+    maps: str
+
+
+class Without(Body):
+    """What learning without some images would come to; `becomes` is null if too few would remain."""
+
+    left_out: Count
+    images: Count
+    threshold: float
+    becomes: float | None
+
+
 class Version(Body):
     """One version of a product."""
 
@@ -113,6 +150,7 @@ class Version(Body):
     ]
     sentence: str
     adequate: bool
+    scored: bool
     other_area: bool
     trouble: str
 
@@ -158,6 +196,7 @@ class ChangedPart(Body):
     title: str
     was: Result
     becomes: Result
+    map_ready: bool
     raw: float
     actual: Literal["", "good", "defect"]
     boot: Count
@@ -184,6 +223,8 @@ class Effect(Body):
     escapes: TallyOf
     changes: list[ChangedPart]
     changes_all: Count
+    maps: str
+    waiting: Count
 
 
 STATE = {200: Answer("The data set and what is done with it.", TeachState)}
@@ -235,6 +276,20 @@ TEACH_OPERATIONS = {
         "addImages", "Add images to the data set", STATE, ImagesForm, media="multipart/form-data"
     ),
     ("post", "/api/teach/{product}/move"): _change("move", "Move images, or leave them out", STATE, MoveBody),
+    ("get", "/api/teach/{product}/pictures"): Operation(
+        id="pictures",
+        summary="Images of a data set with their scores, the suspicious ones first",
+        path=ProductPath,
+        query=CurateQuery,
+        answers={200: Answer("One page of images.", Pictures)},
+        errors=(400, 404, 409),
+    ),
+    ("post", "/api/teach/{product}/without"): _change(
+        "thresholdWithout",
+        "Predict the threshold of learning without some images",
+        {200: Answer("The threshold; null if nothing was learnt yet.", Without | None)},
+        WithoutBody,
+    ),
     ("post", "/api/teach/{product}/learn"): _change(
         "learn", "Learn from train/good in a process beside the line", STATE, LearnBody
     ),

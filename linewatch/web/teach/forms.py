@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from linewatch.errors import LinewatchError
 from linewatch.setting_types import Name
-from linewatch.teaching import TRAIN_GOOD
+from linewatch.teaching import TRAIN_GOOD, Order
 from linewatch.vision.recipe import Region
 from linewatch.vision.regions import FACTOR_MAX, FACTOR_MIN, NAME_CHARACTERS_MAX, REGIONS_MAX
 from linewatch.vision.strokes import CHARACTERS_MAX
@@ -106,6 +106,29 @@ class MoveBody(BaseModel):
     to: Annotated[str, Field(max_length=64, description="Another place, such as left_out.")]
 
 
+class CurateQuery(BaseModel):
+    """Which images of a data set are shown."""
+
+    place: Annotated[str, Field(max_length=64, description="train/good, left_out, or test/KIND.")] = (
+        TRAIN_GOOD
+    )
+    version: Annotated[
+        str,
+        Field(pattern="^([0-9a-f]{8})?$", description="Whose scores; without it the newest that has some."),
+    ] = ""
+    order: Annotated[
+        Order | None, _empty_is(None), Field(description="Without it by score, if there are scores.")
+    ] = None
+    page: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class WithoutBody(BaseModel):
+    """Good images that might be left out."""
+
+    names: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=NAMES_MAX)] = []
+    version: Annotated[str, Field(pattern="^([0-9a-f]{8})?$")] = ""
+
+
 class LearnBody(BaseModel):
     """How to learn."""
 
@@ -169,6 +192,12 @@ class Forms:
             return percent and str(float(percent.replace(",", ".")) / 100)
         except ValueError:
             abort(400, self.texts["teach_error_field"].format(name="percent"))
+
+    def curate(self, fields: Mapping[str, str]) -> CurateQuery:
+        """Return which images are shown; other fields of the form do not matter."""
+        return self.read(
+            CurateQuery, {name: fields[name] for name in CurateQuery.model_fields if name in fields}
+        )
 
     def learn(self) -> LearnBody:
         """Return how to learn; the form has the rate in percent."""

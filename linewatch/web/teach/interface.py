@@ -14,10 +14,12 @@ from linewatch.teaching import (
     Area,
     AuditLine,
     Collecting,
+    CuratedPlace,
     LearningState,
     Measured,
-    Picture,
+    Order,
     ThresholdEffect,
+    ThresholdWithout,
     TrialState,
     VersionState,
 )
@@ -44,14 +46,23 @@ class Teaching(Protocol):
     def places(self, product: str) -> Mapping[str, int]:
         """Return the number of images in each place of the data set."""
 
-    def pictures(self, product: str, place: str) -> Sequence[Picture]:
-        """Return the images of a place, by name."""
+    def curated(self, product: str, place: str, version: str, order: Order | None, page: int) -> CuratedPlace:
+        """Return one page of the images of a place, with the scores and maps of `version`.
+
+        With "" it is the newest version that has scores, without `order` that of the scores if there are any.
+        """
+
+    def threshold_without(self, product: str, version: str, names: Sequence[str]) -> ThresholdWithout | None:
+        """Return what learning without these images would come to; None if nothing was learnt yet."""
+
+    def score_map(self, product: str, key: str, place: str, name: str) -> bytes | None:
+        """Return the score map of an image as WebP; None if there is none."""
 
     def picture_file(self, product: str, place: str, name: str) -> Path:
         """Return the file of an image."""
 
     def thumbnail(self, product: str, place: str, name: str) -> bytes | None:
-        """Return a small JPEG of an image; None if it is not made yet."""
+        """Return a small WebP of an image; None if it is not made yet."""
 
     def add_pictures(self, product: str, place: str, files: Iterable[tuple[str, bytes]], by: str) -> int:
         """Store uploaded images (name, content), and return how many.
@@ -115,6 +126,9 @@ class Teaching(Protocol):
 
     def versions(self, product: str) -> Sequence[VersionState]:
         """Return a product's versions, newest first."""
+
+    def active_version(self, product: str) -> str:
+        """Return the active version, "" before one is."""
 
     def version_used(self, product: str) -> str:
         """Return the version that judges now, "" if the product is not on the line."""

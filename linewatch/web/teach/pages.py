@@ -7,7 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.teaching import LEFT_OUT, TEST, TRAIN_GOOD
 from linewatch.web.backend import Backend, ProductInfo
-from linewatch.web.teach.forms import Forms, action_of, refuse_troubles
+from linewatch.web.teach.forms import CurateQuery, Forms, action_of, refuse_troubles
 from linewatch.web.teach.interface import Teaching
 
 STEPS = ("look", "collect", "sort", "learn", "judge", "activate")
@@ -39,6 +39,7 @@ class TeachPages:
         routes.post("/<product>/learn")(self.learning)
         routes.get("/<product>/thumbnail")(self.thumbnail)
         routes.get("/<product>/image")(self.image)
+        routes.get("/<product>/map")(self.score_map)
         return routes
 
     def products(self) -> str:
@@ -116,23 +117,31 @@ class TeachPages:
         return redirect(url_for(".collect", product=product, done=done), 303)
 
     def sort(self, product: str) -> str:
-        """Show the images of one place."""
-        place = request.args.get("place", TRAIN_GOOD)
-        with refuse_troubles():
-            pictures = self._teaching.pictures(product, place)
-        return self._step("sort", product, place=place, pictures=pictures)
+        """Show the images of one place, those that are suspicious first."""
+        return self._sort(product, self._forms.curate(request.args))
 
-    def sorting(self, product: str) -> AnyResponse:
-        """Move the chosen images elsewhere, or delete those that were left out before."""
+    def sorting(self, product: str) -> AnyResponse | str:
+        """Move the chosen images, delete those that were left out before, or predict what it would change."""
         by = self._forms.who
         self._product(product)
-        place, names = request.form.get("place", ""), request.form.getlist("name")
+        action, names = action_of(request), request.form.getlist("name")
+        asked = self._forms.curate(request.form)
+        if action == "predict":
+            return self._sort(product, asked, names)
         with refuse_troubles():
-            if action_of(request) == "remove":
+            if action == "remove":
                 self._teaching.remove(product, names, by)
             else:
-                self._teaching.move(product, place, names, self._forms.target(), by)
-        return redirect(url_for(".sort", product=product, place=place), 303)
+                self._teaching.move(product, asked.place, names, self._forms.target(), by)
+        return redirect(url_for(".sort", product=product, **asked.model_dump(exclude_defaults=True)), 303)
+
+    def _sort(self, product: str, asked: CurateQuery, names: Sequence[str] = ()) -> str:
+        """Show images with the chosen ones checked, and what leaving these out would change."""
+        with refuse_troubles():
+            curated = self._teaching.curated(product, asked.place, asked.version, asked.order, asked.page)
+            good = asked.place == TRAIN_GOOD
+            without = self._teaching.threshold_without(product, asked.version, names) if good else None
+        return self._step("sort", product, place=asked.place, curated=curated, chosen=names, without=without)
 
     def learn(self, product: str) -> str:
         """Show how learning goes."""
@@ -187,14 +196,14 @@ class TeachPages:
     def thumbnail(self, product: str) -> Response:
         """Send a small image of the data set."""
         with refuse_troubles(404):
-            jpeg = self._teaching.thumbnail(
-                product, request.args.get("place", ""), request.args.get("name", "")
-            )
-        if jpeg is None:
-            abort(404, self._forms.texts["error_no_picture"])
-        response = Response(jpeg, mimetype="image/jpeg")
-        response.headers["Cache-Control"] = "private, max-age=60"
-        return response
+            image = self._teaching.thumbnail(product, *_chosen())
+        return self._small(image)
+
+    def score_map(self, product: str) -> Response:
+        """Send the score map of an image."""
+        with refuse_troubles(404):
+            image = self._teaching.score_map(product, request.args.get("key", ""), *_chosen())
+        return self._small(image)
 
     def image(self, product: str) -> AnyResponse:
         """Send an image of the data set as it is stored."""
@@ -202,6 +211,13 @@ class TeachPages:
             path = self._teaching.picture_file(product, *_chosen())
         kind = IMAGE_TYPES.get(path.suffix.lower(), "application/octet-stream")
         return send_file(path.resolve(), mimetype=kind, conditional=True)
+
+    def _small(self, image: bytes | None) -> Response:
+        if image is None:
+            abort(404, self._forms.texts["error_no_picture"])
+        response = Response(image, mimetype="image/webp")
+        response.headers["Cache-Control"] = "private, max-age=60"
+        return response
 
     def _step(self, step: str, product: str, **facts: object) -> str:
         return render_template(
@@ -214,6 +230,7 @@ class TeachPages:
             train_good=TRAIN_GOOD,
             left_out=LEFT_OUT,
             test=TEST,
+            active=self._teaching.active_version(product),
             **facts,
         )
 

@@ -14,12 +14,23 @@ from linewatch.models.recipe_file import regions_of, write_recipe
 from linewatch.settings import Settings
 from linewatch.teach.area import read_area, save_area, save_regions
 from linewatch.teach.collector import Collector
+from linewatch.teach.curation import Curation
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.learning import Learning
 from linewatch.teach.measuring import read_measured, read_measured_report
 from linewatch.teach.reviewed import add_reviewed
+from linewatch.teach.score_maps import ScoreMaps
 from linewatch.teach.thumbnails import Thumbnails
-from linewatch.teaching import LEFT_OUT, Area, Collecting, LearningState, Measured, Picture
+from linewatch.teaching import (
+    LEFT_OUT,
+    Area,
+    Collecting,
+    CuratedPlace,
+    LearningState,
+    Measured,
+    Order,
+    ThresholdWithout,
+)
 from linewatch.vision.image_io import SUFFIXES, shrink_to
 from linewatch.vision.image_quality import brightness, sharpness
 from linewatch.vision.recipe import Region
@@ -41,6 +52,7 @@ class TeachBackend(VersionsBackend):
         settings: Settings,
         datasets: Datasets,
         thumbnails: Thumbnails,
+        maps: ScoreMaps,
         learning: Learning,
         *,
         collector: Collector | None = None,
@@ -49,8 +61,9 @@ class TeachBackend(VersionsBackend):
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_line` returns product and version that judge now; `changed` is called after a change."""
-        super().__init__(settings, datasets, commands=commands, on_line=on_line, changed=changed)
+        super().__init__(settings, datasets, maps, commands=commands, on_line=on_line, changed=changed)
         self._thumbnails = thumbnails
+        self._curation = Curation(settings.models, datasets, thumbnails, maps)
         self._learning = learning
         self._collector = collector
         self._frame = TimedCache(self._render_frame, FRAME_FRESH_S)
@@ -69,16 +82,20 @@ class TeachBackend(VersionsBackend):
         """Return the number of images in each place of the data set."""
         return self._datasets.places(product)
 
-    def pictures(self, product: str, place: str) -> Sequence[Picture]:
-        """Return the images of a place, by name."""
-        return self._thumbnails.pictures(product, place)
+    def curated(self, product: str, place: str, version: str, order: Order | None, page: int) -> CuratedPlace:
+        """Return one page of the images of a place, with their scores and maps."""
+        return self._curation.show(product, place, version, order, page)
+
+    def threshold_without(self, product: str, version: str, names: Sequence[str]) -> ThresholdWithout | None:
+        """Return what learning without these images would come to; None if nothing was learnt yet."""
+        return self._curation.predict(product, version, names)
 
     def picture_file(self, product: str, place: str, name: str) -> Path:
         """Return the file of an image."""
         return self._datasets.file(product, place, name)
 
     def thumbnail(self, product: str, place: str, name: str) -> bytes | None:
-        """Return a small JPEG of an image; None if it is not made yet."""
+        """Return a small WebP of an image; None if it is not made yet."""
         return self._thumbnails.read(product, place, name)
 
     def add_pictures(self, product: str, place: str, files: Iterable[tuple[str, bytes]], by: str) -> int:

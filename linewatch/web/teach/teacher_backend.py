@@ -9,13 +9,14 @@ from linewatch.settings import Settings
 from linewatch.teach.collector import Collector
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.learning import Learning
+from linewatch.teach.score_maps import ScoreMaps
 from linewatch.teach.thumbnails import Thumbnails
 from linewatch.web.office_backend import OfficeBackend
 from linewatch.web.teach.teach_backend import TeachBackend
 
 
 class Teacher:
-    """Data sets, collector and learning of one station; leaving the block ends the thumbnails' process.
+    """Data sets, collector and learning of one station; leaving the block ends the processes of the page.
 
     Learning goes on: its process outlives this one.
     """
@@ -24,6 +25,7 @@ class Teacher:
         self._settings = settings
         self._datasets = Datasets(settings.teach, settings.evidence.free_bytes_min)
         self._thumbnails = Thumbnails(self._datasets)
+        self._maps = ScoreMaps(self._datasets, settings.models, settings.evidence.free_bytes_min)
         self._learning = Learning(settings, self._datasets)
         self.collector = Collector(self._datasets, self._thumbnails)
 
@@ -33,6 +35,7 @@ class Teacher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._maps.close()
         self._thumbnails.close()
 
     def beside(self, station: Station, commands: Commands, page: OfficeBackend) -> TeachBackend:
@@ -46,6 +49,7 @@ class Teacher:
             self._settings,
             self._datasets,
             self._thumbnails,
+            self._maps,
             self._learning,
             collector=self.collector,
             commands=commands,
@@ -56,5 +60,10 @@ class Teacher:
     def alone(self, page: OfficeBackend) -> TeachBackend:
         """Return the backend of the teach pages where no line runs."""
         return TeachBackend(
-            self._settings, self._datasets, self._thumbnails, self._learning, changed=page.forget_products
+            self._settings,
+            self._datasets,
+            self._thumbnails,
+            self._maps,
+            self._learning,
+            changed=page.forget_products,
         )

@@ -20,9 +20,11 @@ from linewatch.settings import Settings
 from linewatch.storage.audit.writing import append_audit
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.teach import trial_report
+from linewatch.teach.curation import has_scores
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.measuring import read_measured
-from linewatch.teach.thresholds import predict, save_threshold
+from linewatch.teach.score_maps import ScoreMaps
+from linewatch.teach.thresholds import add_maps, predict, save_threshold
 from linewatch.teaching import AuditLine, ThresholdEffect, TrialState, VersionState
 from linewatch.web.formatting import milliseconds_of
 
@@ -39,6 +41,7 @@ class VersionsBackend:
         self,
         settings: Settings,
         datasets: Datasets,
+        maps: ScoreMaps,
         *,
         commands: Commands | None = None,
         on_line: Callable[[], tuple[str, str]] = lambda: ("", ""),
@@ -47,6 +50,7 @@ class VersionsBackend:
         """`on_line` returns product and version that judge now; `changed` is called after a change."""
         self._settings = settings
         self._datasets = datasets
+        self._maps = maps
         self._commands = commands
         self._on_line = on_line
         self._changed = changed
@@ -69,6 +73,10 @@ class VersionsBackend:
                 continue
             found.append(self._version(bundle, area, active=version == active, trial=version == on_trial))
         return found
+
+    def active_version(self, product: str) -> str:
+        """Return the active version, "" before one is."""
+        return registry.find_active(self._settings.models.path, product)
 
     def version_used(self, product: str) -> str:
         """Return the version that judges now, "" if the product is not on the line."""
@@ -160,7 +168,7 @@ class VersionsBackend:
         """Return what a threshold would do."""
         self._known(product)
         models = self._settings.models
-        return predict(
+        found = predict(
             product,
             models.path,
             models.recipes,
@@ -169,6 +177,12 @@ class VersionsBackend:
             threshold=threshold,
             last=last,
         )
+        return add_maps(found, product, self._maps, self._datasets, self._settings.evidence.path)
+
+    def score_map(self, product: str, key: str, place: str, name: str) -> bytes | None:
+        """Return the score map of an image as WebP; None if there is none."""
+        self._known(product)
+        return self._maps.read(product, key, place, name)
 
     def save_threshold(self, product: str, threshold: float, by: str) -> str:
         """Write and activate a version with this threshold; else as `activate`."""
@@ -218,6 +232,7 @@ class VersionsBackend:
             measured=read_measured(self._datasets, bundle.product, bundle.version),
             sentence=sentence,
             adequate=adequate,
+            scored=has_scores(bundle),
             other_area=bool(learnt) and area is not None and learnt != area,
         )
 
@@ -270,6 +285,7 @@ def _unfit(version: str, trouble: str, *, active: bool) -> VersionState:
         measured=None,
         sentence="",
         adequate=False,
+        scored=False,
         other_area=False,
         trouble=trouble,
     )

@@ -1,5 +1,6 @@
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from linewatch.models.archive import pack
 from linewatch.models.bundle import active_version, set_active
 from linewatch.people.roles import Role
 from linewatch.settings import ModelsSettings
+from linewatch.teach.curation import SHOWN_MAX
+from linewatch.teaching import Order
 from linewatch.web.office_backend import OfficeBackend
 from linewatch.web.teach.teach_backend import TeachBackend
 from tests.bundles import part, png, teach
@@ -34,7 +37,7 @@ def models(tmp_path: Path) -> ModelsSettings:
 
 
 @pytest.fixture
-def teaching(tmp_path: Path, models: ModelsSettings, backend: FakeBackend) -> TeachBackend:
+def teaching(tmp_path: Path, models: ModelsSettings, backend: FakeBackend) -> Iterator[TeachBackend]:
     """Return what teaches, with the page's list of products as it is on disk."""
 
     def read() -> None:
@@ -43,7 +46,10 @@ def teaching(tmp_path: Path, models: ModelsSettings, backend: FakeBackend) -> Te
         backend.product_infos = list(known._read_products())
 
     read()
-    return teaching_in(tmp_path, changed=read)
+    found = teaching_in(tmp_path, changed=read)
+    yield found
+    found._maps.close()
+    found._thumbnails.close()
 
 
 @pytest.fixture
@@ -92,6 +98,51 @@ def test_images_are_uploaded_sorted_out_and_deleted(engineer: FlaskClient, tmp_p
     assert [path.name for path in (folder / "test/scratch").iterdir()] == ["ab-2.png"]
     engineer.post("/teach/demo/sort", data={"place": "left_out", "name": "ab.png", "action": "remove"})
     assert list((folder / "left_out").iterdir()) == []
+
+
+def test_the_effect_of_leaving_images_out_is_predicted(
+    engineer: FlaskClient, models: ModelsSettings, tmp_path: Path
+) -> None:
+    """Without moving any; the chosen ones stay chosen, and the product's page leads there."""
+    version = active_version(models.path, "demo")
+    for number in range(1, 13):
+        engineer.post(
+            "/teach/demo/collect",
+            data={"action": "upload", "image": (BytesIO(png(part(number))), f"{number}.png")},
+        )
+    scores = [
+        {"name": f"{number}.png", "score": 9.0 if number == 7 else 1.0, "group": number}
+        for number in range(1, 13)
+    ]
+    (models.path / "demo" / version / "good_images.json").write_text(json.dumps(scores))
+
+    page = engineer.get("/teach/demo/sort").text
+    form = {"place": "train/good", "version": "", "order": "score", "page": "1", "name": "7.png"}
+    answer = engineer.post("/teach/demo/sort", data=form | {"action": "predict"})
+
+    assert page.index('value="7.png"') < page.index('value="1.png"')
+    assert answer.status_code == 200 and "Without 1 pictures the limit is about" in answer.text
+    assert re.findall(r'value="([^"]+)" checked', answer.text) == ["7.png"]
+    assert (tmp_path / "datasets/demo/train/good/7.png").exists()
+    assert f"version={version}" in engineer.get("/products/demo").text
+    left = engineer.post("/teach/demo/sort", data=form | {"to": "left_out"})
+    assert left.headers["Location"] == "/teach/demo/sort?order=score"
+
+
+def test_every_image_of_a_page_can_be_chosen_at_once(engineer: FlaskClient) -> None:
+    """Also those with the longest names."""
+    names = [f"{'x' * 90}{number}.png" for number in range(SHOWN_MAX[Order.ALIKE])]
+
+    answer = engineer.post("/teach/demo/sort", data={"place": "train/good", "name": names, "to": "left_out"})
+
+    assert answer.status_code == 409 and "there is no image" in answer.text
+
+
+@pytest.mark.parametrize("query", ["version=x", "order=size", "page=0", "page=a", "version=" + "0" * 8])
+def test_a_view_that_does_not_exist_is_refused(engineer: FlaskClient, query: str) -> None:
+    """With a sentence, on the page and in the API."""
+    for path in ("/teach/demo/sort", "/api/teach/demo/pictures"):
+        assert engineer.get(f"{path}?{query}").status_code in (400, 409)
 
 
 @pytest.mark.parametrize(
