@@ -217,9 +217,9 @@ def move_threshold(walk: Walk, first: str) -> str:
         "slider.value = 0.6 * Number(slider.value); slider.dispatchEvent(new Event('input')); })()"
     )
     browser.wait_for(f"document.querySelector('[data-live=effect]').innerText !== {json.dumps(before)}")
-    browser.wait_for("document.querySelector('[data-waiting]') === null")
-    shots = "[...document.querySelectorAll('.thumbs.mapped .shots')]"
-    assert browser.ask(f"{shots}.some((one) => one.querySelectorAll('img').length === 2)")
+    browser.wait_for(
+        "[...document.querySelectorAll('.mapped .shots')].some((one) => one.querySelectorAll('img').length === 2)"
+    )
     walk.look("threshold")
     browser.ask(
         "(() => { const slider = document.querySelector('[type=range]'); slider.value = "
