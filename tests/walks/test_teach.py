@@ -218,7 +218,7 @@ def move_threshold(walk: Walk, first: str) -> str:
     )
     browser.wait_for(f"document.querySelector('[data-live=effect]').innerText !== {json.dumps(before)}")
     browser.wait_for(
-        "[...document.querySelectorAll('.mapped .shots')].some((one) => one.querySelectorAll('img').length === 2)"
+        "[...document.querySelectorAll('.mapped .shots')].some((one) => one.children[1]?.tagName === 'IMG')"
     )
     walk.look("threshold")
     browser.ask(
