@@ -199,8 +199,9 @@ function draw() {
       pen.strokeStyle = "#141414";
       pen.fillStyle = "#7fd4ff";
       pen.lineWidth = letters / 4;
-      pen.strokeText(one.name, one.box[0] + letters / 3, one.box[1] + letters * 1.1);
-      pen.fillText(one.name, one.box[0] + letters / 3, one.box[1] + letters * 1.1);
+      const baseline = one.box[1] + (one.box[1] > letters * 1.5 ? -letters / 3 : letters * 1.1);
+      pen.strokeText(one.name, one.box[0], baseline);
+      pen.fillText(one.name, one.box[0], baseline);
     }
   };
   const store = () => { form.elements.strokes.value = strokes.map((stroke) => stroke.join(" ")).join(";"); paint(); };

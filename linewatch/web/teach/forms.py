@@ -175,11 +175,11 @@ class Forms:
         return self.read(AreaBody, {"roi": roi, "strokes": request.form.get("strokes", "")})
 
     def regions(self) -> list[Region]:
-        """Return the regions; the form has their factors in percent, and one without a name is left out."""
+        """Return the regions; the form has their factors in percent; empty rows do not count."""
         columns = [request.form.getlist(name) for name in _REGION_FIELDS]
         if len({len(column) for column in columns}) > 1:
             abort(400, self.texts["teach_error_field"].format(name="regions"))
-        rows = [row for row in zip(*columns, strict=True) if row[0].strip()]
+        rows = [row for row in zip(*columns, strict=True) if any(word.strip() for word in row[:5])]
         found = []
         for name, *sides, percent, threshold, smallest in rows:
             fields = {"name": name.strip(), "roi": sides, "threshold_factor": self._share(percent)}

@@ -82,7 +82,7 @@ def _region(**facts: Any) -> dict[str, Any]:
 
 
 def test_regions_are_given_by_numbers_without_a_script(engineer: FlaskClient, models: ModelsSettings) -> None:
-    """Several at once; one without a name is left out, and a raw score of the recipe stays until replaced."""
+    """Several at once; an empty one is left out, and a raw score of the recipe stays until replaced."""
     write_regions(models.recipes, "demo", [Region("old", (0, 0, 64, 64), threshold=1.25)])
     page = engineer.get("/teach/demo/look").text
     assert page.count('<fieldset class="region">') == 2, "one more than there are, to fill in"
@@ -90,7 +90,7 @@ def test_regions_are_given_by_numbers_without_a_script(engineer: FlaskClient, mo
     rows = (
         ("old", "0", "0", "64", "64", "", "1.25", ""),
         (" Gewinde ", "100", "0", "64", "80", "80,5", "", "12"),
-        ("", "9", "9", "9", "9", "100", "", ""),
+        ("", "", "", "", "", "100", "", ""),
     )
 
     answer = engineer.post("/teach/demo/regions", data=_form(*rows))
@@ -178,6 +178,8 @@ def test_what_is_no_region_is_refused(
     ("form", "sentence"),
     [
         (_form(("a", "x", "0", "64", "64", "100", "", "")), "roi"),
+        (_form(("", "0", "0", "64", "64", "100", "", "")), "name"),
+        (_form(("a", "", "", "", "", "100", "", "")), "roi"),
         (_form(("a", "0", "0", "64", "64", "much", "", "")), "percent"),
         (_form(("a", "0", "0", "64", "64", "0.5", "", "")), "threshold_factor"),
         (_form(("a", "0", "0", "64", "64", "100", "", "-1")), "min_defect_px"),
