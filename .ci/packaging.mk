@@ -63,7 +63,7 @@ wheel-check: wheel build/line/.installed  ## Install the wheel in a new environm
 .PHONY: licences
 licences: build/line/.installed build/tools/.installed  ## Write docs/licences.md: the licences of everything a line PC installs.
 	@{ echo "# Licences"; echo; \
-	  echo "What a line PC installs beside linewatch (Apache-2.0). OpenCV's wheel contains FFmpeg (LGPL-2.1). Made by: make licences"; echo; \
+	  echo "What a line PC installs beside linewatch (Apache-2.0). OpenCV's wheel contains FFmpeg (LGPL-2.1). The extra [opcua] adds asyncua, which is LGPL-3.0-or-later: it is imported unchanged and can be replaced; what it needs, and the other extras for PLCs, is BSD, MIT or Apache-2.0. Made by: make licences"; echo; \
 	  build/tools/bin/pip-licenses --python build/line/bin/python --format markdown --with-urls --order license --ignore-packages linewatch pip setuptools; } > docs/licences.md
 
 .PHONY: sbom

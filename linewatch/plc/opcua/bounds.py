@@ -21,7 +21,8 @@ SIGN_IN_S = 10.0  # From the connection to the activated session.
 WRITE_S = 1.0  # A client takes what it asked for within so long.
 WRITE_BYTES_MAX = 4_000_000
 
-SHARE = 0.25  # Of one core, for the requests of one session, and for those of all strangers together.
+SHARE = 0.2  # Of one core, for the requests of one session, and for those of all strangers together.
+TOTAL_SHARE = 0.35  # For all requests: the line's threads share the interpreter.
 BURST_S = 0.5  # Of processor time; browsing everything takes a fifth.
 
 

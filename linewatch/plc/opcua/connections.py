@@ -125,6 +125,7 @@ class Gate:
         self.note = note
         self.open_to_programs = open_to_programs
         self.strangers = bounds.Budget()
+        self.everyone = bounds.Budget(bounds.TOTAL_SHARE)
         self.connections: list[OPCUAProtocol] = []
         self.closing: list[Any] = []
 
@@ -212,7 +213,8 @@ class Connection(OPCUAProtocol):
             return False
         signed_in = self.processor is not None and self.processor.signed_in
         budget = self._budget if signed_in else self._gate.strangers
-        await asyncio.sleep(budget.spend(time.thread_time() - started_s))
+        taken_s = time.thread_time() - started_s
+        await asyncio.sleep(max(budget.spend(taken_s), self._gate.everyone.spend(taken_s)))
         return True
 
     def watch(self) -> None:
