@@ -47,6 +47,10 @@ def error_sentence(response: TestResponse) -> str:
     return str(body["error"])
 
 
+OPENED: list[Thumbnails | ScoreMaps] = []
+"""What may have processes; `conftest` ends them after each test."""
+
+
 def teaching_in(folder: Path, **more: Any) -> TeachBackend:
     """Return what teaches without a line, on folders below `folder`; learning is a process that waits."""
     settings = Settings(
@@ -58,9 +62,9 @@ def teaching_in(folder: Path, **more: Any) -> TeachBackend:
     datasets = Datasets(settings.teach)
     command = (sys.executable, "-c", "import signal; signal.alarm(10); signal.pause()")
     learning = Learning(settings, datasets, command=command)
-    return TeachBackend(
-        settings, datasets, Thumbnails(datasets), ScoreMaps(datasets, settings.models), learning, **more
-    )
+    thumbnails, maps = Thumbnails(datasets), ScoreMaps(datasets, settings.models)
+    OPENED.extend((thumbnails, maps))
+    return TeachBackend(settings, datasets, thumbnails, maps, learning, **more)
 
 
 PASSWORD = "a good long phrase"

@@ -11,7 +11,15 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from linewatch.domain import Result
 from linewatch.web import Row, create_app
 from tests.fakes import FakeBackend, verdict
-from tests.web.client import TOKEN, teaching_in
+from tests.web.client import OPENED, TOKEN, teaching_in
+
+
+@pytest.fixture(autouse=True)
+def _end_processes() -> Iterator[None]:
+    """End the processes that pages of teaching have started."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
 
 
 @pytest.fixture

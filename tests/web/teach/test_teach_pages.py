@@ -1,6 +1,6 @@
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def models(tmp_path: Path) -> ModelsSettings:
 
 
 @pytest.fixture
-def teaching(tmp_path: Path, models: ModelsSettings, backend: FakeBackend) -> Iterator[TeachBackend]:
+def teaching(tmp_path: Path, models: ModelsSettings, backend: FakeBackend) -> TeachBackend:
     """Return what teaches, with the page's list of products as it is on disk."""
 
     def read() -> None:
@@ -46,10 +46,7 @@ def teaching(tmp_path: Path, models: ModelsSettings, backend: FakeBackend) -> It
         backend.product_infos = list(known._read_products())
 
     read()
-    found = teaching_in(tmp_path, changed=read)
-    yield found
-    found._maps.close()
-    found._thumbnails.close()
+    return teaching_in(tmp_path, changed=read)
 
 
 @pytest.fixture
