@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 from asyncua import Client, ua
+from asyncua.common.connection import SecureConnection, TransportLimits
+from asyncua.crypto.security_policies import SecurityPolicyNone
+from asyncua.ua.ua_binary import struct_to_binary, uatcp_to_binary
 
 from linewatch.domain import Answer, ReplyCode, Result, State
 from linewatch.errors import ConfigError
 from linewatch.mqtt.messages import Command
 from linewatch.people.roles import Role
 from linewatch.plc.opcua import bounds, states
+from linewatch.plc.opcua.certificates import Certificates
 from linewatch.plc.opcua.structures import new
 from tests.fakes import verdict
 from tests.plc.opcua import PASSWORD, WAIT_S, Identity, Served, node
@@ -378,6 +382,119 @@ def test_too_much_at_once_is_refused(tmp_path: Path) -> None:
 
     with Served(tmp_path, sessions_max=1) as served:
         served.session(work)
+
+
+class Raw:
+    """A client that speaks OPC UA without security, byte by byte; it never has to read."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), WAIT_S)
+        hello = uatcp_to_binary(ua.MessageType.Hello, ua.Hello(EndpointUrl="opc.tcp://x"))
+        self.socket.sendall(hello)
+        self.socket.recv(4096)
+        self._channel = SecureConnection(SecurityPolicyNone(), TransportLimits())
+        self._request = 0
+        opened = ua.OpenSecureChannelRequest()
+        opened.Parameters.SecurityMode = ua.MessageSecurityMode.None_
+        self.send(opened, ua.MessageType.SecureOpen)
+        self.socket.recv(4096)
+
+    def send(self, request: Any, kind: bytes = ua.MessageType.SecureMessage, times: int = 1) -> None:
+        """Send a request, perhaps many times."""
+        sent = b""
+        for _ in range(times):
+            self._request += 1
+            body = struct_to_binary(request)
+            sent += self._channel.message_to_binary(body, message_type=kind, request_id=self._request)
+        self.socket.sendall(sent)
+
+    def fault(self, request: Any) -> int:
+        """Send a request; return the status code of its refusal, 0 if it is answered."""
+        self.send(request)
+        answer = self.socket.recv(65536)
+        kind = int.from_bytes(answer[26:28], "little")  # After the headers of message, security and sequence.
+        refused = kind == ua.ObjectIds.ServiceFault_Encoding_DefaultBinary
+        return int.from_bytes(answer[40:44], "little") if refused else 0
+
+    def sign_in(self) -> None:
+        """Begin a session."""
+        self.send(ua.CreateSessionRequest())
+        self.socket.recv(65536)
+        self.send(ua.ActivateSessionRequest())
+        self.socket.recv(65536)
+
+
+def test_a_service_that_needs_no_session_is_refused_without_one(tmp_path: Path) -> None:
+    """Nothing can be registered, read or called before signing in; discovery can be asked for."""
+    with Served(tmp_path) as served:
+        client = Raw(served.port)
+        assert client.fault(ua.RegisterServerRequest()) == ua.StatusCodes.BadServiceUnsupported
+        for request in (ua.ReadRequest(), ua.CallRequest()):
+            assert client.fault(request) == ua.StatusCodes.BadUserAccessDenied
+        client.send(ua.GetEndpointsRequest())
+        assert b"Basic256Sha256" in client.socket.recv(65536)
+        client.socket.close()
+
+
+def test_without_security_there_is_no_session_for_other_machines(tmp_path: Path) -> None:
+    """Not even for a client that does not look at the endpoints which the server offers."""
+    with Served(tmp_path, host="0.0.0.0") as served:
+        client = Raw(served.port)
+        assert client.fault(ua.CreateSessionRequest()) == ua.StatusCodes.BadSecurityPolicyRejected
+        assert client.fault(ua.GetEndpointsRequest()) == 0
+        client.socket.close()
+
+
+def test_a_client_that_reads_nothing_is_dropped_and_others_are_served(tmp_path: Path) -> None:
+    """It asks for much and takes none of it; neither its requests nor its responses pile up."""
+    everything = ua.ReadRequest()
+    names = [f"Verdict.{name}" for name in ("Code", "Seq", "Part", "Box")] * 100
+    everything.Parameters.NodesToRead = [
+        ua.ReadValueId(NodeId=ua.NodeId(name, 3), AttributeId=ua.AttributeIds.Value) for name in names
+    ]
+
+    async def work(client: Client) -> list[Any]:
+        return await values(client, "Live.State")
+
+    with Served(tmp_path) as served:
+        greedy = Raw(served.port)
+        greedy.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        greedy.sign_in()
+        greedy.socket.settimeout(1.0)
+        with pytest.raises(OSError):  # It is held up, and dropped in the end.
+            for _ in range(1000):
+                greedy.send(everything, times=20)
+        assert served.session(work) == ["READY"]
+        served.wait(lambda: served.counts["dropped"] == 1)
+        greedy.socket.close()
+
+
+def test_requests_take_their_share_of_the_processor_and_no_more() -> None:
+    """A client may ask for much at once; then it waits until its share has refilled."""
+    now_s = 100.0
+    budget = bounds.Budget(share=0.2, clock_s=lambda: now_s)
+
+    assert budget.spend(bounds.BURST_S) == 0
+    assert budget.spend(0.1) == pytest.approx(0.5)
+    now_s += 0.5
+    assert budget.spend(0.02) == pytest.approx(0.1)
+    now_s += 60
+    assert budget.spend(bounds.BURST_S) == 0
+
+
+def test_a_certificate_file_that_is_removed_is_trusted_no_more(tmp_path: Path) -> None:
+    """Trust changes without a restart; what cannot be read is passed over."""
+    known = Identity(tmp_path, "mes")
+    certificates = Certificates(tmp_path / "pki", None, None)
+    (tmp_path / "pki/trusted").mkdir(parents=True)
+    (tmp_path / "pki/trusted/notes.txt").write_text("no certificate")
+    assert "is not in" in certificates.why_untrusted(known.der)
+    known.trust(tmp_path / "pki")
+    assert certificates.why_untrusted(known.der) == ""
+    assert certificates.count_trusted() == 1
+    (tmp_path / "pki/trusted/mes.der").unlink()
+    assert "is not in" in certificates.why_untrusted(known.der)
+    assert "cannot be read" in certificates.why_untrusted(b"damaged")
 
 
 def test_a_taken_port_is_one_sentence_and_is_tried_again(tmp_path: Path) -> None:

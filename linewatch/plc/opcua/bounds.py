@@ -6,7 +6,8 @@ from collections.abc import Callable
 MESSAGE_BYTES_MAX = 262_144  # Of a request with all its chunks.
 CHUNK_BYTES = 65_535
 CHUNKS_MAX = 5
-PENDING_MAX = 50  # Requests of one connection that wait.
+PENDING_MAX = 20  # Requests of one connection that wait; further ones wait in the network.
+UNREAD_BYTES_MAX = 131_072  # Of them, taken from the network.
 CALLS_MAX = 8  # Of one connection under way: a changeover takes seconds.
 SPARE_CONNECTIONS = 8  # Beyond the sessions, for those that are signing in.
 OPERATIONS_MAX = 500  # In one request: nodes to read, to browse, methods to call.

@@ -181,20 +181,30 @@ class Connection(OPCUAProtocol):
             self.processor.set_policies(gate.policies)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; queue each whole message, and close the connection when they are none."""
+        """Take bytes; read no more while requests wait."""
+        if self.transport is None or self.transport.is_closing():
+            return
         self._received += data
-        while len(self._received) >= HEADER_BYTES:
+        self._queue()
+        if len(self._received) > bounds.UNREAD_BYTES_MAX:
+            self.transport.pause_reading()
+
+    def _queue(self) -> None:
+        """Queue whole messages while there is room; close the connection when they are none."""
+        while len(self._received) >= HEADER_BYTES and self.messages.qsize() < bounds.PENDING_MAX:
             size = int.from_bytes(self._received[4:8], "little")
             if self._received[:3] not in KINDS or not HEADER_BYTES < size <= bounds.CHUNK_BYTES:
                 self.refuse("not OPC UA, or too long", "malformed")
                 return
             if len(self._received) < size:
-                return
+                break
             message = bytes(self._received[:size])
             del self._received[:size]
             super().data_received(message)
             if self.transport is None or self.transport.is_closing():
                 return
+        if self.transport is not None and len(self._received) <= bounds.UNREAD_BYTES_MAX:
+            self.transport.resume_reading()  # Does nothing while it is reading.
 
     async def _process_one_msg(self, header: Any, buf: Any) -> bool:
         started_s = time.thread_time()
@@ -213,6 +223,7 @@ class Connection(OPCUAProtocol):
             return False
         signed_in = self.processor is not None and self.processor.signed_in
         budget = self._budget if signed_in else self._gate.strangers
+        self._queue()
         taken_s = time.thread_time() - started_s
         await asyncio.sleep(max(budget.spend(taken_s), self._gate.everyone.spend(taken_s)))
         return True
