@@ -23,6 +23,7 @@ from linewatch.web.backend import (
     Row,
     StorageForecast,
 )
+from linewatch.web.records.interface import Act, ActsWanted, AuditState
 
 
 def picture(level: int = 100) -> Image:
@@ -184,6 +185,23 @@ def _meets(row: Row, query: Query) -> bool:
     )
 
 
+class FakeRecords:
+    """An audit in memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[Act] = []
+        self.state = AuditState(0, "0" * 64)
+
+    def acts(self, wanted: ActsWanted) -> Iterator[Act]:
+        """Yield the rows by one user, or of all."""
+        before = wanted.before or 2**62
+        yield from (act for act in self.rows if wanted.who in ("", act.who) and act.row < before)
+
+    def audit_state(self) -> AuditState:
+        """Return the state that the test set."""
+        return self.state
+
+
 class FakeBackend:
     """The daemon as the page sees it, in memory; `trouble` makes judging and switching fail."""
 
@@ -194,6 +212,7 @@ class FakeBackend:
             "product": "bottle", "product_index": 3, "model": "7f3a91c2", "last_seq": len(rows),
         }  # fmt: skip
         self.has_line = True
+        self.records = FakeRecords()
         self.rows_read_max = 1_000_000
         self.reasons: list[str] = []
         self.is_alive = True

@@ -25,6 +25,7 @@ from linewatch.web.people.api import PeopleApi
 from linewatch.web.people.pages import PeoplePages
 from linewatch.web.people.protection import protect
 from linewatch.web.proxy import BehindProxy
+from linewatch.web.records.pages import RecordPages
 from linewatch.web.teach.description import description
 from linewatch.web.teach.interface import Teaching
 from linewatch.web.teach.routes import register
@@ -83,6 +84,7 @@ def create_app(
     app.register_blueprint(Pages(backend, access, uploads, language).blueprint())
     app.register_blueprint(PeopleApi(people, access, texts).blueprint())
     app.register_blueprint(PeoplePages(people, access, texts).blueprint())
+    app.register_blueprint(RecordPages(backend.records, texts).blueprint())
     if teaching is not None:
         register(app, teaching, backend, access, texts)
     _add_monitoring(app, backend, metrics_text)

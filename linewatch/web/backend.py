@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from linewatch.domain import Reason, Result, Verdict
+from linewatch.web.records.interface import Records
 
 
 class Actual(StrEnum):
@@ -149,6 +150,10 @@ def key_of(place: tuple[int, int]) -> str:
 
 class Backend(Protocol):
     """What the page needs of the daemon, or of `linewatch serve` where no line runs."""
+
+    @property
+    def records(self) -> Records:
+        """What was done, and what came of it."""
 
     @property
     def has_line(self) -> bool:

@@ -32,6 +32,8 @@ from linewatch.web.backend import (
     StorageForecast,
 )
 from linewatch.web.formatting import milliseconds_of
+from linewatch.web.records.interface import Records
+from linewatch.web.records.records_backend import RecordsBackend
 
 PRODUCTS_FRESH_S = 5.0  # The list is cached this long; then the files are compared with what they were.
 SEARCH_S = 0.2  # A page waits no longer for a search.
@@ -58,6 +60,7 @@ class OfficeBackend:
         self._journal = journal
         self._models = models
         self._worker = worker
+        self.records: Records = RecordsBackend(journal)
         self._local = threading.local()
         self._products_lock = threading.Lock()
         self._products: tuple[float, list[ProductInfo]] = (-math.inf, [])

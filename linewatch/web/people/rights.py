@@ -92,6 +92,8 @@ RIGHTS: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/api/products/<product>/promote"): Role.ENGINEER,
         ("POST", "/api/products/<product>/discard"): Role.ENGINEER,
         ("POST", "/api/products/<product>/threshold"): Role.ENGINEER,
+        ("GET", "/audit"): Role.ENGINEER,
+        ("GET", "/audit/export"): Role.ENGINEER,
         # Admins: users and tokens
         ("GET", "/people"): Role.ADMIN,
         ("POST", "/people/users"): Role.ADMIN,

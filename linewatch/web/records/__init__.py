@@ -1,0 +1,1 @@
+"""Pages on what was done and what came of it: the audit."""
