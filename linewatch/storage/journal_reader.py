@@ -185,6 +185,15 @@ class JournalReader:
         query = "SELECT at_ms, boot, seq, actual, note, who FROM reviews ORDER BY id DESC LIMIT ?"
         return [Review(*row) for row in self._rows(query, (limit,))]
 
+    def reviews_between(
+        self, oldest: tuple[int, int], newest: tuple[int, int]
+    ) -> dict[tuple[int, int], Review]:
+        """Return the latest review of each part from `oldest` to `newest`, (boot, seq), that has one."""
+        query = "SELECT at_ms, boot, seq, actual, note, who FROM reviews"
+        bounds = "(boot, seq) >= (?, ?) AND (boot, seq) <= (?, ?)"
+        rows = self._rows(f"{query} WHERE {bounds} ORDER BY id", (*oldest, *newest))
+        return {(row[1], row[2]): Review(*row) for row in rows}
+
     def reviewed(self, product: str) -> list[tuple[Verdict, Review]]:
         """Return a product's reviewed parts with their latest review, newest first."""
         columns = ", ".join(f"v.{name}" for name in COLUMNS.split(", "))

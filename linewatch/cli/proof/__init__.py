@@ -3,6 +3,7 @@
 import typer
 
 from linewatch.cli.proof.audit import audit_app
+from linewatch.cli.proof.export import export
 from linewatch.cli.proof.msa import msa_app
 from linewatch.cli.proof.recall import recall
 
@@ -10,5 +11,6 @@ from linewatch.cli.proof.recall import recall
 def add_commands(app: typer.Typer) -> None:
     """Add them to the command line."""
     app.command()(recall)
+    app.command()(export)
     app.add_typer(msa_app, name="msa")
     app.add_typer(audit_app, name="audit")

@@ -1,0 +1,54 @@
+"""Read any number of verdicts from the journal, newest first, beside a line that goes first.
+
+Each few hundred rows are a search of their own, as short as those of the page, so that memory is flat and no
+read transaction holds up the checkpoints; between them the export rests as long as it has read.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+from linewatch.domain import Verdict
+from linewatch.storage.journal_reader import JournalReader, Review
+from linewatch.storage.journal_search import Conditions
+
+ROWS_AT_ONCE = 500
+BUDGET_S = 0.1
+REST_S_MAX = 0.5  # On a cold disk one step takes longer than its budget.
+
+Exported = tuple[Verdict, Review | None]
+
+
+def export(
+    reader: JournalReader,
+    wanted: Conditions,
+    *,
+    model: str = "",
+    reviewer: str = "",
+    rest: Callable[[float], None] = time.sleep,
+) -> Iterator[Exported]:
+    """Yield verdicts with their latest review; `model` and `reviewer` are further conditions, "" is any."""
+    before: tuple[int, int] | None = None
+    while True:
+        started = time.monotonic()
+        found = reader.search(ROWS_AT_ONCE, wanted, before=before, budget_s=BUDGET_S)
+        reviews = _reviews(reader, found.verdicts)
+        took_s = time.monotonic() - started
+        for verdict in found.verdicts:
+            review = reviews.get((verdict.boot, verdict.seq))
+            if model not in ("", verdict.model):
+                continue
+            if reviewer and (review is None or review.who != reviewer):
+                continue
+            yield verdict, review
+        before = found.searched_to
+        if before is None:
+            return
+        rest(min(took_s, REST_S_MAX))
+
+
+def _reviews(reader: JournalReader, verdicts: list[Verdict]) -> dict[tuple[int, int], Review]:
+    """Return the latest review of each verdict that has one; `verdicts` are newest first."""
+    if not verdicts:
+        return {}
+    newest, oldest = verdicts[0], verdicts[-1]
+    return reader.reviews_between((oldest.boot, oldest.seq), (newest.boot, newest.seq))

@@ -1,0 +1,111 @@
+"""`linewatch export`: rows, counts and images of what was asked for, and one sentence for what is wrong."""
+
+import csv
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from linewatch.domain import Reason, Result
+from linewatch.storage import export as module
+from linewatch.storage.journal import Journal
+from linewatch.storage.journal_search import ANY
+from tests.storage.test_journal import record
+
+
+def export(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one command with the journal of `folder`."""
+    return subprocess.run(
+        [sys.executable, "-m", "linewatch", "export", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with five parts, of which one failed and was reviewed, and one image is gone."""
+    (tmp_path / "var/evidence").mkdir(parents=True)
+    (tmp_path / "var/evidence/a.jpg").write_bytes(b"frame")
+    with Journal.open(tmp_path / "var/journal.db") as journal:
+        record(journal, 1, 2, 3)
+        failed = {"result": Result.FAIL, "reason": Reason.ABOVE_THRESHOLD, "raw": 2.5}
+        record(journal, 4, part="=B4", image="a.jpg", heatmap="gone.jpg", **failed)
+        record(journal, 5, model="91c27f3a")
+        journal.review(journal.boot, 4, "defect", "scratch", "anna")
+    return tmp_path
+
+
+def test_rows_are_exported_newest_first(folder: Path) -> None:
+    """As JSON lines and as CSV, with the latest review."""
+    rows = [json.loads(line) for line in export(folder).stdout.splitlines()]
+    assert [row["seq"] for row in rows] == [5, 4, 3, 2, 1]
+    assert (rows[1]["actual"], rows[1]["reviewer"]) == ("defect", "anna")
+
+    assert "5 verdicts in all.csv" in export(folder, "--format", "csv", "--out", "all.csv").stdout
+    table = list(csv.DictReader((folder / "all.csv").read_text().splitlines()))
+    assert [row["part"] for row in table] == ["A5", "'=B4", "A3", "A2", "A1"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "found"),
+    [
+        (("--result", "fail,unsure"), [4]),
+        (("--part", "A"), [5, 3, 2, 1]),
+        (("--reason", "10"), [4]),
+        (("--model", "91c27f3a"), [5]),
+        (("--reviewer", "anna"), [4]),
+        (("--reviewer", "ben"), []),
+        (("--product", "lid"), []),
+        (("--to", "2020-01-01"), []),
+    ],
+)
+def test_conditions_choose_the_rows(folder: Path, conditions: tuple[str, ...], found: list[int]) -> None:
+    """All of them must hold."""
+    lines = export(folder, *conditions).stdout.splitlines()
+
+    assert [json.loads(line)["seq"] for line in lines] == found
+
+
+def test_counts_and_pictures(folder: Path) -> None:
+    """An image that retention removed is left out."""
+    assert json.loads(export(folder, "--count").stdout) == {"PASS": 4, "FAIL": 1, "UNSURE": 0, "ERROR": 0}
+
+    export(folder, "--pictures", "all.zip")
+    with zipfile.ZipFile(folder / "all.zip") as archive:
+        assert [(name, archive.read(name)) for name in archive.namelist()] == [("a.jpg", b"frame")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--result", "GOOD"), "--result 'GOOD' is unknown"),
+        (("--reason", "99"), "--reason 99 is unknown"),
+        (("--format", "xml"), "use csv or jsonl"),
+        (("--colour", "red"), "no such option"),
+        (("--out", "missing/x.csv"), "name another file"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(folder: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    """Unknown options are errors, too."""
+    done = export(folder, *arguments)
+
+    assert done.returncode != 0
+    assert sentence in done.stderr.lower() or sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_steps_are_short_and_rests_lie_between(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row comes once, whatever the size of a step."""
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
+    rests: list[float] = []
+    with Journal.open(folder / "var/journal.db") as journal, journal.reader() as reader:
+        rows = [verdict.seq for verdict, _ in module.export(reader, ANY, rest=rests.append)]
+
+    assert rows == [5, 4, 3, 2, 1]
+    assert len(rests) == 2
