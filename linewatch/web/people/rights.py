@@ -50,6 +50,7 @@ RIGHTS: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("GET", "/teach"): ANYONE,
         ("GET", "/teach/frame.jpg"): ANYONE,
         ("GET", "/teach/<product>/look"): ANYONE,
+        ("GET", "/teach/<product>/regions"): ANYONE,
         ("GET", "/teach/<product>/collect"): ANYONE,
         ("GET", "/teach/<product>/sort"): ANYONE,
         ("GET", "/teach/<product>/learn"): ANYONE,

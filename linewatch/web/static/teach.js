@@ -110,6 +110,7 @@ function useRegions(repaint, choose) {
     for (const [n, row] of rows().entries()) {
       row.querySelector("legend").textContent = form.dataset.title.replace("{number}", n + 1);
       row.querySelector(".tools").hidden = false;
+      for (const one of [field(row, "name"), ...sides(row)]) one.required = true;
     }
     add.hidden = rows().length >= 16;
     repaint();

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from flask import Blueprint, Response, abort, redirect, render_template, request, send_file, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from linewatch.errors import LinewatchError
 from linewatch.teaching import LEFT_OUT, TEST, TRAIN_GOOD
+from linewatch.vision.recipe import Region
 from linewatch.web.backend import Backend, ProductInfo
 from linewatch.web.teach.forms import CurateQuery, Forms, action_of, refuse_troubles
 from linewatch.web.teach.interface import Teaching
@@ -33,6 +35,7 @@ class TeachPages:
         for step in STEPS:
             routes.get(f"/<product>/{step}", endpoint=step)(getattr(self, step))
         routes.post("/<product>/look")(self.save_area)
+        routes.get("/<product>/regions")(self.regions)
         routes.post("/<product>/regions")(self.save_regions)
         routes.post("/<product>/collect")(self.collecting)
         routes.post("/<product>/sort")(self.sorting)
@@ -66,9 +69,14 @@ class TeachPages:
         """Show the live picture with light and sharpness, and the inspected area."""
         self._product(product)
         with refuse_troubles():
-            area, regions = self._teaching.area(product), self._teaching.regions(product)
+            regions = self._teaching.regions(product)
+        return self._look(product, regions)
+
+    def _look(self, product: str, regions: Sequence[Region], trouble: str = "") -> str:
+        with refuse_troubles():
+            area = self._teaching.area(product)
         frame = self._teaching.live_frame()
-        return self._step("look", product, frame=frame, area=area, regions=regions)
+        return self._step("look", product, frame=frame, area=area, regions=regions, trouble=trouble)
 
     def save_area(self, product: str) -> AnyResponse:
         """Store the region and the mask in the recipe."""
@@ -79,13 +87,19 @@ class TeachPages:
             self._teaching.save_area(product, form.roi, form.strokes, by)
         return redirect(url_for(".look", product=product, done="area"), 303)
 
+    def regions(self, product: str) -> AnyResponse:
+        """Lead to the page that the form is on: what was refused is shown at this address."""
+        return redirect(url_for(".look", product=product), 303)
+
     def save_regions(self, product: str) -> AnyResponse:
-        """Store the regions in the recipe."""
+        """Store the regions in the recipe, or show them again with what is wrong."""
         by = self._forms.who
         self._product(product)
         regions = self._forms.regions()
-        with refuse_troubles():
+        try:
             self._teaching.save_regions(product, regions, by)
+        except LinewatchError as error:
+            return Response(self._look(product, regions, str(error)), 409)
         return redirect(url_for(".look", product=product, done="regions"), 303)
 
     def collect(self, product: str) -> str:

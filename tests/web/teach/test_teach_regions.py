@@ -198,6 +198,24 @@ def test_a_wrong_field_is_named(
     assert (models.recipes / "demo.toml").read_bytes() == before
 
 
+def test_what_was_drawn_is_shown_again_if_it_is_refused(
+    engineer: FlaskClient, models: ModelsSettings
+) -> None:
+    """With the sentence; nothing that took a while to draw is lost, and a reload leads back to the page."""
+    rows = (
+        ("rim", "0", "0", "100", "100", "80", "", ""),
+        ("<b>", "50", "50", "100", "100", "100", "", "7"),
+    )
+
+    refused = engineer.post("/teach/demo/regions", data=_form(*rows))
+
+    assert refused.status_code == 409 and "overlap; move or shrink one of them" in refused.text
+    assert refused.text.count('<fieldset class="region">') == 3
+    assert 'name="name" maxlength="32" autocomplete="off" value="&lt;b&gt;"' in refused.text
+    assert regions_of(models.recipes, "demo") == ()
+    assert engineer.get("/teach/demo/regions").location == "/teach/demo/look"
+
+
 def test_an_area_that_leaves_a_region_outside_is_refused(
     engineer: FlaskClient, models: ModelsSettings
 ) -> None:
