@@ -90,7 +90,7 @@ def test_an_admin_manages_people_without_javascript(browser: Browser, address: s
     """Signing in, a wrong password, adding a user, issuing a token, signing out."""
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     sign_in(browser, address, "admin")
-    browser.submit("main a.button")
+    browser.submit("main a.button[href$='/people']")
     browser.ask(UNFOLD)
     browser.ask("document.querySelector('#user').value = 'ben'")
     browser.ask(f"document.querySelector('#password').value = {PASSWORD!r}")
