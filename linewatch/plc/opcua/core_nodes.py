@@ -13,7 +13,6 @@ from collections.abc import Iterable
 
 from asyncua import ua
 from asyncua.server.address_space import AddressSpace, NodeData, NodeManagementService
-from asyncua.server.standard_address_space.standard_address_space import fill_address_space
 
 from linewatch.errors import LinewatchError
 
@@ -91,6 +90,11 @@ def load() -> Nodes:
 
 def build() -> Nodes:
     """Return the kept part of asyncua's standard address space."""
+    # Only here: the modules with all nodes take 12 MB.
+    from asyncua.server.standard_address_space.standard_address_space import (  # noqa: PLC0415
+        fill_address_space,
+    )
+
     space = AddressSpace()
     fill_address_space(NodeManagementService(space))
     nodes: Nodes = {node_id: space[node_id] for node_id in space.keys()}  # noqa: SIM118 - it is no dict

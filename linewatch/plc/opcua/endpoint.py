@@ -58,7 +58,7 @@ class Serving:
     async def tell(self, blocks: list[Block]) -> None:
         """Show new verdicts and what else changed."""
         await self.view.tell(blocks)
-        await self.view.update()
+        await self.view.follow()
 
 
 @asynccontextmanager

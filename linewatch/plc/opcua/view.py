@@ -72,8 +72,9 @@ class View:
             if len(self._recent) > RECENT_MAX:
                 del self._recent[next(iter(self._recent))]
             is_pass = verdict.result is Result.PASS
-            if is_pass and not self._newest.stands(block):
-                continue  # It was withdrawn before it could be told.
+            told = self._server.subscription_service.subscriptions
+            if not told or (is_pass and not self._newest.stands(block)):
+                continue  # No client waits for it, or it was withdrawn before it could be told.
             result = self._results.structure(verdict, history=False)
             message = f"part {verdict.boot}-{verdict.seq}: {verdict.result.value}"
             number = block.number if is_pass else 0
@@ -87,6 +88,13 @@ class View:
         """Whether a queued PASS may still be sent."""
         block = self._recent.get(number)
         return block is not None and self._newest.stands(block)
+
+    async def follow(self) -> None:
+        """Notice a PASS that does not stand any more; write what changed if a subscription waits for it."""
+        if self._server.subscription_service.subscriptions:
+            await self.update()
+        else:
+            self._newest.show()  # A read will write the rest.
 
     async def update(self) -> None:
         """Write what changed since the last time."""
