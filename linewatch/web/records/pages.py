@@ -61,7 +61,11 @@ def _lines(acts: Iterator[Act]) -> Iterator[str]:
         yield json.dumps(named | {"facts": act.facts, "hash": act.hash}, ensure_ascii=False) + "\n"
 
 
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+
+
 def _more(act: Act) -> str:
     """Return the facts of an act that the page has no column for."""
     shown = {name: value for name, value in act.facts.items() if name not in FACTS_HIDDEN and value}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
+    return ", ".join(f"{name} {_text(value)}" for name, value in shown.items())
