@@ -28,7 +28,13 @@ from linewatch.web.teach.teach_backend import TeachBackend
 from tests.browser import CHROMIUM, Browser
 from tests.bundles import teach
 from tests.fakes import FakeBackend, frame
-from tests.web.client import BEARER, TOKEN, people_with, sign_in_as, teaching_in
+from tests.web.client import BEARER, OPENED, TOKEN, people_with, sign_in_as, teaching_in
+
+# Werkzeug leaves the buffer of a refused form to the garbage collector, which closes it at once.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 SIDE_PX = 320
 FIELDS = ("name", "x", "y", "width", "height", "percent", "threshold", "smallest")
@@ -47,7 +53,9 @@ def models(tmp_path: Path) -> ModelsSettings:
 def teaching(tmp_path: Path, models: ModelsSettings, backend: FakeBackend) -> TeachBackend:
     """Return what teaches beside a line that has delivered a frame."""
     datasets = Datasets(TeachSettings(path=tmp_path / "datasets"))
-    collector = Collector(datasets, Thumbnails(datasets))
+    thumbnails = Thumbnails(datasets)
+    OPENED.append(thumbnails)
+    collector = Collector(datasets, thumbnails)
     image = np.full((SIDE_PX, SIDE_PX, 3), 150, np.uint8)
     cv2.circle(image, (160, 160), 110, (210, 210, 210), -1)
     collector.offer(replace(frame(), image=image))
