@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from linewatch.domain import Frame, Image, Reason, Result, State, Verdict
 from linewatch.errors import CameraLost, LinewatchError, StorageFull
+from linewatch.recall.answer import Answer, Incomparable, SimilarPart, Window
+from linewatch.recall.similarity import View
 from linewatch.vision.image_io import decode
 from linewatch.web.backend import (
     Actual,
@@ -19,6 +22,7 @@ from linewatch.web.backend import (
     LiveImage,
     ProductInfo,
     Query,
+    RecallQuery,
     Review,
     Row,
     StorageForecast,
@@ -229,6 +233,7 @@ class FakeBackend:
         self.golden: dict[tuple[str, str], bytes] = {}
         self.trouble: LinewatchError | None = None
         self.inspected: list[tuple[str, Image]] = []
+        self.recalled: list[RecallQuery] = []
         self.during_image_status: Callable[[str], None] = lambda _path: None
         self.during_inspect: Callable[[], None] = lambda: None
         self.switched: list[str] = []
@@ -307,6 +312,29 @@ class FakeBackend:
         return InspectResult(
             verdict(0, Result.FAIL, boot=0, product=product), b"\xff\xd8heatmap", b"\xff\xd8picture"
         )
+
+    def recall(self, query: RecallQuery, data: bytes) -> dict[str, Any]:
+        """Find part 2, unless there is trouble."""
+        decode(data, "upload")
+        if self.trouble:
+            raise self.trouble
+        self.recalled.append(query)
+        found = self.rows[41, 2].verdict
+        part = SimilarPart(41, 2, found.captured_ms, 0.9, found.result, 2.31, 2.0, True, "A<b>2")
+        again = replace(part, again=Result.PASS, again_score=3) if query.model else part
+        hour = found.captured_ms // 3_600_000 * 3_600_000
+        answer = Answer(
+            query.product,
+            View.DEFECT,
+            1_000_000,
+            (Window(found.captured_ms, found.captured_ms, 1, 2, 3, 1e-9),),
+            (again,),
+            ((hour, 1, 2),),
+            ("7f3a91c2",),
+            (Incomparable("00000000", 5, "2026-11-01", "2026-11-02", "it is gone"),),
+            query.model,
+        )
+        return answer.as_dict() | {"csv": answer.csv()}
 
     def review(self, boot: int, seq: int, actual: Actual, note: str, who: str = "page") -> bool:
         """Keep a review with its row."""

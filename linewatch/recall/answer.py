@@ -99,7 +99,10 @@ class Answer:
                 for window in self.windows
             ],
             "parts": [asdict(part) | {"captured": _utc(part.captured_ms)} for part in self.parts],
-            "hours": [{"start": _utc(start), "similar": n, "parts": total} for start, n, total in self.hours],
+            "hours": [
+                {"start": _utc(start), "start_ms": start, "similar": n, "parts": total}
+                for start, n, total in self.hours
+            ],
             "incomparable": [asdict(gap) for gap in self.incomparable],
             "judged_again_by": self.model,
         }

@@ -25,6 +25,7 @@ from linewatch.web.people.api import PeopleApi
 from linewatch.web.people.pages import PeoplePages
 from linewatch.web.people.protection import protect
 from linewatch.web.proxy import BehindProxy
+from linewatch.web.recall.pages import RecallPages
 from linewatch.web.records.pages import RecordPages
 from linewatch.web.teach.description import description
 from linewatch.web.teach.interface import Teaching
@@ -82,6 +83,7 @@ def create_app(
     Formatter(language).register(app)
     app.register_blueprint(Api(backend, access, uploads, texts).blueprint())
     app.register_blueprint(Pages(backend, access, uploads, language).blueprint())
+    app.register_blueprint(RecallPages(backend, evidence.resolve(), texts).blueprint())
     app.register_blueprint(PeopleApi(people, access, texts).blueprint())
     app.register_blueprint(PeoplePages(people, access, texts).blueprint())
     app.register_blueprint(RecordPages(backend.records, texts).blueprint())

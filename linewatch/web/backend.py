@@ -1,13 +1,14 @@
 """Interface between the page and the daemon: the protocol `Backend` and the values it returns.
 
 The page has no access to lanes, stages or the journal. Every method is called from several web
-threads at once and must return in well under a second, except `inspect` and `switch`.
+threads at once and must return in well under a second, except `inspect`, `recall` and `switch`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.web.records.interface import Records
@@ -52,6 +53,17 @@ class Query:
     since_ms: int | None = None  # Journaled at or after this, UTC milliseconds since 1970.
     until_ms: int | None = None  # Journaled before this.
     reviewed: bool | None = None  # True: only those with a review; False: only those without.
+
+
+@dataclass(frozen=True, slots=True)
+class RecallQuery:
+    """Which parts to compare with an image of one."""
+
+    product: str
+    since_ms: int | None  # Exposed at or after this, UTC milliseconds since 1970.
+    until_ms: int | None  # Exposed before this.
+    model: str  # A version that judges the parts found again; "": none.
+    evidence: Path  # Where their images are kept.
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +218,12 @@ class Backend(Protocol):
 
         Raises ImageError when it cannot be decoded, ImageTooLarge, RecipeError when the product cannot be
         prepared or its recipe does not fit the image, and LinewatchError when it cannot be done now.
+        """
+
+    def recall(self, query: RecallQuery, data: bytes) -> dict[str, Any]:
+        """Return the parts that look like the one in an encoded image, as `linewatch recall --json` does.
+
+        The parts as CSV are under "csv". Takes seconds. Raises what `inspect` raises.
         """
 
     def review(self, boot: int, seq: int, actual: Actual, note: str, who: str = "page") -> bool:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from linewatch.domain import Result, State, Verdict
 from linewatch.errors import LinewatchError, RecipeError
@@ -12,6 +13,8 @@ from linewatch.models import recipe_file as recipes
 from linewatch.models.bundle import REPORT, Bundle, read_bundle, versions
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.mqtt.messages import StateFacts, state_payload
+from linewatch.recall.recall import Question
+from linewatch.recall.worker import recall_apart
 from linewatch.settings import ModelsSettings
 from linewatch.storage.evidence import part_of, without_view
 from linewatch.storage.journal import Journal
@@ -27,6 +30,7 @@ from linewatch.web.backend import (
     ModelInfo,
     ProductInfo,
     Query,
+    RecallQuery,
     Review,
     Row,
     StorageForecast,
@@ -157,6 +161,11 @@ class OfficeBackend:
     def inspect(self, product: str, data: bytes) -> InspectResult:
         """Inspect an image as the line would, but without checks of light and sharpness."""
         return InspectResult(*self._worker.inspect_and_show(product, data))
+
+    def recall(self, query: RecallQuery, data: bytes) -> dict[str, Any]:
+        """Search in a process of idle priority."""
+        question = Question(query.product, query.since_ms, query.until_ms, model=query.model)
+        return recall_apart(self._models, self._journal.path, query.evidence, question, data)
 
     def review(self, boot: int, seq: int, actual: Actual, note: str, who: str = "page") -> bool:
         """Store a review; False if there is no such verdict."""

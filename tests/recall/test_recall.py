@@ -15,17 +15,18 @@ import pytest
 
 from linewatch.cli.main import app
 from linewatch.domain import Image, Result
-from linewatch.errors import LinewatchError, RecipeError
+from linewatch.errors import ImageError, LinewatchError, RecipeError
 from linewatch.models.bundle import Bundle
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import load_recipe
 from linewatch.recall.recall import Question, recall
+from linewatch.recall.worker import recall_apart
 from linewatch.settings import Settings
 from linewatch.storage.journal import Journal
 from linewatch.storage.signatures import SignatureStore, folder_of
 from linewatch.vision.signature import summarise
-from tests.bundles import models_in, part, teach
+from tests.bundles import models_in, part, png, teach
 from tests.fakes import verdict
 
 NOON_MS = 1_790_035_200_000
@@ -222,3 +223,20 @@ def test_the_command_answers_as_json_and_csv(
     assert found["windows"][0]["first"] == "2026-09-22T02:30:00.000Z"
     assert found["windows"][0]["parts"] == 61
     assert (tmp_path / "out/parts.csv").read_text().count("P003") >= 30
+
+
+def test_a_search_apart_answers_the_same(station: Station) -> None:
+    """The process that the page starts gets settings and image, and raises what the search raises."""
+    settings = station.settings
+    places = settings.models, settings.journal.path, settings.evidence.path
+
+    answer = recall_apart(*places, Question("demo"), png(station.defective()))
+
+    assert answer["windows"] == station.ask().as_dict()["windows"]
+    assert answer["csv"].count("P003") >= 30
+    with pytest.raises(ImageError, match="upload"):
+        recall_apart(*places, Question("demo"), b"no image")
+    with pytest.raises(LinewatchError, match="no signatures of 'cup'"):
+        recall_apart(*places, Question("cup"), png(station.defective()))
+    with pytest.raises(LinewatchError, match="no answer after"):
+        recall_apart(*places, Question("demo"), png(station.defective()), timeout_s=0.01)

@@ -16,7 +16,7 @@ from tests.web.client import TOKEN
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
 
 UNFOLD = "for (const folded of document.querySelectorAll('details')) folded.open = true"
-PAGES = ("/", "/inspect", "/history", "/history/41/2", "/review", "/products", "/nowhere")
+PAGES = ("/", "/inspect", "/recall", "/history", "/history/41/2", "/review", "/products", "/nowhere")
 
 
 def jpeg(level: int) -> bytes:

@@ -86,7 +86,7 @@ UPLOADS: dict[str, tuple[Callable[[], bytes], int]] = {
 
 
 @pytest.mark.parametrize("name", UPLOADS)
-@pytest.mark.parametrize("path", ["/api/inspect", "/inspect"])
+@pytest.mark.parametrize("path", ["/api/inspect", "/inspect", "/api/recall", "/recall"])
 def test_a_bad_upload_is_refused_with_one_sentence(
     client: FlaskClient, backend: FakeBackend, name: str, path: str
 ) -> None:
@@ -128,7 +128,10 @@ def test_a_file_name_is_never_used(client: FlaskClient, tmp_path: Path, name: st
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("path", ["/api/inspect", "/inspect", "/api/product", "/sign-in", "/history/41/1"])
+@pytest.mark.parametrize(
+    "path",
+    ["/api/inspect", "/inspect", "/api/recall", "/recall", "/api/product", "/sign-in", "/history/41/1"],
+)
 def test_200_megabytes_are_refused_by_their_header(client: FlaskClient, path: str) -> None:
     """Content-Length alone is enough; the body is not read."""
 
@@ -160,7 +163,7 @@ def test_200_megabytes_are_refused_by_their_header(client: FlaskClient, path: st
 )
 def test_a_form_that_is_no_upload_is_refused(client: FlaskClient, body: dict[str, Any]) -> None:
     """Missing, unknown or too many fields get a status of 400 to 499."""
-    for path in ("/api/inspect", "/inspect"):
+    for path in ("/api/inspect", "/inspect", "/api/recall", "/recall"):
         response = client.post(path, data={k: v for k, v in body.items() if isinstance(v, str)})
         assert 400 <= response.status_code < 500
 

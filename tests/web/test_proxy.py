@@ -13,7 +13,7 @@ from linewatch.web import LiveImage, Row, create_app
 from tests.fakes import FakeBackend, verdict
 from tests.web.client import TOKEN
 
-PAGES = ("/", "/inspect", "/history", "/history/41/1", "/review", "/products", "/nowhere")
+PAGES = ("/", "/inspect", "/recall", "/history", "/history/41/1", "/review", "/products", "/nowhere")
 Client = Callable[..., FlaskClient]
 
 

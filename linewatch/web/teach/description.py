@@ -10,6 +10,7 @@ from linewatch.domain import Result
 from linewatch.teaching import LearningStage, Order
 from linewatch.web.openapi import OPERATIONS, Body, Count, document
 from linewatch.web.operation import Answer, Operation
+from linewatch.web.recall.forms import RECALL_OPERATIONS
 from linewatch.web.teach.forms import (
     AreaBody,
     BeginBody,
@@ -336,4 +337,4 @@ TEACH_OPERATIONS = {
 @cache
 def description() -> dict[str, Any]:
     """Return the OpenAPI document of all addresses for programs."""
-    return document(OPERATIONS | TEACH_OPERATIONS)
+    return document(OPERATIONS | RECALL_OPERATIONS | TEACH_OPERATIONS)

@@ -1,0 +1,1 @@
+"""The page and the address that find parts like an uploaded one."""
