@@ -1,13 +1,17 @@
-"""Take the screenshots of docs/page.md: every page in light and dark mode, on desktop and phone.
+"""Take the screenshots of docs/page.md: every page in light and dark mode, on desktop or tablet, and phone.
 
-    python -m tests.screenshots [--out docs]
+    python -m tests.screenshots [--out docs] [--only NAME ...]
 
-Runs a daemon and a browser. Each page becomes one PNG with a reduced palette, `page-NAME.png`.
+Runs a daemon and a browser. Each page becomes one PNG with a reduced palette, `page-NAME.png`. The steps of
+teaching, the product's pages and those of users are on a tablet; docs/ shows only some of them.
 """
 
 import argparse
+import json
+import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import cv2
@@ -16,16 +20,28 @@ from PIL import Image as Pillow
 
 from linewatch.acquisition.sources.simulator.source import render
 from linewatch.domain import Image
+from linewatch.models.engine import OpenVinoEngine
+from linewatch.models.loader import build_scorer
+from linewatch.models.recipe_file import load_recipe
+from linewatch.people.people import People
+from linewatch.people.roles import Role
+from linewatch.teach.datasets import Datasets
+from linewatch.teach_settings import TeachSettings
+from linewatch.training.reports.good_images import write_good_images
 from linewatch.vision.image_io import read_image
+from linewatch.web.teach.pages import STEPS
 from tests.browser import Browser
 from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto
 
 TOKEN = "a-long-random-token"
-DESKTOP, PHONE = (1280, 900), (390, 900)
+DESKTOP, TABLET, PHONE = (1280, 900), (1180, 900), (390, 900)
 GAP_PX = 24
 SCALE = 0.6
 COLOURS = 256
+PASSWORD = "a good long phrase"
+GOOD_IMAGES = 24
+MAPS_S = 120.0
 DOTS = 50  # In the plot of scores before the first screenshot.
 
 
@@ -35,11 +51,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
-    out = parser.parse_args().out
+    parser.add_argument("--only", nargs="*", default=[], help="pages to take instead of all")
+    arguments = parser.parse_args()
+    out, only = arguments.out, set(arguments.only)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "token").write_text(TOKEN)
         cv2.imwrite(str(folder / "part.png"), render(1, 1, "scratch"))
+        lay_out_data_set(folder)
         broker = Mosquitto(folder)
         broker.start()
         changes = {
@@ -47,17 +66,37 @@ def main() -> None:
             "http.token_file": folder / "token",
             "source.fps": 4,
             "source.uri": "defects=0.35&seed=4",
-            "evidence.pass_every": 5,
+            "evidence.pass_every": 1,
+            "models.path": folder / "models",
+            "models.recipes": folder / "recipes",
         }
         try:
             with Daemon(folder, broker.port, changes) as daemon, Browser() as browser:
-                capture_pages(browser, daemon, folder, out)
+                capture_pages(browser, daemon, folder, out, only)
         finally:
             broker.stop()
 
 
-def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path) -> None:
-    """Visit each page and save its screenshots in one sheet."""
+def lay_out_data_set(folder: Path) -> None:
+    """Copy models and recipes into `folder`, and write a data set whose images have scores."""
+    for name, source in (("models", ROOT / "models"), ("recipes", ROOT / "config/recipes")):
+        shutil.copytree(source, folder / name)
+    recipe, bundle = load_recipe(folder / "recipes", "demo", folder / "models")
+    scorer = build_scorer(bundle, OpenVinoEngine(bundle.graph))
+    datasets = Datasets(TeachSettings(path=folder / "datasets"))
+    scores = []
+    for number in range(GOOD_IMAGES):
+        image = render(9, number, "scratch" if number == GOOD_IMAGES // 2 else None)
+        datasets.add("demo", "train/good", image)
+        scores.append(scorer.score(image, recipe).raw)
+    for number in range(4):
+        datasets.add("demo", "test/scratch", render(9, 100 + number, "scratch"))
+    names = datasets.names("demo", "train/good")
+    write_good_images(bundle.folder, names, scores, np.arange(len(names)))
+
+
+def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path, only: Collection[str]) -> None:
+    """Visit each page, or those named in `only`, and save its screenshots in one sheet."""
     browser.look(*DESKTOP)
     browser.open(daemon.address + "/products")
     browser.ask(f"document.querySelector('#token').value = {TOKEN!r}")
@@ -82,36 +121,93 @@ def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path) -> 
         "review": visit("/review"),
         "products": visit("/products"),
     }
+    capture(browser, pages, folder, out, only, DESKTOP)
+
+    def choose() -> None:
+        until = time.monotonic() + MAPS_S
+        while json.loads(daemon.get("/api/teach/demo/pictures")[1])["waiting"]:
+            assert time.monotonic() < until, "the heatmaps are not drawn"
+            time.sleep(0.5)
+        browser.open(daemon.address + "/teach/demo/sort")
+        browser.ask("document.querySelector('.thumbs input').click()")
+        browser.wait_for("document.querySelector('.prediction b')")
+        browser.ask("document.querySelector('.bar').scrollIntoView()")
+
+    def move_slider() -> None:
+        browser.open(daemon.address + "/products/demo/threshold")
+        browser.ask(
+            "(() => { const slider = document.querySelector('[type=range]');"
+            "slider.value = 0.75 * Number(slider.value); slider.dispatchEvent(new Event('input')); })()"
+        )
+        browser.wait_for("document.querySelectorAll('.shots img:nth-child(2), .shots a + img').length > 2")
+        browser.ask("document.querySelector('.effect').scrollIntoView()")
+
+    steps = {
+        "teach": visit("/teach"),
+        **{f"teach-{step}": visit(f"/teach/demo/{step}") for step in STEPS if step != "sort"},
+        "teach-curate": choose,
+        "product": visit("/products/demo"),
+        "threshold": move_slider,
+    }
+    capture(browser, steps, folder, out, only, TABLET)
+    for role in Role:
+        People(folder / "users.db").add_user(role.value, PASSWORD, role, "test")
+    browser.open(daemon.address + "/")
+    capture(browser, {"sign-in": visit("/sign-in")}, folder, out, only, TABLET)
+    browser.open(daemon.address + "/sign-in")
+    browser.ask("document.querySelector('#user').value = 'admin'")
+    browser.ask(f"document.querySelector('#password').value = {PASSWORD!r}")
+    browser.submit(".sign-in button")
+    users = {"account": visit("/account"), "people": visit("/people")}
+    capture(browser, users, folder, out, only, TABLET)
+
+
+def capture(
+    browser: Browser,
+    pages: Mapping[str, Callable[[], None]],
+    folder: Path,
+    out: Path,
+    only: Collection[str],
+    size: tuple[int, int],
+) -> None:
+    """Save a sheet of each page."""
     for name, show in pages.items():
-        views = [capture_page(browser, show, folder, dark) for dark in (False, True)]
-        save(sheet(views), out / f"page-{name}.png")
+        if only and name not in only:
+            continue
+        views = [capture_page(browser, show, folder, dark, size) for dark in (False, True)]
+        save(sheet(views, size), out / f"page-{name}.png")
 
 
-def capture_page(browser: Browser, show: Callable[[], None], folder: Path, dark: bool) -> tuple[Image, Image]:
-    """Return screenshots of the page at desktop and phone size."""
+def capture_page(
+    browser: Browser, show: Callable[[], None], folder: Path, dark: bool, wide: tuple[int, int]
+) -> tuple[Image, Image]:
+    """Return screenshots of the page at the size `wide` and at that of a phone."""
     shots = []
-    for size in (DESKTOP, PHONE):
+    for size in (wide, PHONE):
         browser.look(*size, dark=dark, phone=size == PHONE)
         show()
         wanted = "PASS" if dark else "FAIL"
         browser.wait_for(
             f"document.body.dataset.page !== 'live' || document.querySelector('.tile[data-result={wanted}]')"
         )
-        browser.wait_for("[...document.images].every((image) => image.complete)")
+        browser.wait_for(
+            "[...document.images].every((image) => image.complete || "
+            "(image.loading === 'lazy' && image.getBoundingClientRect().top > innerHeight))"
+        )
         browser.screenshot(folder / "shot.png")
         shots.append(read_image(folder / "shot.png"))
     desktop, phone = shots
     return desktop, phone
 
 
-def sheet(views: list[tuple[Image, Image]]) -> Image:
-    """Arrange the screenshots in one image: light above dark, desktop left of phone."""
-    width, height = DESKTOP[0] + PHONE[0] + 3 * GAP_PX, len(views) * (DESKTOP[1] + GAP_PX) + GAP_PX
+def sheet(views: list[tuple[Image, Image]], wide: tuple[int, int]) -> Image:
+    """Arrange the screenshots in one image: light above dark, the size `wide` left of phone."""
+    width, height = wide[0] + PHONE[0] + 3 * GAP_PX, len(views) * (wide[1] + GAP_PX) + GAP_PX
     canvas = np.full((height, width, 3), 128, np.uint8)
     for row, (desktop, phone) in enumerate(views):
-        top = GAP_PX + row * (DESKTOP[1] + GAP_PX)
-        canvas[top : top + DESKTOP[1], GAP_PX : GAP_PX + DESKTOP[0]] = desktop
-        left = 2 * GAP_PX + DESKTOP[0]
+        top = GAP_PX + row * (wide[1] + GAP_PX)
+        canvas[top : top + wide[1], GAP_PX : GAP_PX + wide[0]] = desktop
+        left = 2 * GAP_PX + wide[0]
         canvas[top : top + PHONE[1], left : left + PHONE[0]] = phone
     return np.asarray(cv2.resize(canvas, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_AREA), np.uint8)
 

@@ -118,7 +118,7 @@ def test_the_effect_of_leaving_images_out_is_predicted(
     answer = engineer.post("/teach/demo/sort", data=form | {"action": "predict"})
 
     assert page.index('value="7.png"') < page.index('value="1.png"')
-    assert answer.status_code == 200 and "Without 1 pictures the limit is about" in answer.text
+    assert answer.status_code == 200 and "Left out: 1. The limit is then about" in answer.text
     assert re.findall(r'value="([^"]+)" checked', answer.text) == ["7.png"]
     assert (tmp_path / "datasets/demo/train/good/7.png").exists()
     assert f"version={version}" in engineer.get("/products/demo").text
