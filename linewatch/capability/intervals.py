@@ -25,7 +25,11 @@ class Estimate:
 
 def rate(shares: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """Return the mean of one share per part, 0 to 1, with its interval; 0 to 1 without any part."""
-    count, total = len(shares), sum(shares)
+    return counted_rate(sum(shares), len(shares), confidence)
+
+
+def counted_rate(total: float, count: int, confidence: float = CONFIDENCE) -> Estimate:
+    """Return `total` of `count` as a rate, 0 to 1, with its interval; 0 to 1 without any."""
     if not count:
         return Estimate(0.0, 0.0, 1.0)
     tail = (1 - confidence) / 2
