@@ -25,7 +25,8 @@ from linewatch.models.bundle import (
 from linewatch.settings import ModelsSettings
 from tests.bundles import GREY, models_in, teach
 
-SHIPPED = "22bf2243"
+SHIPPED = Path(__file__).parents[2] / "models"
+EARLIER = Path(__file__).with_name("manifest_22bf2243.json")
 
 
 @pytest.fixture
@@ -69,28 +70,35 @@ def test_a_version_without_likeness_has_no_such_key(models: ModelsSettings) -> N
     assert bundle.likeness is None
 
 
-def test_the_shipped_model_keeps_its_version() -> None:
-    """A manifest of an earlier linewatch is read unchanged, and written again it has the same digest."""
-    folder = Path(__file__).parents[2] / "models" / "demo" / SHIPPED
-    document = json.loads((folder / MANIFEST).read_text())
-
-    bundle = read_bundle(folder.parents[1], "demo", SHIPPED)
+def test_the_manifest_of_an_earlier_model_keeps_its_version() -> None:
+    """It is read unchanged, and written again it has the same digest."""
+    document = json.loads(EARLIER.read_text())
 
     assert Manifest.model_validate(document).document() == document
-    assert version_of(document) == bundle.version == SHIPPED
+    assert version_of(document) == document["version"] == "22bf2243"
+
+
+def test_the_shipped_model_is_complete() -> None:
+    """Its content has the digest that it is named after, with likeness and scores."""
+    bundle = read_bundle(SHIPPED, "demo")
+    document = json.loads((bundle.folder / MANIFEST).read_text())
+
+    assert version_of(document) == bundle.version
     assert bundle.likeness is not None and bundle.likeness.limit == document["likeness"]["limit"]
     assert list(bundle.calibration.scores) == document["calibration"]["scores"]
 
 
 def test_a_variant_of_a_shipped_model_has_the_digest_of_earlier_versions(models: ModelsSettings) -> None:
     """A manifest is hashed as its JSON with sorted keys, without version and creation date."""
-    shipped = read_bundle(Path(__file__).parents[2] / "models", "demo", SHIPPED)
+    shipped = read_bundle(SHIPPED, "demo")
 
-    variant = write_variant(models.path, shipped, created="2026-12-01", training={"calibrated_from": SHIPPED})
+    variant = write_variant(
+        models.path, shipped, created="2026-12-01", training={"calibrated_from": shipped.version}
+    )
 
     document = json.loads((shipped.folder / MANIFEST).read_text())
-    document["training"]["calibrated_from"] = SHIPPED
-    del document["version"], document["created"]
+    document["training"]["calibrated_from"] = shipped.version
+    del document["version"], document["created"], document["report"]  # A variant has a report of its own.
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
     assert variant.version == digest[:8]
 
