@@ -174,11 +174,11 @@ def verdict_json(verdict: Verdict, *, history: bool) -> str:
 
 
 def verdict_payload(verdict: Verdict, *, history: bool) -> dict[str, object]:
-    """Return the flat JSON object of a verdict: every key always, at most 500 bytes as UTF-8 text.
+    """Return the flat JSON object of a verdict: at most 500 bytes as UTF-8 text.
 
     Numbers saturate at their largest width; a score that is not finite becomes 0. Should the
-    text be too long, `part` is shortened, then `region`, `model` and `product`, then the evidence paths are
-    left out: code, boot and seq are never touched.
+    text be too long, an empty `region` and its index are left out, then `part` is shortened, then `region`,
+    `model` and `product`, then the evidence paths are left out: code, boot and seq are never touched.
     """
     return _fit_verdict(verdict, history)[0]
 
@@ -214,6 +214,9 @@ def _fit_verdict(verdict: Verdict, history: bool) -> tuple[dict[str, object], st
         "heatmap": verdict.heatmap,
     }
     text = _dumps(facts)
+    if not verdict.region and len(text.encode()) > VERDICT_BYTES_MAX:
+        del facts["region"], facts["region_index"]  # They say nothing, and a part's code must stay whole.
+        text = _dumps(facts)
     for key in ("part", "region", "model", "product", "heatmap", "image"):
         excess = len(text.encode()) - VERDICT_BYTES_MAX
         if excess <= 0:

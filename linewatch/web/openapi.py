@@ -96,8 +96,8 @@ class Verdict(Body):
     history: Flag
     defects: Count
     box: Annotated[list[Count], Field(min_length=4, max_length=4)]
-    region: str
-    region_index: Annotated[int, Field(ge=0, le=16)]
+    region: str = ""
+    region_index: Annotated[int, Field(ge=0, le=16)] = 0
     image: str
     heatmap: str
 
