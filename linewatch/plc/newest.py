@@ -62,7 +62,7 @@ class NewestVerdict:
         return block
 
     def stands(self, block: Block) -> bool:
-        """Whether the PASS of a block, not necessarily one of the last eight, may be told now."""
+        """Whether the PASS of a block, not necessarily one of the last eight, may be announced now."""
         (shown,) = self._shown([block], self._announce().facts)
         return shown.code == Result.PASS.code
 

@@ -9,7 +9,7 @@ from linewatch.domain import AnomalyMap, Embedding, Scored
 
 CELLS = 8  # On each side of the summarised anomaly map.
 STEPS = 24  # Codes in which a map's value doubles: 2.9 % from one to the next.
-UNIT = 128  # Code of the value 1.0; so 0.025 to 39 can be told apart, and thresholds are near 1.
+UNIT = 128  # Code of the value 1.0; so 0.025 to 39 are distinguished, and thresholds are near 1.
 LOCAL_MAX = 127  # Largest component of a stored local embedding.
 
 

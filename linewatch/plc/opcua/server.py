@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # Without the extra only its absence can be reported.
 
 log = logging.getLogger(__name__)
 
-TICK_S = 0.05  # Between two looks at the station's state; a verdict is told at once.
+TICK_S = 0.05  # Between two looks at the station's state; a verdict is sent at once.
 BACKLOG = 50
-WAITING_MAX = 200  # Verdicts that were not told yet; the oldest are given up.
+WAITING_MAX = 200  # Verdicts not sent yet; the oldest are given up.
 LOG_LINES = 20  # About connections, a minute; a client that reconnects for ever must not fill the log.
 
 

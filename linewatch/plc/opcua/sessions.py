@@ -184,8 +184,8 @@ class Subscription(InternalSubscription):
                 del self._triggered_events[mid]
         super()._pop_triggered_events(result)
 
-    def _may_be_sent(self, told: Any) -> bool:
-        number = told.number if isinstance(told, PassValue | Fields) else 0
+    def _may_be_sent(self, content: Any) -> bool:
+        number = content.number if isinstance(content, PassValue | Fields) else 0
         return not number or self.access.stands(number)
 
 

@@ -72,9 +72,9 @@ class View:
             if len(self._recent) > RECENT_MAX:
                 del self._recent[next(iter(self._recent))]
             is_pass = verdict.result is Result.PASS
-            told = self._server.subscription_service.subscriptions
-            if not told or (is_pass and not self._newest.stands(block)):
-                continue  # No client waits for it, or it was withdrawn before it could be told.
+            subscriptions = self._server.subscription_service.subscriptions
+            if not subscriptions or (is_pass and not self._newest.stands(block)):
+                continue  # No client waits for it, or it was withdrawn before it could be sent.
             result = self._results.structure(verdict, history=False)
             message = f"part {verdict.boot}-{verdict.seq}: {verdict.result.value}"
             number = block.number if is_pass else 0
