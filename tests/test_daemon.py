@@ -444,6 +444,9 @@ def test_models_and_secrets_on_a_share_that_is_mounted_late_are_awaited(
         assert "it is used as soon as it is there" in reasons
         assert f"http.token_file '{share}/token' cannot be read: no such file" in reasons
         assert daemon.post("/api/product", {"product": "demo"}, "s3cret")[0] == 403
+        deadline = time.monotonic() + 10
+        while b"mqtt.password_file" not in daemon.get("/readyz")[1] and time.monotonic() < deadline:
+            time.sleep(0.05)  # The link tries for the first time beside the page.
         share.mkdir()
         shutil.copytree(ROOT / "models", share / "models")
         shutil.copytree(ROOT / "config/recipes", share / "recipes")

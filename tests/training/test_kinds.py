@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from linewatch.training.reports.kinds import describe_kinds, find_rarer_kind
 from linewatch.training.reports.training import training_report
-from tests.training.test_report import CALIBRATION, FACTS, gallery_image
+from tests.training.test_training_report import CALIBRATION, FACTS, gallery_image
 
 
 def embeddings(rng: np.random.Generator, count: int) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ audit_app = typer.Typer(
     callback=show_help,
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="Show, export and verify the audit: every act that changes what passes.",
+    help="Show, export and verify the audit of what changes verdicts.",
 )
 
 Who = Annotated[str, typer.Option(help="Only acts by this user.")]

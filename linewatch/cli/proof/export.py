@@ -15,12 +15,12 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from linewatch.cli.options import Config, Since, Until, load_settings
-from linewatch.domain import Reason, Result
 from linewatch.errors import StorageFull, UsageError
 
 _WHOLE = ("part", "product", "region", "model", "image", "heatmap")  # Not shortened as on the wire.
 
 if TYPE_CHECKING:
+    from linewatch.domain import Result
     from linewatch.storage.export import Exported
     from linewatch.storage.journal_search import Conditions
 
@@ -42,6 +42,7 @@ def export(
     config: Config = None,
 ) -> None:
     """Write verdicts with their reviews, newest first. The line may run meanwhile, and goes first."""
+    from linewatch.domain import Result
     from linewatch.storage.audit.writing import open_audit
     from linewatch.storage.export import export as find
 
@@ -76,6 +77,7 @@ def export(
 def _conditions(
     results: str, product: str, part: str, reason: int, region: str, since: int | None, until: int | None
 ) -> "Conditions":
+    from linewatch.domain import Reason, Result
     from linewatch.storage.journal_search import Conditions
 
     try:
@@ -110,7 +112,7 @@ def _with_pictures(
         yield verdict, review
 
 
-def _write(file: IO[str], form: str, rows: "Iterator[Exported]", counts: Counter[Result]) -> None:
+def _write(file: IO[str], form: str, rows: "Iterator[Exported]", counts: "Counter[Result]") -> None:
     from linewatch.mqtt.messages import verdict_payload
 
     table: Any = None
