@@ -221,6 +221,8 @@ def _fit_verdict(verdict: Verdict, history: bool) -> tuple[dict[str, object], st
         excess = len(text.encode()) - VERDICT_BYTES_MAX
         if excess <= 0:
             break
+        if key not in facts:
+            continue
         # A shortened path would name no file.
         facts[key] = "" if key in ("heatmap", "image") else _shortened(str(facts[key]), excess)
         text = _dumps(facts)

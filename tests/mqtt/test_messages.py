@@ -111,6 +111,15 @@ def test_a_code_of_128_characters_stays_whole() -> None:
     assert "region" not in facts
 
 
+def test_a_verdict_that_is_far_too_long_without_a_region_still_fits() -> None:
+    """After the empty region the part is shortened, then the names; nothing else is missed."""
+    verdict = replace(FAIL, part="x" * 400, product="ü" * 200, model="m" * 200)
+
+    facts = json.loads(verdict_json(verdict, history=False))
+
+    assert facts["seq"] == FAIL.seq and facts["result"] == "FAIL"
+
+
 def test_a_long_part_is_shortened_before_paths() -> None:
     """Evidence paths, model and product survive a part name that is too long."""
     facts = json.loads(verdict_json(replace(FAIL, part="ü" * 400), history=False))
