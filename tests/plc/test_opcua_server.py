@@ -6,24 +6,34 @@ import json
 import socket
 import struct
 import threading
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from asyncua import Client, ua
 from asyncua.common.connection import SecureConnection, TransportLimits
+from asyncua.common.utils import ServiceError
 from asyncua.crypto.security_policies import SecurityPolicyNone
 from asyncua.ua.ua_binary import struct_to_binary, uatcp_to_binary
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from linewatch.domain import Answer, ReplyCode, Result, State
 from linewatch.errors import ConfigError
 from linewatch.mqtt.messages import Command
+from linewatch.people.people import People
 from linewatch.people.roles import Role
+from linewatch.people.sign_in import SignIn
 from linewatch.plc.opcua import bounds, states
 from linewatch.plc.opcua.certificates import Certificates
+from linewatch.plc.opcua.sessions import CODES, StationServer
 from linewatch.plc.opcua.structures import new
 from tests.fakes import verdict
 from tests.plc.opcua import PASSWORD, WAIT_S, Identity, Served, node
+
+XMLENC = "http://www.w3.org/2001/04/"
+OPC_SECURITY = "http://opcfoundation.org/UA/security/"
 
 STATION = "Station"
 
@@ -495,6 +505,28 @@ def test_a_certificate_file_that_is_removed_is_trusted_no_more(tmp_path: Path) -
     (tmp_path / "pki/trusted/mes.der").unlink()
     assert "is not in" in certificates.why_untrusted(known.der)
     assert "cannot be read" in certificates.why_untrusted(b"damaged")
+
+
+@pytest.mark.parametrize("method", ["xmlenc#rsa-1_5", "xmlenc#rsa-oaep", "rsa-oaep-sha2-256", "", "bogus"])
+@pytest.mark.parametrize("word", [None, b"", b"x", bytes(256), bytes(range(255, -1, -1)), b"\xff" * 1000])
+def test_a_damaged_user_token_is_refused(method: str, word: bytes | None) -> None:
+    """Whatever stands where the encrypted password should be, it is an invalid token or a wrong password."""
+    iserver = StationServer({}, SignIn(People()), sessions_max=1, open_to_programs=False)
+    iserver.private_key = _key()
+    session = SimpleNamespace(nonce=bytes(32), address="127.0.0.1")
+    bases = {"xmlenc#rsa-1_5": XMLENC, "xmlenc#rsa-oaep": XMLENC, "rsa-oaep-sha2-256": OPC_SECURITY}
+    token = ua.UserNameIdentityToken(UserName="anna", Password=word)
+    token.EncryptionAlgorithm = bases.get(method, "") + method
+
+    with pytest.raises(ServiceError) as refused:
+        iserver.identify(session, token)  # type: ignore[arg-type]
+
+    assert refused.value.code in (CODES.BadIdentityTokenInvalid, CODES.BadUserAccessDenied)
+
+
+@cache
+def _key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65_537, key_size=2048)
 
 
 def test_a_taken_port_is_one_sentence_and_is_tried_again(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ SESSION_MS = (5_000, 120_000)
 SIGN_IN_S = 10.0  # From the connection to the activated session.
 WRITE_S = 1.0  # A client takes what it asked for within so long.
 WRITE_BYTES_MAX = 4_000_000
+SENT_BYTES_MAX = 65_536  # Kept by the system for a client that does not read: a PASS must not lie there.
 
 SHARE = 0.2  # Of one core, for the requests of one session, and for those of all strangers together.
 TOTAL_SHARE = 0.35  # For all requests: the line's threads share the interpreter.

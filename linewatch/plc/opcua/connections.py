@@ -6,6 +6,7 @@ session, messages of any size, and writes to a client that does not read. Each i
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -176,6 +177,9 @@ class Connection(OPCUAProtocol):
         full = len(gate.connections) >= gate.server.max_connections
         super().connection_made(transport)
         gate.count("refused" if full else "accepted")
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, bounds.SENT_BYTES_MAX
+        )
         if not full:
             self.processor = Processor(gate.server, transport, self.limits, gate)
             self.processor.set_policies(gate.policies)

@@ -2,6 +2,7 @@
 
 import contextvars
 import math
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -268,7 +269,7 @@ class StationServer(InternalServer):
     def _credentials(self, session: Session, token: ua.UserNameIdentityToken) -> tuple[str, str]:
         try:
             name, password = self.decrypt_user_token(session, token)
-        except Exception as error:
+        except (ua.UaError, ValueError, TypeError, struct.error) as error:  # All that wrong bytes raise.
             raise ServiceError(CODES.BadIdentityTokenInvalid) from error
         return str(name or ""), str(password or "")
 
