@@ -27,11 +27,12 @@ class SideProcess:
         self._file = folder / "job.json"
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        self._closed = False
 
     def start(self, job: object) -> bool:
-        """Start a job and return True; False while another one runs, and if it cannot be started now."""
+        """Start a job and return True; False after `close`, while one runs, and if it cannot start now."""
         with self._lock:
-            if self._process is not None and self._process.poll() is None:
+            if self._closed or (self._process is not None and self._process.poll() is None):
                 return False
             with suppress(
                 OSError, LinewatchError
@@ -51,8 +52,9 @@ class SideProcess:
         return self._process.wait(timeout_s)
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; a request that is still being answered must not start another one."""
         with self._lock:
+            self._closed = True
             if self._process is not None:
                 self._process.kill()
                 self._process.wait()

@@ -56,8 +56,6 @@ def learning(settings: Settings, datasets: Datasets, tmp_path: Path) -> Iterator
     yield found
     if found.state().running:
         found.cancel("test")
-    if found._process is not None:  # Another instance may have ended it.
-        found._process.wait(10)
 
 
 def started(learning: Learning) -> None:
