@@ -190,7 +190,7 @@ def _modbus(settings: Settings) -> str:
     modbus = settings.modbus
     clients = ", ".join(modbus.clients) or "programs on this machine"
     found = f"{modbus.host}:{modbus.port}, for {clients}"
-    return found + _in_use(settings, lambda: listen_modbus(modbus.host, modbus.port))
+    return found + _in_use(settings, lambda: listen_modbus(modbus))
 
 
 def _opcua(settings: Settings) -> tuple[str, ...]:

@@ -20,11 +20,13 @@ from waitress.task import ErrorTask
 from waitress.utilities import Error, RequestEntityTooLarge
 
 from linewatch.errors import ConfigError, NotThereYet
+from linewatch.runtime.listening import bind
 from linewatch.web.texts import ENGLISH
 
 log = logging.getLogger(__name__)
 
 THREADS = 8
+BACKLOG = 128
 CONNECTIONS_MAX = 100
 CONNECTIONS_EACH = 60  # From one address, so that no client uses up those of others and the health check.
 REQUEST_S = 60  # From the first to the last byte of a request.
@@ -220,19 +222,16 @@ class WebServer:
 
 def listen(host: str, port: int) -> socket.socket:
     """Bind an address. Raises ConfigError when it is taken, NotThereYet while this machine lacks it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
+        return bind(host, port, BACKLOG)
     except OSError as error:
-        words = str(error.strerror).partition(" (while")[0]  # Without the address, which follows twice.
         unresolved = (error.errno or 0) < 0  # Codes of getaddrinfo.
         if unresolved or error.errno == errno.EADDRNOTAVAIL:
             raise NotThereYet(
-                f"http: this machine does not have the address {host} ({words}); "
+                f"http: this machine does not have the address {host} ({error.strerror}); "
                 "set http.host to one of its own, or check the network"
             ) from error
         raise ConfigError(
-            f"http: cannot listen on {host}:{port} ({words}); "
+            f"http: cannot listen on {host}:{port} ({error.strerror}); "
             "stop the program that uses it, or set another http.host or http.port"
         ) from error

@@ -1,9 +1,11 @@
 """Uploaded images: limited in size and number, inspected one at a time."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from flask import abort, request
+from werkzeug.datastructures import FileStorage
 
 from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeError
 from linewatch.web.backend import Backend, InspectResult
@@ -37,8 +39,8 @@ class Uploads:
             abort(503, self._texts["error_busy"])
         try:
             product, data = self._read_form()
-            with self._inspecting:
-                return self._inspect(product, data)
+            with self._inspecting, refusals():
+                return self._backend.inspect(product, data)
         finally:
             self._waiting.release()
 
@@ -51,29 +53,42 @@ class Uploads:
         return self._images.get(name)
 
     def _read_form(self) -> tuple[str, bytes]:
-        request.max_content_length = UPLOAD_BYTES_MAX + FORM_BYTES_MAX
-        request.max_form_parts = FORM_PARTS_MAX
+        limit_form()
         sentences = {
             "image": self._texts["error_not_multipart"],
             "product": self._texts["error_no_product"],
         }
         fields = {"image": request.files.get("image"), "product": request.form.get("product")}
         form = read_body(InspectForm, fields, sentences)
-        if all(form.product != known.name for known in self._backend.products()):
-            abort(404, self._texts["error_unknown_product"])
-        data = form.image.stream.read(UPLOAD_BYTES_MAX + 1)
-        if len(data) > UPLOAD_BYTES_MAX:
-            abort(413)
-        return form.product, data
+        return form.product, read_image(self._backend, self._texts, form.product, form.image)
 
-    def _inspect(self, product: str, data: bytes) -> InspectResult:
-        try:
-            return self._backend.inspect(product, data)
-        except ImageTooLarge as error:
-            abort(413, str(error))
-        except ImageError as error:
-            abort(400, str(error))
-        except RecipeError as error:
-            abort(409, str(error))
-        except LinewatchError as error:
-            abort(503, str(error))
+
+def limit_form() -> None:
+    """Limit the multipart form of the current request; call it before the form is read."""
+    request.max_content_length = UPLOAD_BYTES_MAX + FORM_BYTES_MAX
+    request.max_form_parts = FORM_PARTS_MAX
+
+
+def read_image(backend: Backend, texts: Mapping[str, str], product: str, image: FileStorage) -> bytes:
+    """Return an uploaded file. Aborts with 404 for an unknown product, with 413 for one that is too large."""
+    if all(product != known.name for known in backend.products()):
+        abort(404, texts["error_unknown_product"])
+    data = image.stream.read(UPLOAD_BYTES_MAX + 1)
+    if len(data) > UPLOAD_BYTES_MAX:
+        abort(413)
+    return data
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Abort with the status and the sentence of what an uploaded image, or its product's model, lacks."""
+    try:
+        yield
+    except ImageTooLarge as error:
+        abort(413, str(error))
+    except ImageError as error:
+        abort(400, str(error))
+    except RecipeError as error:
+        abort(409, str(error))
+    except LinewatchError as error:
+        abort(503, str(error))

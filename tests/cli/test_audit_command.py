@@ -4,24 +4,18 @@ import csv
 import json
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from linewatch.storage.audit.writing import append_audit
+from tests.command import linewatch
 
 
 def audit(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one command with the journal of `folder`."""
-    return subprocess.run(
-        [sys.executable, "-m", "linewatch", "audit", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return linewatch(folder, "audit", *arguments)
 
 
 @pytest.fixture

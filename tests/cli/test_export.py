@@ -3,7 +3,6 @@
 import csv
 import json
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -13,18 +12,13 @@ from linewatch.domain import Reason, Result
 from linewatch.storage import export as module
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_search import ANY
+from tests.command import linewatch
 from tests.storage.test_journal import record
 
 
 def export(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one command with the journal of `folder`."""
-    return subprocess.run(
-        [sys.executable, "-m", "linewatch", "export", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return linewatch(folder, "export", *arguments)
 
 
 @pytest.fixture

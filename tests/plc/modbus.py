@@ -4,77 +4,55 @@ import shutil
 import socket
 import struct
 import subprocess
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from linewatch.domain import Answer, ReplyCode, State
+from linewatch.domain import Answer, State
 from linewatch.mqtt.live import Announcement
 from linewatch.mqtt.messages import Command, InvalidCommand, StateFacts, status_word
-from linewatch.plc.adapter import keep_serving
 from linewatch.plc.modbus.server import Meters, ModbusServer
 from linewatch.plc_settings import ModbusSettings
 from tests.mosquitto import free_port
+from tests.plc.served import WAIT_S, ServedAdapter
 
-WAIT_S = 10.0
 
-
-class Served:
+class Served(ServedAdapter):
     """A running server; every command is answered as done. `changes` are its settings."""
 
     def __init__(self, **changes: Any) -> None:
+        super().__init__()
         self.settings = ModbusSettings(enabled=True, port=free_port(), **changes)
-        self.state = State.READY
-        self.commands: list[Command | InvalidCommand] = []
-        self.counts: Counter[str] = Counter()
-        self.clients = 0.0
-        self.troubles: list[str] = []
         self.client_troubles: list[str] = []
         self.bug: Exception | None = None
-        self._changed = threading.Condition()
-        self._ended = threading.Event()
         self.server = ModbusServer(
             self.settings,
             self._announce,
             self._submit,
             Meters(request=self._count, connection=self._count, clients=self._show_clients),
-            on_change=lambda trouble: self._note(self.troubles, trouble),
-            client_changed=lambda trouble: self._note(self.client_troubles, trouble),
+            on_change=self._note,
+            client_changed=self._note_client,
         )
-        self._thread = threading.Thread(target=self._run)
+
+    @property
+    def adapter(self) -> ModbusServer:
+        """The server."""
+        return self.server
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        super().__enter__()
         self.wait(lambda: bool(self.troubles))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
-
-    def wait(self, done: Callable[[], bool]) -> None:
-        """Wait until something about the server is true."""
-        with self._changed:
-            assert self._changed.wait_for(done, WAIT_S), (self.counts, self.troubles, self.client_troubles)
+    def answer_to(self, command: Command | InvalidCommand) -> Answer:
+        """Carry out a pause, and return what the station answers."""
+        if isinstance(command, Command) and command.name == "pause":
+            self.state = State.PAUSED
+        return super().answer_to(command)
 
     def connect(self, address: str = "127.0.0.1") -> "Raw":
         """Connect from one of this machine's addresses."""
         return Raw(self.settings.port, address)
-
-    def _run(self) -> None:
-        keep_serving(
-            self.server,
-            self._ended.is_set,
-            lambda: None,
-            lambda trouble: self._note(self.troubles, trouble),
-            backoff_first_s=0.01,
-        )
 
     def _announce(self) -> Announcement:
         if self.bug:
@@ -82,27 +60,9 @@ class Served:
             raise bug
         return Announcement(StateFacts(station="s", boot=41, state=self.state), status_word(self.state))
 
-    def _submit(self, command: Command | InvalidCommand, done: Callable[[Answer], None]) -> None:
+    def _note_client(self, trouble: str) -> None:
         with self._changed:
-            self.commands.append(command)
-            self._changed.notify_all()
-        if isinstance(command, Command) and command.name == "pause":
-            self.state = State.PAUSED
-        done(Answer(command.code if isinstance(command, InvalidCommand) else ReplyCode.DONE))
-
-    def _count(self, outcome: str) -> None:
-        with self._changed:
-            self.counts[outcome] += 1
-            self._changed.notify_all()
-
-    def _show_clients(self, clients: float) -> None:
-        with self._changed:
-            self.clients = clients
-            self._changed.notify_all()
-
-    def _note(self, troubles: list[str], trouble: str) -> None:
-        with self._changed:
-            troubles.append(trouble)
+            self.client_troubles.append(trouble)
             self._changed.notify_all()
 
 

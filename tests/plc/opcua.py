@@ -2,30 +2,27 @@
 
 import asyncio
 import pickle
-import threading
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from asyncua import Client, ua
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from linewatch.domain import Answer, ReplyCode, State
+from linewatch.domain import Answer, ReplyCode
 from linewatch.mqtt.live import Announcement
 from linewatch.mqtt.messages import Command, InvalidCommand, StateFacts, status_word
 from linewatch.people.people import People
 from linewatch.people.roles import Role
 from linewatch.people.sign_in import SignIn
-from linewatch.plc.adapter import keep_serving
 from linewatch.plc.opcua import core_nodes
 from linewatch.plc.opcua.certificates import _self_signed
 from linewatch.plc.opcua.server import Meters, OpcuaServer
 from linewatch.plc_settings import OpcuaSettings
 from tests.mosquitto import free_port
+from tests.plc.served import ServedAdapter
 
 WAIT_S = 20.0
 PASSWORD = "correct horse battery"
@@ -37,28 +34,25 @@ def _pickled_nodes() -> bytes:
     return pickle.dumps(core_nodes.build())
 
 
-class Served:
+class Served(ServedAdapter):
     """A running server; every command is answered as done. `changes` are its settings."""
 
+    patience_s = WAIT_S
+
     def __init__(self, folder: Path, *, users: bool = False, **changes: Any) -> None:
+        super().__init__()
         self.port = free_port()
         host = changes.pop("host", "127.0.0.1")
         self.folder = folder
         self.url = f"opc.tcp://127.0.0.1:{self.port}/linewatch"
         endpoint = f"opc.tcp://{host}:{self.port}/linewatch"
         self.settings = OpcuaSettings(enabled=True, endpoint=endpoint, **changes)
-        self.state, self.product, self.busy = State.READY, 3, False
+        self.product, self.busy = 3, False
         self.answer = Answer(ReplyCode.DONE)
-        self.commands: list[Command | InvalidCommand] = []
-        self.counts: Counter[str] = Counter()
-        self.clients = 0.0
-        self.troubles: list[str] = []
         self.bug: Exception | None = None
         self.people = People()
         if users:
             self.people.add_user("anna", PASSWORD, Role.OPERATOR, "test")
-        self._changed = threading.Condition()
-        self._ended = threading.Event()
         self.server = OpcuaServer(
             self.settings,
             folder,
@@ -72,24 +66,21 @@ class Served:
             on_change=self._note,
             load_nodes=lambda: pickle.loads(_pickled_nodes()),
         )
-        self._thread = threading.Thread(target=self._run)
+
+    @property
+    def adapter(self) -> OpcuaServer:
+        """The server."""
+        return self.server
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        super().__enter__()
         self.wait(lambda: bool(self.troubles))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
-
-    def wait(self, done: Callable[[], bool]) -> None:
-        """Wait until something about the server is true."""
-        with self._changed:
-            assert self._changed.wait_for(done, WAIT_S), (self.counts, self.troubles)
+    def answer_to(self, command: Command | InvalidCommand) -> Answer:
+        """Return the answer that the test has chosen."""
+        del command
+        return self.answer
 
     def session(self, work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
         """Run `work` with an anonymous client without security."""
@@ -118,9 +109,6 @@ class Served:
 
         return asyncio.run(run())
 
-    def _run(self) -> None:
-        keep_serving(self.server, self._ended.is_set, lambda: None, self._note, backoff_first_s=0.01)
-
     def _announce(self) -> Announcement:
         if self.bug:
             bug, self.bug = self.bug, None
@@ -135,27 +123,6 @@ class Served:
             model="7f3a91c2",
         )
         return Announcement(facts, status_word(self.state, busy=self.busy))
-
-    def _submit(self, command: Command | InvalidCommand, done: Callable[[Answer], None]) -> None:
-        with self._changed:
-            self.commands.append(command)
-            self._changed.notify_all()
-        done(self.answer)
-
-    def _count(self, outcome: str) -> None:
-        with self._changed:
-            self.counts[outcome] += 1
-            self._changed.notify_all()
-
-    def _show_clients(self, clients: float) -> None:
-        with self._changed:
-            self.clients = clients
-            self._changed.notify_all()
-
-    def _note(self, trouble: str) -> None:
-        with self._changed:
-            self.troubles.append(trouble)
-            self._changed.notify_all()
 
 
 class Identity:

@@ -3,7 +3,6 @@
 import json
 import struct
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import Any, Self
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from linewatch.domain import Answer, ReplyCode, State
+from linewatch.domain import Answer, ReplyCode
 from linewatch.mqtt.live import Announcement
 from linewatch.mqtt.messages import Command, InvalidCommand, StateFacts, status_word
-from linewatch.plc.adapter import keep_serving
 from linewatch.plc.sparkplug.edge_node import EdgeNode, Meters
 from linewatch.plc_settings import SparkplugSettings
+from tests.plc.served import WAIT_S, ServedAdapter
 
-WAIT_S = 10.0
 GROUP, STATION = "plant", "station1"
 # Field numbers of Payload, Metric and Template (Sparkplug 3.0.0, 6.4.1), as the test reads them.
 PAYLOAD = {1: "timestamp", 2: "metrics", 3: "seq"}
@@ -255,21 +253,15 @@ def _varint(value: int) -> bytes:
     return bytes([*encoded, value])
 
 
-class Node:
+class Node(ServedAdapter):
     """A running node; its station's state and product are the test's. `changes` are its settings."""
 
     def __init__(self, folder: Path, port: int, *, live_s: float = WAIT_S, **changes: Any) -> None:
+        super().__init__()
         usual: dict[str, Any] = {"enabled": True, "group": GROUP, "port": port, "pass_s": 60.0}
         self.settings = SparkplugSettings(**(usual | changes))
-        self.state = State.READY
         self.product_index = 3
         self.word = 0
-        self.commands: list[Command | InvalidCommand] = []
-        self.counts: Counter[str] = Counter()
-        self.troubles: list[str] = []
-        self.beats = 0
-        self._changed = threading.Condition()
-        self._ended = threading.Event()
         self.node = EdgeNode(
             self.settings,
             STATION,
@@ -280,52 +272,21 @@ class Node:
             live_s=live_s,
             on_change=self._note,
         )
-        self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    @property
+    def adapter(self) -> EdgeNode:
+        """The node."""
+        return self.node
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
-
-    def wait(self, done: Callable[[], bool]) -> None:
-        """Wait until something about the node is true."""
-        with self._changed:
-            assert self._changed.wait_for(done, WAIT_S), (self.counts, self.troubles)
-
-    def _run(self) -> None:
-        keep_serving(self.node, self._ended.is_set, self._beat, self._note, backoff_first_s=0.01)
-
-    def _beat(self) -> None:
-        with self._changed:
-            self.beats += 1
-            self._changed.notify_all()
+    def answer_to(self, command: Command | InvalidCommand) -> Answer:
+        """Return what the station answers, with the reason of a refusal."""
+        if isinstance(command, InvalidCommand):
+            return Answer(ReplyCode.BAD_ARGUMENT, command.reason)
+        return super().answer_to(command)
 
     def _announce(self) -> Announcement:
         facts = StateFacts(station=STATION, boot=41, state=self.state, product_index=self.product_index)
         return Announcement(facts, status_word(self.state) | self.word)
-
-    def _submit(self, command: Command | InvalidCommand, done: Callable[[Answer], None]) -> None:
-        with self._changed:
-            self.commands.append(command)
-            self._changed.notify_all()
-        invalid = isinstance(command, InvalidCommand)
-        done(Answer(ReplyCode.BAD_ARGUMENT, command.reason) if invalid else Answer(ReplyCode.DONE))  # type: ignore[union-attr]
-
-    def _count(self, outcome: str) -> None:
-        with self._changed:
-            self.counts[outcome] += 1
-            self._changed.notify_all()
-
-    def _note(self, trouble: str) -> None:
-        with self._changed:
-            self.troubles.append(trouble)
-            self._changed.notify_all()
 
 
 def results(verdicts: list[dict[str, Any]]) -> list[tuple[int, int]]:

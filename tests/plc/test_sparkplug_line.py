@@ -91,6 +91,23 @@ def test_a_killed_station_is_dead_for_its_hosts(tmp_path: Path, mosquitto: Mosqu
     assert is_consecutive(host.heard)
 
 
+def test_a_lost_camera_is_an_error_for_every_trigger(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    """The host sees a station that is not ready, and ERROR 40 for the part."""
+    camera = {"source.kind": "camera", "source.uri": "/dev/video97"}
+    changes = settings(mosquitto.port, **camera)
+    with (
+        Subscriber(mosquitto.port, topic="t/#") as ear,
+        Host(mosquitto.port) as host,
+        Daemon(tmp_path, mosquitto.port, changes),
+    ):
+        host.wait(lambda: host.values.get("Station/State") == "FAULT")
+        trigger(ear, 7)
+        host.wait(lambda: host.live[-1]["trigger"] == 7)
+
+    assert (host.live[-1]["code"], host.live[-1]["reason"], host.live[-1]["result"]) == (4, 40, "ERROR")
+    assert (host.values["Station/Ready"], host.values["Station/Camera"]) == (False, False)
+
+
 def test_a_dead_sparkplug_broker_leaves_line_and_mqtt_alone(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """The station is DEGRADED with a sentence, and every part has its verdict on MQTT."""
     changes = settings(free_port())

@@ -453,6 +453,16 @@ def test_hostile_commands_change_nothing(tmp_path: Path, mosquitto: Mosquitto) -
     assert is_consecutive(host.heard)
 
 
+def test_its_broker_has_settings_of_its_own(tmp_path: Path) -> None:
+    """What is wrong with them is named by their section, not by that of MQTT."""
+    with pytest.raises(
+        ConfigError, match=r"^sparkplug\.tls_cert and sparkplug\.tls_key need sparkplug\.tls_ca"
+    ):
+        Node(tmp_path, 1, tls_cert=tmp_path / "cert.pem")
+    with Node(tmp_path, free_port(), tls_ca=tmp_path / "ca.pem") as node:
+        node.wait(lambda: any("sparkplug.tls_ca" in trouble for trouble in node.troubles))
+
+
 def test_without_protobuf_one_sentence_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

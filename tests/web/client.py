@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -46,6 +47,14 @@ def error_sentence(response: TestResponse) -> str:
     assert list(body) == ["error"], body
     return str(body["error"])
 
+
+# Werkzeug leaves the file or buffer of a refused form to the garbage collector, which closes it at once.
+LEFT_TO_COLLECTOR = [
+    pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <(_io.FileIO|tempfile.Spooled):pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 OPENED: list[Thumbnails | ScoreMaps] = []
 """What may have processes; `conftest` ends them after each test."""

@@ -16,6 +16,7 @@ from linewatch.mqtt.messages import Command
 from linewatch.plc.adapter import BEAT_S, Announce, Submit
 from linewatch.plc.modbus.registers import Registers
 from linewatch.plc_settings import ModbusSettings
+from linewatch.runtime.listening import bind
 
 if TYPE_CHECKING:  # Without the extra only its absence can be reported.
     from linewatch.plc.modbus.codec import Codec
@@ -101,7 +102,7 @@ class ModbusServer:
     def serve(self, ended: Callable[[], bool], beat: Callable[[], None]) -> None:
         """Listen and answer until `ended`. Raises LinewatchError when the address is not available."""
         self._failure = None
-        with listen(self._settings.host, self._settings.port) as listener:
+        with listen(self._settings) as listener:
             asyncio.run(self._serve(listener, ended, beat))
 
     async def _serve(
@@ -245,17 +246,15 @@ async def _receive(reader: asyncio.StreamReader, idle_s: float) -> tuple[bytes, 
         return header, await reader.readexactly(length - 1)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(settings: ModbusSettings) -> socket.socket:
     """Bind the server's address. Raises LinewatchError when it is not available."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        return bind(settings.host, settings.port, BACKLOG)
     except OSError as error:
-        words = str(error.strerror).partition(" (while")[0]  # Without the address, which follows twice.
         raise LinewatchError(
-            f"modbus: cannot listen on {host}:{port} ({words}); stop the program that uses it, or set "
-            "another modbus.host or modbus.port (below 1024 only with CAP_NET_BIND_SERVICE)"
+            f"modbus: cannot listen on {settings.host}:{settings.port} ({error.strerror}); stop the program "
+            "that uses it, or set another modbus.host or modbus.port (below 1024 only with "
+            "CAP_NET_BIND_SERVICE)"
         ) from error
 
 

@@ -16,6 +16,7 @@ from linewatch.errors import ConfigError, LinewatchError
 from linewatch.plc.adapter import Announce, SignIn, Submit
 from linewatch.plc.newest import Block, NewestVerdict
 from linewatch.plc_settings import OpcuaSettings
+from linewatch.runtime.listening import bind
 
 if TYPE_CHECKING:  # Without the extra only its absence can be reported.
     from linewatch.plc.opcua.certificates import Certificates
@@ -170,15 +171,12 @@ def _nothing() -> None:
 def listen(settings: OpcuaSettings) -> socket.socket:
     """Bind the endpoint's address. Raises LinewatchError when it is not available."""
     host, port = settings.address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        return bind(host, port, BACKLOG)
     except OSError as error:
-        words = str(error.strerror).partition(" (while")[0]  # Without the address, which follows twice.
         raise LinewatchError(
-            f"opcua: cannot listen on {host}:{port} ({words}); stop the program that uses it, or set another "
-            "opcua.endpoint"
+            f"opcua: cannot listen on {host}:{port} ({error.strerror}); stop the program that uses it, or "
+            "set another opcua.endpoint"
         ) from error
 
 

@@ -9,12 +9,11 @@ from typing import Any
 from flask import Blueprint, Response, abort, jsonify, render_template, request
 
 from linewatch.domain import Result
-from linewatch.errors import ImageError, ImageTooLarge, LinewatchError, RecipeError
 from linewatch.web.backend import Backend, RecallQuery
 from linewatch.web.cache import ImageCache
 from linewatch.web.params import read_body
 from linewatch.web.recall.forms import RecallForm
-from linewatch.web.uploads import FORM_BYTES_MAX, FORM_PARTS_MAX, UPLOAD_BYTES_MAX
+from linewatch.web.uploads import limit_form, read_image, refusals
 
 ANSWERS_MAX = 8  # Kept for their files.
 HOURS_MAX = 72  # Shown on the page; the files have them all.
@@ -86,13 +85,13 @@ class RecallPages:
             abort(503, self._texts["error_recall_busy"])
         try:
             query, data = self._read_form()
-            return self._ask(query, data)
+            with refusals():
+                return self._backend.recall(query, data)
         finally:
             self._searching.release()
 
     def _read_form(self) -> tuple[RecallQuery, bytes]:
-        request.max_content_length = UPLOAD_BYTES_MAX + FORM_BYTES_MAX
-        request.max_form_parts = FORM_PARTS_MAX
+        limit_form()
         sentences = {
             "image": self._texts["error_not_multipart"],
             "product": self._texts["error_no_product"],
@@ -103,21 +102,5 @@ class RecallPages:
         given = {name: word for name, word in request.form.items() if word}  # What is empty is not given.
         fields = {**given, "image": request.files.get("image")}
         form = read_body(RecallForm, fields, sentences)
-        if all(form.product != known.name for known in self._backend.products()):
-            abort(404, self._texts["error_unknown_product"])
-        data = form.image.stream.read(UPLOAD_BYTES_MAX + 1)
-        if len(data) > UPLOAD_BYTES_MAX:
-            abort(413)
+        data = read_image(self._backend, self._texts, form.product, form.image)
         return RecallQuery(form.product, form.since, form.until, form.model, self._evidence), data
-
-    def _ask(self, query: RecallQuery, data: bytes) -> dict[str, Any]:
-        try:
-            return self._backend.recall(query, data)
-        except ImageTooLarge as error:
-            abort(413, str(error))
-        except ImageError as error:
-            abort(400, str(error))
-        except RecipeError as error:
-            abort(409, str(error))
-        except LinewatchError as error:
-            abort(503, str(error))

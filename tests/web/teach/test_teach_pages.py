@@ -19,13 +19,9 @@ from linewatch.web.office_backend import OfficeBackend
 from linewatch.web.teach.teach_backend import TeachBackend
 from tests.bundles import part, png, teach
 from tests.fakes import FakeBackend
-from tests.web.client import people_with, sign_in_as, teaching_in
+from tests.web.client import LEFT_TO_COLLECTOR, people_with, sign_in_as, teaching_in
 
-# Werkzeug leaves the buffer of a refused form to the garbage collector, which closes it at once.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = LEFT_TO_COLLECTOR
 
 
 @pytest.fixture

@@ -28,13 +28,9 @@ from linewatch.web.teach.teach_backend import TeachBackend
 from tests.browser import CHROMIUM, Browser
 from tests.bundles import teach
 from tests.fakes import FakeBackend, frame
-from tests.web.client import BEARER, OPENED, TOKEN, people_with, sign_in_as, teaching_in
+from tests.web.client import BEARER, LEFT_TO_COLLECTOR, OPENED, TOKEN, people_with, sign_in_as, teaching_in
 
-# Werkzeug leaves the buffer of a refused form to the garbage collector, which closes it at once.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = LEFT_TO_COLLECTOR
 
 SIDE_PX = 320
 FIELDS = ("name", "x", "y", "width", "height", "percent", "threshold", "smallest")
