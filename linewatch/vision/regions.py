@@ -93,8 +93,8 @@ def place_regions(
     """Return which cell belongs to which region: that in which its centre lies.
 
     `placement` maps cells (column, row) to frame pixels; `inspected` (rows, columns) is False where the
-    recipe's mask hides the part. A part may be registered so that a region lies beside the map. Raises
-    ImageError for a region that is smaller than a cell or wholly hidden: nothing in it would be judged.
+    recipe's mask hides the part. Raises ImageError for a region that is smaller than a cell, wholly hidden,
+    or beside the map, as of a part that is registered elsewhere: nothing in it would be judged.
     """
     rows, columns = inspected.shape
     down, across = np.mgrid[0:rows, 0:columns]
@@ -106,13 +106,19 @@ def place_regions(
         left, top, width, height = region.roi
         if width < pitch[0] or height < pitch[1]:
             raise ImageError(
-                f"region {region.name!r}",
-                f"is {width}x{height} pixels, smaller than a cell of the model's map, "
+                "frame",
+                f"region {region.name!r} is {width}x{height} pixels, smaller than a cell of the model's map, "
                 f"{np.ceil(pitch[0]):.0f}x{np.ceil(pitch[1]):.0f}; draw it larger or train with --pixels",
             )
         # The centre of a pixel has whole coordinates, its edges are half a pixel away.
         here = (x >= left - 0.5) & (x < left + width - 0.5) & (y >= top - 0.5) & (y < top + height - 0.5)
-        if here.any() and not (here & inspected).any():
+        if not here.any():
+            raise ImageError(
+                "frame",
+                f"region {region.name!r} lies beside the part: it has its place in the frame, the part is "
+                "registered wherever it lies; remove the region, or train with --align off",
+            )
+        if not (here & inspected).any():
             raise ImageError(
                 recipe.mask or "mask", f"hides all of region {region.name!r}; remove one of them"
             )

@@ -11,6 +11,7 @@ from linewatch.domain import Frame, Inspection, Result, Verdict, verdict_of
 from linewatch.errors import ImageError
 from linewatch.models.loader import build_scorer
 from linewatch.vision.recipe import Recipe, Region, comparable_raw, judge
+from linewatch.vision.regions import place_regions
 from linewatch.vision.scoring import Scorer
 from tests.bundles import models_in, teach
 from tests.vision.test_scoring import BrightnessEngine, _spots
@@ -131,6 +132,17 @@ def test_a_region_that_does_not_fit_is_one_sentence(
     """Outside the frame, or so small that the model sees none of it: no part may pass unseen."""
     with pytest.raises(ImageError, match=says):
         scorer.score(_picture(), replace(RECIPE, regions=(replace(LEFT, roi=roi),)))
+
+
+def test_a_region_beside_a_registered_part_is_refused() -> None:
+    """The map ends left of it: the part must not pass by the rest alone."""
+    beside = np.array([[32.0, 0, 16 - 128], [0, 32.0, 16]])
+    inspected = np.ones((8, 8), np.bool_)
+
+    with pytest.raises(ImageError, match="region 'right' lies beside the part"):
+        place_regions(RECIPE, beside, inspected)
+    owners = place_regions(replace(RECIPE, regions=(LEFT,)), beside, inspected).owners
+    assert owners.any() and not owners.all()
 
 
 def test_a_region_that_the_mask_hides_is_refused(scorer: Scorer, tmp_path: Path) -> None:
