@@ -37,6 +37,7 @@ def render(study: Study) -> str:
         data=data,
         digest=digest(study),
         percent=_percent,
+        against=_against(study, figures),
     )
 
 
@@ -73,6 +74,21 @@ def _table(figures: Figures) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def _against(study: Study, figures: Figures) -> list[tuple[str, str, str]]:
+    """Return name, limit and proven bound of each rate that was to be proven."""
+    limits = study.limits
+    if limits is None:
+        return []
+    rates = (
+        ("Miss rate", limits.miss_rate, figures.miss_rate_bounds),
+        ("False alarm rate", limits.false_alarm_rate, figures.false_alarm_rate_bounds),
+    )
+    return [
+        (name, f"below {_percent(limit)}", f"above {_percent(low)}, below {_percent(high)}")
+        for name, limit, (low, high) in rates
+    ]
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -90,6 +106,16 @@ code{overflow-wrap:anywhere}@media print{body{margin:0}}</style>
 {{ percent(figures.miss_rate.value) }} of the judgements of defective parts were a PASS,
 {{ percent(figures.false_alarm_rate.value) }} of those of good parts a reject. With 95 % confidence fewer than
 {{ percent(figures.miss_rate_proven) }} of such defective parts are ever missed in so many passes.</p>
+{% if figures.outcome %}
+<h2>Verdict: {{ figures.outcome }}</h2>
+<table><tr><th>Rate<th>To be proven, chosen before the study<th>Proven, each bound with 95 % confidence
+{% for name, limit, proven in against %}
+<tr><td>{{ name }}<td>{{ limit }}<td>{{ proven }}
+{% endfor %}
+</table>
+<p>Capable: both rates are proven to be below their limit. Not capable: one is proven to be above it.
+Not proven: neither; a study of more parts can tell.</p>
+{% endif %}
 <table><tr><th>Figure<th>Measured<th>95 % interval<th>Of
 {% for name, value, interval, meaning in table %}
 <tr><td>{{ name }}<td>{{ value }}<td>{{ interval }}<td>{{ meaning }}
@@ -102,6 +128,19 @@ code{overflow-wrap:anywhere}@media print{body{margin:0}}</style>
 <tr><td>{{ name }}<td>{{ value }}
 {% endfor %}
 <tr><td>verdicts not judged (ERROR), presented again<td>{{ study.not_judged }}
+{% if study.reference %}
+<tr><td>set of parts<td>{{ study.reference }}
+{% endif %}
+{% if study.skipped %}
+<tr><td>parts put off to the end of their pass<td>{{ study.skipped }}
+{% endif %}
+{% if study.withdrawn %}
+<tr><td>verdicts taken back, these parts presented again<td>
+{%- for one in study.withdrawn %}
+{{ one.part }} in pass {{ one.number + 1 }}: {{ one.result }} {{ one.score }}{{ "" if loop.last else ", " }}
+{%- endfor %}
+
+{% endif %}
 </table>
 <h2>Every part</h2>
 <p>Coloured: judged wrongly at least once. PASS of a defective part is a miss; FAIL or UNSURE of a good one a

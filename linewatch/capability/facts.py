@@ -9,8 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from linewatch import __version__
+from linewatch.errors import RecipeError
 from linewatch.models.recipe_file import load_recipe
 from linewatch.settings import Settings
+
+DECIDING = (
+    "model",
+    "model weights, SHA-256",
+    "recipe, SHA-256",
+    "mask, SHA-256",
+    "threshold",
+    "unsure threshold",
+    "camera",
+    "trigger",
+)
+"""Facts that may not change during a study."""
 
 
 def gather(settings: Settings, product: str, model: str) -> Mapping[str, str]:
@@ -29,12 +42,28 @@ def gather(settings: Settings, product: str, model: str) -> Mapping[str, str]:
         "model created": bundle.created,
         "model weights, SHA-256": bundle.checksum,
         "recipe, SHA-256": hashlib.sha256(text).hexdigest(),
+        **_mask(recipe.mask),
         "threshold": f"{recipe.threshold:.6g}",
         "unsure threshold": f"{recipe.unsure_threshold:.6g}",
         "camera": f"{source.kind} {camera}".strip(),
         "trigger": settings.trigger.mode,
         "begun": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds"),
     }
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return which of the facts that decide a part differ, "" if none does."""
+    return ", ".join(name for name in DECIDING if name in before and before[name] != now.get(name))
+
+
+def _mask(path: Path | None) -> dict[str, str]:
+    """Return the hash of a recipe's mask. Raises RecipeError."""
+    if path is None:
+        return {}
+    try:
+        return {"mask, SHA-256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    except OSError as error:
+        raise RecipeError(f"mask {str(path)!r} cannot be read: {error.strerror}") from error
 
 
 def _processor() -> str:

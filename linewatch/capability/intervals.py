@@ -38,6 +38,12 @@ def counted_rate(total: float, count: int, confidence: float = CONFIDENCE) -> Es
     return Estimate(total / count, low, high)
 
 
+def bounds(shares: Sequence[float]) -> tuple[float, float]:
+    """Return a lower and an upper bound of the mean; each alone holds with CONFIDENCE."""
+    both = rate(shares, 2 * CONFIDENCE - 1)
+    return both.low, both.high
+
+
 def kappa_with_truth(missed: Sequence[float], alarmed: Sequence[float]) -> Estimate:
     """Return Cohen's kappa between judgement and truth, from the shares of defective and of good parts."""
     together = 1 - (1 - CONFIDENCE) / 2
@@ -80,6 +86,14 @@ def parts_to_prove(rate_max: float, misses: int = 0, confidence: float = CONFIDE
 def provable_rate(parts: int, misses: int = 0, confidence: float = CONFIDENCE) -> float:
     """Return the rate that so many parts prove to be exceeded by no more, if `misses` of them fail."""
     return float(beta.ppf(confidence, misses + 1, parts - misses)) if misses < parts else 1.0
+
+
+def misjudged_allowed(parts: int, rate_max: float) -> int:
+    """Return how many of the parts may be misjudged and still prove a rate below `rate_max`; -1: none may."""
+    allowed = -1
+    while allowed + 1 < parts and provable_rate(parts, allowed + 1) < rate_max:
+        allowed += 1
+    return allowed
 
 
 def _cohen(defective: float, miss: float, alarm: float) -> float:

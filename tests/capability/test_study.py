@@ -87,6 +87,70 @@ def test_a_study_is_of_one_product_and_one_model() -> None:
         study.with_verdict(verdict(2, model="00000000"))
 
 
+def test_a_part_is_put_off_to_the_end_of_its_pass() -> None:
+    """It is judged as often as the others; the last part of a pass cannot be put off."""
+    study = planned().with_verdict(verdict(1))
+    first, later = study.order[0][0], study.order[0][1]
+
+    after = study.put_off()
+
+    assert (after.order[0][0], after.order[0][-1], after.skipped) == (first, later, 1)
+    assert after.order[1:] == study.order[1:]
+    assert studies.from_document(studies.document(after)) == after
+    while after.next_step is not None and after.next_step[1] != later:
+        after = after.with_verdict(verdict(1))
+    with pytest.raises(StudyError, match="the last one of this pass"):
+        after.put_off()
+    with pytest.raises(StudyError, match="no part to put off"):
+        complete().put_off()
+
+
+def test_the_last_verdict_is_taken_back_and_stays_on_record() -> None:
+    """The part is presented again; what was said first stands on the page, so that nothing is picked."""
+    study = planned().with_verdict(verdict(1, Result.FAIL))
+    assert study.next_step is not None
+
+    after = study.without_last()
+
+    assert (after.judged, after.withdrawn) == ((), study.judged)
+    assert after.next_step == planned().next_step
+    with pytest.raises(StudyError, match="no verdict to take back"):
+        after.without_last()
+    with pytest.raises(StudyError, match="stays as it is"):
+        complete().without_last()
+    page = render(replace(complete(), withdrawn=study.judged, skipped=2))
+    assert f"{study.judged[0].part} in pass 1: FAIL 1155<" in page.replace("\n", "")
+    assert "put off to the end of their pass<td>2" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "separator"),
+    [("part,truth\nA 1,good\n", ","), ("part;truth\nA 1;Good\n", ";"), ("part\ttruth\nA 1\tgood\n", "tab")],
+)
+def test_parts_are_pasted_from_a_spreadsheet(text: str, separator: str) -> None:
+    """With the separators of Excel's exports and of its clipboard; and they come back as text."""
+    parts = studies.parse_parts("\ufeff" + text, "the list")
+
+    assert parts == [KnownPart("A 1", "good")], separator
+    assert studies.parse_parts(studies.parts_text(parts), "") == parts
+
+
+def test_a_study_whose_verdicts_do_not_fit_its_order_is_refused() -> None:
+    """An order or verdict that was moved by hand is found."""
+    facts = studies.document(complete())
+
+    for field, changed in (
+        ("order", facts["order"][::-1]),
+        ("judged", facts["judged"][::-1]),
+        ("passes", 2),
+        ("parts", facts["parts"][1:]),
+    ):
+        with pytest.raises(StudyError, match=r"not whole"):
+            studies.from_document(facts | {field: changed})
+    with pytest.raises(StudyError, match="1 fields are wrong"):
+        studies.from_document(facts | {"people": 3})
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,9 +12,9 @@ from linewatch.cli.options import Config, Product, load_settings, missing_extra,
 from linewatch.errors import UsageError
 
 if TYPE_CHECKING:
-    from linewatch.capability.study import Study
+    from linewatch.capability.study import Limits, Study
+    from linewatch.capability.walk import Place
     from linewatch.domain import Verdict
-    from linewatch.settings import Settings
     from linewatch.storage.journal_reader import JournalReader
 
 POLL_S = 0.2
@@ -55,24 +54,34 @@ def plan(
     passes: Annotated[int, typer.Option(min=2, max=20, help="How often each part is judged.")] = 3,
     by: Annotated[By, typer.Option(help="A verdict is the part's by its id, or by being the next.")] = "part",
     seed: Annotated[int | None, typer.Option(help="Of the drawn order; default: another each time.")] = None,
+    miss_below: Annotated[float | None, typer.Option(help="Miss rate to prove, 0 to 0.5.")] = None,
+    false_alarm_below: Annotated[
+        float | None, typer.Option(help="False alarm rate to prove, 0 to 0.5.")
+    ] = None,
 ) -> None:
     """Plan a study: draw the order of the parts and say what it can prove."""
     _require_scipy()
     from linewatch.capability import study as studies
-    from linewatch.capability.intervals import provable_rate
+    from linewatch.capability.prospect import prospects
 
     if out.exists():
         raise UsageError(f"{str(out)!r} exists already; name another file with --out")
     known = studies.read_parts(parts)
     drawn = time.time_ns() if seed is None else seed
-    planned = studies.plan(known, product=product, passes=passes, by=by, people=who, seed=drawn)
+    limits = _limits(miss_below, false_alarm_below)
+    planned = studies.plan(
+        known, product=product, passes=passes, by=by, people=who, seed=drawn, limits=limits
+    )
     studies.save(planned, out)
-    for truth, what in (("defect", "missed"), ("good", "rejected")):
-        count = sum(part.truth == truth for part in planned.parts)
+    good = sum(part.truth == "good" for part in planned.parts)
+    for one in prospects(good, len(planned.parts) - good, limits):
+        what = "missed" if one.truth == "defect" else "rejected"
         typer.echo(
-            f"{count} {truth} parts: if none is {what}, the rate is below {provable_rate(count):.1%}; "
-            f"if one is, below {provable_rate(count, 1):.1%} (95 % confidence)"
+            f"{one.parts} {one.truth} parts: if none is {what}, the rate is below {one.if_none:.1%}; "
+            f"if one is, below {one.if_one:.1%} (95 % confidence)"
         )
+        if one.limit is not None and not one.possible:
+            typer.echo(f"  they cannot prove a rate below {one.limit:.1%}: that takes {one.needed[0]} parts")
     typer.echo(f"{passes} passes of {len(planned.parts)} parts; begin: linewatch msa run {out}")
 
 
@@ -80,17 +89,18 @@ def plan(
 def run(study: StudyFile, config: Config = None) -> None:
     """Walk through a study at the running station. Ctrl+C pauses it; run it again to go on."""
     from linewatch.capability import study as studies
+    from linewatch.capability.walk import hold_station, judge_next, newest
     from linewatch.storage.journal_reader import JournalFile, JournalReader
 
     settings = load_settings(config)
     current = studies.load(study)
     if not settings.journal.path.is_file():
         raise UsageError(f"there is no journal {str(settings.journal.path)!r}; start the station first")
-    with JournalReader(JournalFile(settings.journal.path)) as reader:
+    with hold_station(settings), JournalReader(JournalFile(settings.journal.path)) as reader:
         while (step := current.next_step) is not None:
             typer.echo(f"pass {step[0] + 1} of {current.passes}: present part {step[1]} ...", nl=False)
-            verdict = next(_verdicts(reader, current))
-            after = _with_facts(current.with_verdict(verdict), settings)
+            verdict = _wait_for_verdict(reader, current, newest(reader))
+            after = judge_next(current, verdict, settings)
             again = len(after.judged) == len(current.judged)
             typer.echo(f" {verdict.result}{' - not judged, present it again' if again else ''}")
             current = after
@@ -139,31 +149,27 @@ def verify(
         typer.echo(f"{page} is as it was written; SHA-256 {certificate.digest(study)}")
 
 
-def _verdicts(reader: "JournalReader", study: "Study") -> Iterator["Verdict"]:
-    """Yield the verdicts on the part of the next step that are journaled from now on."""
-    newest = reader.search(1).verdicts
-    last = (newest[0].boot, newest[0].seq) if newest else (0, 0)
-    step = study.next_step
-    assert step is not None
+def _limits(miss: float | None, alarm: float | None) -> "Limits | None":
+    """Return the rates to prove; a study has both or none. Raises UsageError."""
+    from linewatch.capability.study import Limits
+
+    if miss is None and alarm is None:
+        return None
+    if miss is None or alarm is None:
+        raise UsageError("--miss-below and --false-alarm-below belong together; give both, or none")
+    return Limits(miss, alarm)
+
+
+def _wait_for_verdict(reader: "JournalReader", study: "Study", after: "Place") -> "Verdict":
+    """Return the first verdict on the part asked for that is journaled after a place."""
+    from linewatch.capability.walk import look
+
     while True:
         time.sleep(POLL_S)
-        for verdict in reversed(reader.search(100).verdicts):
-            if (verdict.boot, verdict.seq) <= last:
-                continue
-            last = (verdict.boot, verdict.seq)
-            if study.by == "count" or verdict.part == step[1]:
-                yield verdict
-
-
-def _with_facts(study: "Study", settings: "Settings") -> "Study":
-    """Return the study with the facts of the station, gathered at its first verdict."""
-    from dataclasses import replace
-
-    from linewatch.capability.facts import gather
-
-    if study.facts or not study.judged:
-        return study
-    return replace(study, facts=gather(settings, study.product, study.judged[0].model))
+        seen = look(reader, study, after)
+        if seen.verdict is not None:
+            return seen.verdict
+        after = seen.until
 
 
 def _require_scipy() -> None:
