@@ -15,6 +15,7 @@ from linewatch.errors import StorageFull
 from linewatch.storage.audit.chain import BEGINNING, Head
 from linewatch.storage.audit.note import note_path, read_notes
 from linewatch.storage.audit.reading import EVERY, AuditConditions, AuditEntry, Verification, entries, verify
+from linewatch.storage.journal_counts import Count, Counted
 from linewatch.storage.journal_schema import (
     COLUMNS,
     COMPARED,
@@ -27,7 +28,7 @@ from linewatch.storage.journal_schema import (
     utc_ms,
     verdict_of,
 )
-from linewatch.storage.journal_search import ANY, Conditions, Found, Search, count
+from linewatch.storage.journal_search import ANY, Conditions, Found, Range, Search
 
 HOUR_MS = 3_600_000
 HOURS_MAX = 24 * 31  # Cached counts of past hours.
@@ -145,6 +146,20 @@ class JournalReader:
 
         `before` is the (boot, seq) that the last page ended with, or that the last search came to.
         """
+        return Search(self._rows, wanted, self._bounds(wanted, before)).run(limit, budget_s)
+
+    def count(
+        self,
+        wanted: Conditions = ANY,
+        *,
+        before: tuple[int, int] | None = None,
+        budget_s: float = math.inf,
+    ) -> Counted:
+        """Return how many verdicts meet all conditions, by result, and where to go on after `budget_s`."""
+        return Count(self._rows, wanted, self._bounds(wanted, before)).run(budget_s)
+
+    def _bounds(self, wanted: Conditions, before: tuple[int, int] | None) -> Range:
+        """Return the rows older than `before`, of the time that is wanted."""
         last = self._rows(
             "SELECT id FROM verdicts WHERE (boot, seq) < (?, ?) ORDER BY boot DESC, seq DESC LIMIT 1",
             before or (2**62, 0),
@@ -153,7 +168,7 @@ class JournalReader:
         if wanted.until_ms is not None:
             end = min(end, self._first_since(wanted.until_ms))
         low = self._oldest() if wanted.since_ms is None else self._first_since(wanted.since_ms)
-        return Search(self._rows, wanted, (min(low, end), end)).run(limit, budget_s)
+        return min(low, end), end
 
     def hours(self, since_ms: int) -> list[tuple[int, dict[Result, int]]]:
         """Return the start (UTC ms) and the counts by result of every hour since, oldest first.
@@ -166,7 +181,7 @@ class JournalReader:
             counts = self._hours.get(start_ms)
             if counts is None:
                 first, end = self._first_since(start_ms), self._first_since(start_ms + HOUR_MS)
-                counts = count(self._rows, first, end)
+                counts = Count(self._rows, ANY, (first, end)).run().counts
                 if start_ms + 2 * HOUR_MS < now_ms:
                     self._hours[start_ms] = counts
                     while len(self._hours) > HOURS_MAX:

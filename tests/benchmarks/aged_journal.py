@@ -53,10 +53,12 @@ SELECT n, at_ms, 'station1', n / {BOOT_ROWS} + 1, n % {BOOT_ROWS} + 1, 0,
     CASE WHEN n / {RUN_ROWS} % 2 THEN printf('S%09d', n)
         ELSE printf('%08X%04X', n * 2654435761 % 4294967296, r) END,
     CASE WHEN n % :rare = 0 THEN 'rare' ELSE printf('product%02d', n / {RUN_ROWS} * 37 % 50) END,
-    n / {RUN_ROWS} * 37 % 50 + 1, '7f3a91c2', result,
+    n / {RUN_ROWS} * 37 % 50 + 1, CASE WHEN n < :old THEN '91c27f3a' ELSE '7f3a91c2' END, result,
     CASE result WHEN 'FAIL' THEN 10 WHEN 'UNSURE' THEN 11 WHEN 'ERROR' THEN 20 + r % 3 ELSE 0 END,
     r / 5000.0, 2.0, at_ms - 30, 3, 24 + r % 9, 0, 0, result = 'FAIL',
     CASE result WHEN 'FAIL' THEN '412,80,60,44' ELSE '0,0,0,0' END,
+    CASE WHEN n % :rare = 1 THEN 'pin' WHEN r % 10 < 3 THEN 'rim' ELSE '' END,
+    CASE WHEN n % :rare = 1 THEN 2 WHEN r % 10 < 3 THEN 1 ELSE 0 END,
     CASE WHEN result <> 'PASS' OR r % 100 = 0 THEN strftime('%Y-%m-%d/', at_ms / 1000, 'unixepoch')
         || lower(result) || '/' || (n / {BOOT_ROWS} + 1) || '-' || (n % {BOOT_ROWS} + 1) || '.frame.jpg'
         ELSE '' END,
@@ -82,7 +84,8 @@ def make(path: Path, rows: int) -> None:
                 "end": min(first + CHUNK_ROWS, rows + 1),
                 "start_ms": now_ms - DAYS * 86_400_000,
                 "step_ms": step_ms,
-                "rare": max(1, rows // RARE_PARTS),
+                "rare": max(2, rows // RARE_PARTS),
+                "old": rows // 20,
             }
             db.execute(
                 _ROWS.replace("n * :step_ms AS at_ms", "CAST(n * :step_ms AS INTEGER) AS at_ms"), facts
@@ -91,7 +94,8 @@ def make(path: Path, rows: int) -> None:
         print()
         db.execute(
             "INSERT INTO reviews (at_ms, boot, seq, actual, note, who) "
-            "SELECT journaled_ms, boot, seq, 'defect', '', 'page' FROM verdicts INDEXED BY verdicts_not_pass "
+            "SELECT journaled_ms, boot, seq, 'defect', '', CASE WHEN id % 960 = 0 THEN 'ben' ELSE 'anna' END "
+            "FROM verdicts INDEXED BY verdicts_not_pass "
             "WHERE result = 'FAIL' AND result <> 'PASS' AND id % 48 = 0 ORDER BY id DESC LIMIT ?",
             (REVIEWS,),
         )
@@ -142,6 +146,19 @@ def reads(journal: Journal, reader: JournalReader) -> dict[str, Callable[[int], 
         "part, random code": lambda k: found(part=random_code(k)),
         "part prefix of many": lambda _: found(part="S"),
         "part, none": lambda k: found(part=f"X{k}"),
+        "region of many": lambda _: found(region="rim"),
+        "region of few": lambda _: found(region="pin"),
+        "region of few, rejects": lambda _: found(region="pin", results=rejects),
+        "region, none": lambda _: found(region="none"),
+        "model of before": lambda _: found(model="91c27f3a"),
+        "model, none": lambda _: found(model="00000000"),
+        "reviewer": lambda _: found(reviewer="ben"),
+        "reviewer, none": lambda _: found(reviewer="carl"),
+        "count": lambda _: reader.count(),
+        "count, product": lambda k: reader.count(Conditions(product=f"product{k % 50:02d}")),
+        "count, region": lambda _: reader.count(Conditions(region="rim")),
+        "count, part prefix of many": lambda _: reader.count(Conditions(part="S")),
+        "count, reviewer": lambda _: reader.count(Conditions(reviewer="anna")),
         "reviewed": lambda _: found(reviewed=True),
         "reviewed, rare product": lambda _: found(reviewed=True, product="rare"),
         "review queue": lambda _: found(20, reviewed=False, results=rejects),

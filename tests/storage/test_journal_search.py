@@ -1,5 +1,6 @@
 """Search, counts, index and retention of a journal of 80,000 rows, compared with a walk through all."""
 
+import math
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +52,7 @@ def row(number: int, chance: random.Random) -> Verdict:
         part="" if number % 5 == 0 else f"{chance.choice(INITIALS)}{chance.randrange(10**6):06d}",
         product="rare" if number % 9_973 == 7 else f"product{number // 10_000}",
         product_index=1,
-        model="7f3a91c2",
+        model="91c27f3a" if number < 20_000 else "7f3a91c2",
         result=result,
         reason=Reason(24) if number == 12_345 else reason,
         raw=0.5,
@@ -72,17 +74,19 @@ def rows() -> list[Verdict]:
     return [row(number, chance) for number in range(ROWS)]
 
 
+Reviewers = dict[tuple[int, int], str]
+"""Who reviewed each part last."""
+
+
 @pytest.fixture(scope="module")
-def reviewed(rows: list[Verdict]) -> set[tuple[int, int]]:
-    """Return which parts have a review."""
+def reviewed(rows: list[Verdict]) -> Reviewers:
+    """Return which parts have a review, of some of which a second one counts."""
     chance = random.Random(2)
-    return {(each.boot, each.seq) for each in chance.sample(rows, 500)}
+    return {(each.boot, each.seq): chance.choice(("anna", "ben")) for each in chance.sample(rows, 500)}
 
 
 @pytest.fixture(scope="module")
-def old_file(
-    rows: list[Verdict], reviewed: set[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def old_file(rows: list[Verdict], reviewed: Reviewers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a journal as the version before left it: delivered, reviewed, without an index."""
     path = tmp_path_factory.mktemp("aged") / "journal.db"
     Journal.open(path).close()
@@ -90,8 +94,8 @@ def old_file(
         db.execute("BEGIN")
         db.executemany(INSERT, (row_of(each, each.captured_ms) for each in rows))
         db.executemany(
-            "INSERT INTO reviews (at_ms, boot, seq, actual, note, who) VALUES (1, ?, ?, 'good', '', 'anna')",
-            sorted(reviewed),
+            "INSERT INTO reviews (at_ms, boot, seq, actual, note, who) VALUES (1, ?, ?, 'good', '', ?)",
+            [(*part, who) for part in sorted(reviewed) for who in sorted({"anna", reviewed[part]})],
         )
         db.execute("UPDATE delivery SET position = ?", (ROWS,))
         db.execute("COMMIT")
@@ -145,6 +149,11 @@ WANTED = {
     "passes with image": Conditions(results=frozenset({Result.PASS}), has_image=True),
     "image": Conditions(has_image=True, product="product7"),
     "region, of which the older file knows nothing": Conditions(region="rim"),
+    "model": Conditions(model="91c27f3a", results=REJECTS),
+    "unknown model": Conditions(model="00000000"),
+    "reviewer": Conditions(reviewer="ben"),
+    "reviewer whose review another replaced": Conditions(reviewer="anna", product="product0"),
+    "unknown reviewer": Conditions(reviewer="carl"),
     "part": Conditions(part="S0001"),
     "part with a control character": Conditions(part="\x1d01"),
     "part of many": Conditions(part="Ü"),
@@ -153,7 +162,7 @@ WANTED = {
 }
 
 
-def expected(rows: list[Verdict], reviewed: set[tuple[int, int]], wanted: Conditions) -> list[Verdict]:
+def expected(rows: list[Verdict], reviewed: Reviewers, wanted: Conditions) -> list[Verdict]:
     """Return what meets the conditions, newest first."""
     return [
         each
@@ -162,6 +171,8 @@ def expected(rows: list[Verdict], reviewed: set[tuple[int, int]], wanted: Condit
         and (not wanted.product or each.product == wanted.product)
         and (wanted.reason is None or each.reason == wanted.reason)
         and (not wanted.region or each.region == wanted.region)
+        and (not wanted.model or each.model == wanted.model)
+        and (not wanted.reviewer or reviewed.get((each.boot, each.seq)) == wanted.reviewer)
         and each.part.startswith(wanted.part)
         and (wanted.since_ms is None or each.captured_ms >= wanted.since_ms)
         and (wanted.until_ms is None or each.captured_ms < wanted.until_ms)
@@ -172,7 +183,7 @@ def expected(rows: list[Verdict], reviewed: set[tuple[int, int]], wanted: Condit
 
 @pytest.mark.parametrize("steps", [0, 1, 7, 40, 10**9])
 def test_a_search_finds_all_that_is_there(
-    path: Path, rows: list[Verdict], reviewed: set[tuple[int, int]], steps: int
+    path: Path, rows: list[Verdict], reviewed: Reviewers, steps: int
 ) -> None:
     """Whatever part of the journal is indexed, every search finds the same, page by page."""
     with opened(path) as journal, journal.reader() as reader:
@@ -192,7 +203,7 @@ def test_a_search_finds_all_that_is_there(
 
 @pytest.mark.parametrize("steps", [0, 10**9])
 def test_a_search_that_ran_out_of_time_goes_on_where_it_was(
-    path: Path, rows: list[Verdict], reviewed: set[tuple[int, int]], steps: int
+    path: Path, rows: list[Verdict], reviewed: Reviewers, steps: int
 ) -> None:
     """It says how far it has come; from there the next ones find the rest, and the last says so."""
     with opened(path) as journal, journal.reader() as reader:
@@ -208,8 +219,29 @@ def test_a_search_that_ran_out_of_time_goes_on_where_it_was(
             assert found == expected(rows, reviewed, WANTED[name]), name
 
 
+@pytest.mark.parametrize("steps", [0, 1, 7, 40, 10**9])
+@pytest.mark.parametrize("budget_s", [0, math.inf])
+def test_counts_are_those_of_what_a_search_finds(
+    path: Path, rows: list[Verdict], reviewed: Reviewers, steps: int, budget_s: float
+) -> None:
+    """Whatever is indexed; one that ran out of time says how far it came, and goes on there."""
+    with opened(path) as journal, journal.reader() as reader:
+        index(journal, steps)
+        for name, wanted in WANTED.items():
+            right = Counter(each.result for each in expected(rows, reviewed, wanted))
+            counted: Counter[Result] = Counter()
+            before: tuple[int, int] | None = (99, 0)
+            while before is not None:
+                found = reader.count(wanted, before=before, budget_s=budget_s)
+                assert list(found.counts) == list(Result)
+                assert found.searched_to is None or found.searched_to < before
+                counted += Counter(found.counts)
+                before = found.searched_to
+            assert counted == right, name
+
+
 def test_a_file_of_the_version_before_is_searched_as_it_is(
-    old_file: Path, rows: list[Verdict], reviewed: set[tuple[int, int]]
+    old_file: Path, rows: list[Verdict], reviewed: Reviewers
 ) -> None:
     """A program beside the daemon reads a journal that has no index tables."""
     with JournalReader(JournalFile(old_file)) as reader:
@@ -233,9 +265,7 @@ def test_hours_are_counted_exactly(path: Path, rows: list[Verdict], steps: int) 
     assert len(hours) == 22
 
 
-def test_retention_keeps_the_index_right(
-    path: Path, rows: list[Verdict], reviewed: set[tuple[int, int]]
-) -> None:
+def test_retention_keeps_the_index_right(path: Path, rows: list[Verdict], reviewed: Reviewers) -> None:
     """Rows leave with their counts and parts, also from the middle of a block."""
     gone = SEGMENT_ROWS + BLOCK_ROWS // 2
     before_ms = START_MS + gone * STEP_MS
@@ -311,7 +341,7 @@ from linewatch.storage.journal import Journal
 
 
 def test_kill_minus_9_while_the_index_is_built_loses_nothing(
-    path: Path, rows: list[Verdict], reviewed: set[tuple[int, int]]
+    path: Path, rows: list[Verdict], reviewed: Reviewers
 ) -> None:
     """Each start goes on where the last one was killed, and in the end all is there."""
     for steps in (1, 3, 10, 30, 60):
@@ -385,4 +415,4 @@ def test_an_index_of_another_shape_is_built_again(path: Path, rows: list[Verdict
     with opened(path) as journal, journal.reader() as reader:
         index(journal)
 
-        assert reader.search(ROWS, WANTED["product"]).verdicts == expected(rows, set(), WANTED["product"])
+        assert reader.search(ROWS, WANTED["product"]).verdicts == expected(rows, {}, WANTED["product"])
