@@ -1,9 +1,10 @@
-"""Read text files as editors on other systems save them."""
+"""Read text files as editors on other systems save them, and write what these may open."""
 
 import codecs
 from pathlib import Path
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Also the first bytes of UTF-32's mark.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class NotUtf8Error(ValueError):
@@ -24,3 +25,8 @@ def read_utf8(path: Path) -> str:
             "it may be Latin-1 or Windows-1252: save it as UTF-8"
         ) from error
     return text.replace("\r\n", "\n")
+
+
+def harmless_cell(value: object) -> object:
+    """Return a value for a cell of CSV: a spreadsheet would run a text that begins like a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

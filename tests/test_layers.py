@@ -24,10 +24,13 @@ MAY_IMPORT = {
     "training": BELOW_ADAPTERS | ADAPTERS | {"models"},
     "teach": BELOW_ADAPTERS | ADAPTERS | {"models", "training"},
     "recall": BELOW_ADAPTERS | {"storage", "models"},
+    "export": BELOW_ADAPTERS | {"mqtt", "storage"},
     "capability": BELOW_ADAPTERS | {"storage", "models"},
     "people": {"root"},
     "web": BELOW_ADAPTERS | {"mqtt", "people"},
-    "web backends": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "recall", "people", "web"},
+    "web backends": BELOW_ADAPTERS
+    | ADAPTERS
+    | {"models", "line", "teach", "recall", "export", "people", "web"},
     "daemon": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "people", "web", "web backends"},
     "cli": BELOW_ADAPTERS
     | ADAPTERS
@@ -37,6 +40,7 @@ MAY_IMPORT = {
         "line",
         "teach",
         "recall",
+        "export",
         "capability",
         "people",
         "web",

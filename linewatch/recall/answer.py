@@ -8,6 +8,7 @@ from typing import Any
 
 from linewatch.domain import Result
 from linewatch.recall.similarity import View
+from linewatch.text_files import harmless_cell
 
 _VIEWS = {
     View.DEFECT: "the look of their most unusual place",
@@ -113,7 +114,9 @@ class Answer:
         writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for part in self.as_dict()["parts"]:
-            writer.writerow({key: "" if value is None else _harmless(value) for key, value in part.items()})
+            writer.writerow(
+                {key: "" if value is None else harmless_cell(value) for key, value in part.items()}
+            )
         return text.getvalue()
 
     def text(self, zone: tzinfo | None = None) -> str:
@@ -165,11 +168,6 @@ class Answer:
 def printable(text: str) -> str:
     """Return a part's name with its control characters spelt out."""
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
-
-
-def _harmless(value: object) -> object:
-    """Return a cell that a spreadsheet does not take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
 def _local(utc_ms: int, zone: tzinfo | None) -> datetime:

@@ -15,6 +15,8 @@ from linewatch.storage.journal_search import ANY
 from tests.command import linewatch
 from tests.storage.test_journal import record
 
+FRAME, HEATMAP = "2026-11-27/fail/1-4.frame.jpg", "2026-11-27/fail/1-4.jpg"
+
 
 def export(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one command with the journal of `folder`."""
@@ -24,12 +26,12 @@ def export(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder with five parts, of which one failed and was reviewed, and one image is gone."""
-    (tmp_path / "var/evidence").mkdir(parents=True)
-    (tmp_path / "var/evidence/a.jpg").write_bytes(b"frame")
+    (tmp_path / "var/evidence" / FRAME).parent.mkdir(parents=True)
+    (tmp_path / "var/evidence" / FRAME).write_bytes(b"frame")
     with Journal.open(tmp_path / "var/journal.db") as journal:
         record(journal, 1, 2, 3)
         failed = {"result": Result.FAIL, "reason": Reason.ABOVE_THRESHOLD, "raw": 2.5}
-        record(journal, 4, part="=B4", image="a.jpg", heatmap="gone.jpg", **failed)
+        record(journal, 4, part="=B4", image=FRAME, heatmap=HEATMAP, **failed)
         record(journal, 5, model="91c27f3a")
         journal.review(journal.boot, 4, "defect", "scratch", "anna")
     return tmp_path
@@ -57,6 +59,8 @@ def test_rows_are_exported_newest_first(folder: Path) -> None:
         (("--reviewer", "ben"), []),
         (("--product", "lid"), []),
         (("--to", "2020-01-01"), []),
+        (("--before", "1-3"), [2, 1]),
+        (("--limit", "2"), [5, 4]),
     ],
 )
 def test_conditions_choose_the_rows(folder: Path, conditions: tuple[str, ...], found: list[int]) -> None:
@@ -66,13 +70,20 @@ def test_conditions_choose_the_rows(folder: Path, conditions: tuple[str, ...], f
     assert [json.loads(line)["seq"] for line in lines] == found
 
 
-def test_counts_and_pictures(folder: Path) -> None:
-    """An image that retention removed is left out."""
+def test_counts_are_those_of_the_rows(folder: Path) -> None:
+    """Of every result, also of those that there are none of."""
     assert json.loads(export(folder, "--count").stdout) == {"PASS": 4, "FAIL": 1, "UNSURE": 0, "ERROR": 0}
+    assert json.loads(export(folder, "--count", "--reviewer", "ben").stdout) == dict.fromkeys(Result, 0)
 
-    export(folder, "--pictures", "all.zip")
+
+def test_pictures_are_in_the_archive(folder: Path) -> None:
+    """An image that retention removed is left out and counted."""
+    done = export(folder, "--pictures", "all.zip", "--out", "all.jsonl")
+
+    assert "all.zip: 1 images of 1 parts; 1 images were not kept" in done.stderr
     with zipfile.ZipFile(folder / "all.zip") as archive:
-        assert [(name, archive.read(name)) for name in archive.namelist()] == [("a.jpg", b"frame")]
+        assert archive.namelist() == [FRAME, "parts-0001.csv", "export.txt"]
+        assert archive.read(FRAME) == b"frame"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +93,7 @@ def test_counts_and_pictures(folder: Path) -> None:
         (("--reason", "99"), "--reason 99 is unknown"),
         (("--format", "xml"), "use csv or jsonl"),
         (("--colour", "red"), "no such option"),
+        (("--before", "3"), "--before '3' is no part"),
         (("--out", "missing/x.csv"), "name another file"),
     ],
 )

@@ -1,14 +1,13 @@
 """The `linewatch audit` commands: who changed what passes, and whether the record of it is whole."""
 
-import csv
 import json
 import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from linewatch.storage.audit.reading import AuditEntry
     from linewatch.storage.journal_reader import JournalReader
 
-COLUMNS = ("row", "time", "who", "action", "product", "facts", "hash")
 _HEAD = re.compile(r"([0-9]{1,18}):([0-9a-f]{64})")
 
 audit_app = typer.Typer(
@@ -93,19 +91,21 @@ def export(
     config: Config = None,
 ) -> None:
     """Write acts to a file, newest first, with their hashes."""
-    if form not in ("csv", "jsonl"):
+    from linewatch.export.rows import Form, audit_lines
+
+    if form not in tuple(Form):
         raise UsageError(f"--format {form!r} is unknown; use csv or jsonl")
     with _reader(config) as reader:
-        rows = _found(reader, since, until, who, action, product)
+        lines = audit_lines(_found(reader, since, until, who, action, product), Form(form))
         if str(file) == "-":
-            _write(sys.stdout, rows, form)
+            sys.stdout.writelines(lines)
             return
         try:
             with file.open("w", encoding="utf-8", newline="") as out:
-                number = _write(out, rows, form)
+                written = sum(1 for line in lines if out.write(line))
         except OSError as error:
             raise StorageFull(file, f"{error.strerror}; name another file") from error
-    typer.echo(f"{number} rows in {file}")
+    typer.echo(f"{written - (form == Form.CSV)} rows in {file}")
 
 
 def _reader(config: Path | None) -> "JournalReader":
@@ -122,24 +122,3 @@ def _found(
     return reader.audit_entries(
         AuditConditions(since_ms=since, until_ms=until, who=who, action=action, product=product)
     )
-
-
-def _write(out: IO[str], rows: "Iterator[AuditEntry]", form: str) -> int:
-    number = 0
-    table = csv.writer(out)
-    if form == "csv":
-        table.writerow(COLUMNS)
-    for entry in rows:
-        when = datetime.fromtimestamp(entry.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        values = (entry.row, when, entry.who, entry.action, entry.product, entry.facts, entry.hash)
-        if form == "csv":
-            # A spreadsheet would run what begins like a formula.
-            table.writerow([*map(_cell, values[:5]), json.dumps(entry.facts), entry.hash])
-        else:
-            out.write(json.dumps(dict(zip(COLUMNS, values, strict=True)), ensure_ascii=False) + "\n")
-        number += 1
-    return number
-
-
-def _cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

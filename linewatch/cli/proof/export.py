@@ -1,28 +1,33 @@
 """The `linewatch export` command: verdicts and their images in files, beside the running line."""
 
-import csv
 import json
 import os
+import re
 import sys
-import zipfile
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from linewatch.cli.options import Config, Since, Until, load_settings
 from linewatch.errors import StorageFull, UsageError
 
-_WHOLE = ("part", "product", "region", "model", "image", "heatmap")  # Not shortened as on the wire.
-
 if TYPE_CHECKING:
-    from linewatch.domain import Result
+    from linewatch.export.archive import Archive
     from linewatch.storage.export import Exported
     from linewatch.storage.journal_search import Conditions
+
+_PLACE = re.compile(r"([0-9]{1,10})-([0-9]{1,10})", re.ASCII)
+
+
+def _place(text: str | None) -> tuple[int, int] | None:
+    found = _PLACE.fullmatch(text) if text is not None else None
+    if text is not None and found is None:
+        raise UsageError(f"--before {text!r} is no part; write boot and sequence, as in 41-1023")
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def export(
@@ -37,45 +42,64 @@ def export(
     region: Annotated[str, typer.Option(help="Only where this region decided.")] = "",
     model: Annotated[str, typer.Option(help="Only by this version.")] = "",
     reviewer: Annotated[str, typer.Option(help="Only parts reviewed last by this user.")] = "",
+    before: Annotated[
+        str | None, typer.Option(metavar="BOOT-SEQ", help="Only parts before this one.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many, the newest.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="ZIP file for the kept frames and heatmaps.")] = None,
     count: Annotated[bool, typer.Option("--count", help="Print only how many of each result.")] = False,
     config: Config = None,
 ) -> None:
     """Write verdicts with their reviews, newest first. The line may run meanwhile, and goes first."""
-    from linewatch.domain import Result
+    from linewatch.export.archive import Archive
+    from linewatch.export.rows import Form, verdict_lines
     from linewatch.storage.audit.writing import open_audit
+    from linewatch.storage.export import counts
     from linewatch.storage.export import export as find
 
-    if form not in ("csv", "jsonl"):
+    if form not in tuple(Form):
         raise UsageError(f"--format {form!r} is unknown; use csv or jsonl")
-    wanted = _conditions(results, product, part, reason, region, since, until)
+    wanted = _conditions(results, product, part, reason, region, model, reviewer, since, until)
+    place = _place(before)
     settings = load_settings(config)
     os.nice(19)
-    counts: Counter[Result] = Counter()
     try:
         with ExitStack() as opened:
             reader = opened.enter_context(open_audit(settings.journal.path))
-            rows = find(reader, wanted, model=model, reviewer=reviewer)
             if count:
-                counts.update(verdict.result for verdict, _ in rows)
-                typer.echo(json.dumps({result: counts[result] for result in Result}))
+                typer.echo(json.dumps(counts(reader, wanted, before=place)))
                 return
-            archive = None if pictures is None else opened.enter_context(zipfile.ZipFile(pictures, "w"))
+            rows: Iterator[Exported] = islice(find(reader, wanted, before=place), limit)
+            archive = None
+            if pictures is not None:
+                archive = Archive(settings.evidence.path)
+                rows = _with_pictures(rows, archive, opened.enter_context(pictures.open("wb")))
             file: IO[str] = sys.stdout
             if out != "-":
                 file = opened.enter_context(Path(out).open("w", encoding="utf-8", newline=""))
-            _write(file, form, _with_pictures(rows, archive, settings.evidence.path), counts)
+            written = sum(1 for line in verdict_lines(rows, Form(form)) if file.write(line))
     except BrokenPipeError:  # Such as `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
     except OSError as error:
         name = Path(str(error.filename or out))
         raise StorageFull(name, f"{error.strerror}; name another file") from error
     if out != "-":
-        typer.echo(f"{counts.total()} verdicts in {out}")
+        typer.echo(f"{written - (form == Form.CSV)} verdicts in {out}")
+    if archive is not None:
+        typer.echo(f"{pictures}: {archive.summary}", err=True)
 
 
 def _conditions(
-    results: str, product: str, part: str, reason: int, region: str, since: int | None, until: int | None
+    results: str,
+    product: str,
+    part: str,
+    reason: int,
+    region: str,
+    model: str,
+    reviewer: str,
+    since: int | None,
+    until: int | None,
 ) -> "Conditions":
     from linewatch.domain import Reason, Result
     from linewatch.storage.journal_search import Conditions
@@ -95,45 +119,16 @@ def _conditions(
         part=part,
         reason=why,
         region=region,
+        model=model,
+        reviewer=reviewer,
         since_ms=since,
         until_ms=until,
     )
 
 
-def _with_pictures(
-    rows: "Iterator[Exported]", archive: zipfile.ZipFile | None, folder: Path
-) -> "Iterator[Exported]":
-    """Add the images of each row to the archive, as they are; those that are gone are left out."""
+def _with_pictures(rows: "Iterator[Exported]", archive: "Archive", file: IO[bytes]) -> "Iterator[Exported]":
+    """Write the images of each row that passes to the archive's file."""
     for verdict, review in rows:
-        for name in filter(None, (verdict.image, verdict.heatmap) if archive is not None else ()):
-            with suppress(FileNotFoundError):
-                assert archive is not None
-                archive.write(folder / name, name)  # Stored: JPEG and PNG do not get smaller.
+        file.writelines(archive.add(verdict, review))
         yield verdict, review
-
-
-def _write(file: IO[str], form: str, rows: "Iterator[Exported]", counts: "Counter[Result]") -> None:
-    from linewatch.mqtt.messages import verdict_payload
-
-    table: Any = None
-    for verdict, review in rows:
-        counts[verdict.result] += 1
-        captured = datetime.fromtimestamp(verdict.captured_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        reviewed = (review.actual, review.note, review.who) if review else ("", "", "")
-        row = {"captured": captured} | verdict_payload(verdict, history=True)
-        row |= {name: getattr(verdict, name) for name in _WHOLE}
-        row |= dict(zip(("actual", "note", "reviewer"), reviewed, strict=True))
-        if form == "jsonl":
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            continue
-        if table is None:
-            table = csv.DictWriter(file, row)
-            table.writeheader()
-        table.writerow({name: _cell(value) for name, value in row.items()})
-
-
-def _cell(value: object) -> object:
-    """Return a value for CSV: a spreadsheet would run a text that begins like a formula."""
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value))
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    file.writelines(archive.finish())
