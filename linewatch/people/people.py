@@ -24,7 +24,7 @@ TOKENS_MAX = 100
 SESSIONS_MAX = 1000
 SESSIONS_EACH = 20  # Of one user; the oldest ends.
 SESSION_H = 10  # A shift with its handover; then the operator signs in again.
-_NAME = re.compile(r"[^\W_][\w.@+-]{0,31}")
+NAME = re.compile(r"[^\W_][\w.@+-]{0,31}")
 _HOUR_MS = 3_600_000
 
 Record = Callable[[str, str, Mapping[str, object]], None]
@@ -83,7 +83,7 @@ class People:
     def add_user(self, name: str, password: str, role: Role, by: str) -> str:
         """Add a user and return the name as it is kept. Raises Refused."""
         name = unicodedata.normalize("NFC", name.strip())
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise Refused("user_name", name=name[:40])
         passwords.check(password, name)
         hashed = passwords.hashed(password)
@@ -203,7 +203,7 @@ class People:
     def add_token(self, name: str, role: Role, by: str) -> str:
         """Issue a token for a machine and return its secret, which is not kept. Raises Refused."""
         name = unicodedata.normalize("NFC", name.strip())
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise Refused("user_name", name=name[:40])
         secret = f"lw_{secrets.token_urlsafe(32)}"
         with self._file.writing() as db:

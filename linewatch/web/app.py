@@ -12,14 +12,14 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import Reason, Result, State
 from linewatch.errors import LinewatchError
-from linewatch.people.people import People
+from linewatch.people.people import NAME, People
 from linewatch.settings import HttpSettings
 from linewatch.web.api import Api
 from linewatch.web.backend import Backend, ImageStatus
 from linewatch.web.formatting import Formatter
 from linewatch.web.openapi import Error, Health, Readiness
 from linewatch.web.pages import Pages, own_path
-from linewatch.web.params import Ordinal
+from linewatch.web.params import Ordinal, sentence_of, trouble, typed
 from linewatch.web.people.access import AccessControl
 from linewatch.web.people.api import PeopleApi
 from linewatch.web.people.pages import PeoplePages
@@ -107,6 +107,8 @@ def create_app(
             "state": State(str(now["state"])),
             "has_line": backend.has_line,
             "teaches": teaching is not None,
+            "trouble": trouble(),
+            "typed": typed,
         }
 
     return app
@@ -206,12 +208,7 @@ def _add_errors(app: Flask, texts: Mapping[str, str]) -> None:
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> AnyResponse:
-        code = error.code or 500
-        if error.description and error.description != type(error).description:
-            sentence = error.description
-        else:
-            sentence = texts.get(f"error_{code}", texts["error_400"])
-        response = _error_response(code, sentence)
+        response = _error_response(error.code or 500, sentence_of(error, texts))
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):
                 response.headers[name] = value
@@ -223,7 +220,9 @@ def _error_response(code: int, sentence: str) -> AnyResponse:
         response = jsonify(Error(error=sentence).model_dump())
     else:
         then = _path_after_sign_in() if code in (401, 429) else ""
-        response = Response(render_template("error.html", sentence=sentence, then=then))
+        user = request.form.get("user", "") if then and request.endpoint == "people.sign_in" else ""
+        shown = user if NAME.fullmatch(user) else ""
+        response = Response(render_template("error.html", sentence=sentence, then=then, user=shown))
     response.status_code = code
     return response
 

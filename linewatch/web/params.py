@@ -1,11 +1,12 @@
 """Parameters and bodies of requests: untrusted input validated, or refused with 400 and one sentence."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, NoReturn, TypeVar
 
-from flask import abort
+from flask import Response, abort, g, request
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -16,9 +17,12 @@ from pydantic import (
     WithJsonSchema,
 )
 from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import BadRequest, Conflict, HTTPException, RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
+from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import Reason, Result
+from linewatch.errors import LinewatchError
 from linewatch.setting_types import Name
 from linewatch.web.backend import Actual, Query
 
@@ -232,6 +236,44 @@ def read_body(model: type[Model], fields: Mapping[str, object], sentences: Mappi
         return model.model_validate({name: fields[name] for name in model.model_fields if name in fields})
     except ValidationError as error:
         _refuse(error, sentences)
+
+
+def or_again(change: Callable[[], AnyResponse], page: Callable[[], str], texts: Texts) -> AnyResponse:
+    """Return what `change` answers; if it is refused, its page again with the reason and what was typed.
+
+    `change` refuses by a LinewatchError, or by aborting with 400, 409 or 413.
+    """
+    try:
+        return change()
+    except LinewatchError as refusal:
+        return again(page, HTTPStatus.CONFLICT, str(refusal))
+    except (BadRequest, Conflict, RequestEntityTooLarge) as refusal:
+        assert refusal.code is not None
+        return again(page, HTTPStatus(refusal.code), sentence_of(refusal, texts))
+
+
+def again(page: Callable[[], str], status: HTTPStatus, sentence: str) -> Response:
+    """Return the page of a form that is refused, with the reason and what was typed."""
+    # A body that is too large was not read, so nothing is known of its fields.
+    g.trouble, g.typed = sentence, {} if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE else request.form
+    return Response(page(), status, mimetype="text/html")
+
+
+def trouble() -> str:
+    """Return why the form that was sent is refused, "" on every other page."""
+    return str(g.get("trouble", ""))
+
+
+def typed(name: str, default: object = "") -> object:
+    """Return what was typed into a field of a form that is refused, `default` on every other page."""
+    return g.get("typed", {}).get(name, default)
+
+
+def sentence_of(error: HTTPException, texts: Texts) -> str:
+    """Return why a request is refused, in one sentence."""
+    if error.description and error.description != type(error).description:
+        return error.description
+    return texts.get(f"error_{error.code or 500}", texts["error_400"])
 
 
 def _refuse(error: ValidationError, sentences: Mapping[str, str], unknown: str = "") -> NoReturn:

@@ -1,6 +1,7 @@
 """Pages for signing in, for one's own account, and for admins to manage users and tokens."""
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -9,9 +10,10 @@ from linewatch.people.people import People
 from linewatch.people.refusals import Refused
 from linewatch.people.roles import Role
 from linewatch.web.pages import own_path, return_path
+from linewatch.web.params import again
 from linewatch.web.people.access import AccessControl
 
-Page = str | Response | tuple[str, int]
+Page = str | Response
 
 
 class PeoplePages:
@@ -69,7 +71,7 @@ class PeoplePages:
             self._access.require_password(request.form.get("present", ""))
             self._people.set_password(user, request.form.get("password", ""), user)
         except Refused as refusal:
-            return self._account(trouble=self._sentence(refusal)), 400
+            return self._refused(refusal, self._account)
         self._access.begin_again(user)
         return redirect(url_for(".account", done="password"), 303)
 
@@ -102,7 +104,7 @@ class PeoplePages:
         try:
             secret = self._people.add_token(name, _role(), self._access.who)
         except Refused as refusal:
-            return self._people_page(trouble=self._sentence(refusal)), 400
+            return self._refused(refusal, self._people_page)
         return self._people_page(issued=name, secret=secret)
 
     def remove_token(self, name: str) -> Page:
@@ -113,11 +115,11 @@ class PeoplePages:
         try:
             change(self._access.who)
         except Refused as refusal:
-            return self._people_page(trouble=self._sentence(refusal)), 400
+            return self._refused(refusal, self._people_page)
         return redirect(url_for(".people", done="change"), 303)
 
-    def _account(self, **more: str) -> str:
-        return render_template("account.html", done=request.args.get("done") == "password", **more)
+    def _account(self) -> str:
+        return render_template("account.html", done=request.args.get("done") == "password")
 
     def _people_page(self, **more: str) -> str:
         return render_template(
@@ -129,8 +131,9 @@ class PeoplePages:
             **more,
         )
 
-    def _sentence(self, refusal: Refused) -> str:
-        return self._texts[f"refused_{refusal.key}"].format(**refusal.facts)
+    def _refused(self, refusal: Refused, page: Callable[[], str]) -> Response:
+        sentence = self._texts[f"refused_{refusal.key}"].format(**refusal.facts)
+        return again(page, HTTPStatus.BAD_REQUEST, sentence)
 
 
 def _role() -> Role:

@@ -18,7 +18,9 @@ from linewatch.web.teach.forms import (
     Forms,
     LearnBody,
     MoveBody,
+    PlaceBody,
     RegionsBody,
+    RemoveBody,
     ThresholdBody,
     VersionBody,
     WithoutBody,
@@ -49,9 +51,12 @@ class TeachApi:
         routes.post("/teach/<product>/area")(self.area)
         routes.post("/teach/<product>/regions")(self.regions)
         routes.post("/teach/<product>/collect")(self.collect)
+        routes.post("/teach/<product>/collect/one")(self.take_one)
         routes.post("/teach/<product>/collect/stop")(self.stop)
         routes.post("/teach/<product>/images")(self.add_images)
+        routes.post("/teach/<product>/reviewed")(self.add_reviewed)
         routes.post("/teach/<product>/move")(self.move)
+        routes.post("/teach/<product>/remove")(self.remove)
         routes.get("/teach/<product>/pictures")(self.pictures)
         routes.post("/teach/<product>/without")(self.without)
         routes.post("/teach/<product>/learn")(self.learn)
@@ -107,6 +112,15 @@ class TeachApi:
             self._teaching.collect(product, body.place, body.count, by)
         return self._state(product)
 
+    def take_one(self, product: str) -> Response:
+        """Keep the newest frame."""
+        by = self._forms.who
+        self._find(product)
+        body = self._body(PlaceBody)
+        with refuse_troubles():
+            self._teaching.take_one(product, body.place, by)
+        return self._state(product)
+
     def stop(self, product: str) -> Response:
         """End the collection."""
         by = self._forms.who
@@ -124,6 +138,14 @@ class TeachApi:
             self._teaching.add_pictures(product, self._forms.place(), files, by)
         return self._state(product)
 
+    def add_reviewed(self, product: str) -> Response:
+        """Add the images of reviewed parts."""
+        by = self._forms.who
+        self._find(product)
+        with refuse_troubles():
+            added = self._teaching.add_reviewed(product, by)
+        return jsonify(dict(added))
+
     def move(self, product: str) -> Response:
         """Move images to another place."""
         by = self._forms.who
@@ -131,6 +153,15 @@ class TeachApi:
         body = self._body(MoveBody)
         with refuse_troubles():
             self._teaching.move(product, body.place, body.names, body.to, by)
+        return self._state(product)
+
+    def remove(self, product: str) -> Response:
+        """Delete images that were left out."""
+        by = self._forms.who
+        self._find(product)
+        body = self._body(RemoveBody)
+        with refuse_troubles():
+            self._teaching.remove(product, body.names, by)
         return self._state(product)
 
     def pictures(self, product: str) -> Response:
@@ -251,6 +282,7 @@ class TeachApi:
             return jsonify(
                 {
                     "product": product,
+                    "area": asdict(self._teaching.area(product)),
                     "regions": [_region(one) for one in self._teaching.regions(product)],
                     "places": dict(self._teaching.places(product)),
                     "collecting": asdict(self._teaching.collecting()),

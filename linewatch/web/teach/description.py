@@ -18,8 +18,10 @@ from linewatch.web.teach.forms import (
     CurateQuery,
     LearnBody,
     MoveBody,
+    PlaceBody,
     RegionBody,
     RegionsBody,
+    RemoveBody,
     ThresholdBody,
     VersionBody,
     WithoutBody,
@@ -87,10 +89,26 @@ class LearningProgress(Body):
     log: list[str]
 
 
+class InspectedArea(Body):
+    """What of the frames is inspected; `roi` is null for the whole frame, `mask` the mask's file."""
+
+    roi: tuple[Count, Count, Count, Count] | None
+    strokes: str
+    mask: str
+
+
+class AddedParts(Body):
+    """How many reviewed parts were added."""
+
+    good: Count
+    defect: Count
+
+
 class TeachState(Body):
     """A product's data set, and what is being done with it."""
 
     product: str
+    area: InspectedArea
     regions: list[RegionBody]
     places: dict[str, Count]
     collecting: Collection
@@ -272,9 +290,20 @@ TEACH_OPERATIONS = {
     ("post", "/api/teach/{product}/collect"): _change(
         "collect", "Keep the next frames of the line", STATE, CollectBody
     ),
+    ("post", "/api/teach/{product}/collect/one"): _change(
+        "takeOne", "Keep the newest frame of the line", STATE, PlaceBody
+    ),
     ("post", "/api/teach/{product}/collect/stop"): _change("stopCollecting", "End the collection", STATE),
     ("post", "/api/teach/{product}/images"): _change(
         "addImages", "Add images to the data set", STATE, ImagesForm, media="multipart/form-data"
+    ),
+    ("post", "/api/teach/{product}/reviewed"): _change(
+        "addReviewed",
+        "Add the images of reviewed parts to the data set",
+        {200: Answer("How many were added.", AddedParts)},
+    ),
+    ("post", "/api/teach/{product}/remove"): _change(
+        "remove", "Delete images that were left out", STATE, RemoveBody
     ),
     ("post", "/api/teach/{product}/move"): _change("move", "Move images, or leave them out", STATE, MoveBody),
     ("get", "/api/teach/{product}/pictures"): Operation(

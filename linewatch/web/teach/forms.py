@@ -1,6 +1,6 @@
 """Forms and bodies of the teach pages and API: untrusted input validated, or refused with one sentence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Literal
 
@@ -19,7 +19,8 @@ from linewatch.web.uploads import FORM_BYTES_MAX, UPLOAD_BYTES_MAX
 
 FILES_MAX = 200  # In one upload.
 NAMES_MAX = 1000
-_REGION_FIELDS = ("name", "x", "y", "width", "height", "percent", "threshold", "smallest")
+_SIDES = ("x", "y", "width", "height")
+_REGION_FIELDS = ("name", *_SIDES, "percent", "threshold", "smallest")
 Side = Annotated[int, Field(ge=0, le=65_535)]
 
 
@@ -91,10 +92,15 @@ class RegionsBody(BaseModel):
     regions: Annotated[list[RegionBody], Field(max_length=REGIONS_MAX)]
 
 
-class CollectBody(BaseModel):
-    """Frames to collect."""
+class PlaceBody(BaseModel):
+    """Where a frame goes."""
 
     place: Annotated[str, Field(max_length=64, description="train/good, or test/KIND.")] = TRAIN_GOOD
+
+
+class CollectBody(PlaceBody):
+    """Frames to collect."""
+
     count: Annotated[int, Field(ge=1, le=1000)] = 40
 
 
@@ -104,6 +110,12 @@ class MoveBody(BaseModel):
     place: Annotated[str, Field(max_length=64)]
     names: Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=NAMES_MAX)]
     to: Annotated[str, Field(max_length=64, description="Another place, such as left_out.")]
+
+
+class RemoveBody(BaseModel):
+    """Images to delete, of those that were left out."""
+
+    names: Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=NAMES_MAX)]
 
 
 class CurateQuery(BaseModel):
@@ -170,22 +182,27 @@ class Forms:
 
     def area(self) -> AreaBody:
         """Return region and strokes; with all four numbers empty the region is the whole frame."""
-        words = [request.form.get(name, "") for name in ("x", "y", "width", "height")]
+        words = [request.form.get(name, "") for name in _SIDES]
         roi = None if not any(words) else words
         return self.read(AreaBody, {"roi": roi, "strokes": request.form.get("strokes", "")})
 
     def regions(self) -> list[Region]:
         """Return the regions; the form has their factors in percent; empty rows do not count."""
-        columns = [request.form.getlist(name) for name in _REGION_FIELDS]
-        if len({len(column) for column in columns}) > 1:
+        if len({len(request.form.getlist(name)) for name in _REGION_FIELDS}) > 1:
             abort(400, self.texts["teach_error_field"].format(name="regions"))
-        rows = [row for row in zip(*columns, strict=True) if any(word.strip() for word in row[:5])]
         found = []
-        for name, *sides, percent, threshold, smallest in rows:
-            fields = {"name": name.strip(), "roi": sides, "threshold_factor": self._share(percent)}
-            fields |= {"threshold": threshold, "min_defect_px": smallest}
+        for row in self.region_rows():
+            fields = {"name": row["name"].strip(), "roi": [row[side] for side in _SIDES]}
+            fields |= {"threshold_factor": self._share(row["percent"]), "threshold": row["threshold"]}
+            fields |= {"min_defect_px": row["smallest"]}
             found.append(self.read(RegionBody, fields).region)
         return found
+
+    def region_rows(self) -> list[dict[str, str]]:
+        """Return what was typed of each region, without rows whose name and place are empty."""
+        columns = [request.form.getlist(name) for name in _REGION_FIELDS]
+        rows = [dict(zip(_REGION_FIELDS, row, strict=True)) for row in zip(*columns, strict=False)]
+        return [row for row in rows if any(row[name].strip() for name in ("name", *_SIDES))]
 
     def _share(self, percent: str) -> str:
         try:
@@ -258,6 +275,20 @@ def action_of(form: Request) -> str:
     form.max_content_length = UPLOAD_BYTES_MAX + FORM_BYTES_MAX
     form.max_form_parts = FILES_MAX
     return form.form.get("action", "")
+
+
+def region_rows(regions: Iterable[Region]) -> list[dict[str, str]]:
+    """Return regions as the fields of the form have them."""
+    return [
+        {
+            "name": one.name,
+            **dict(zip(_SIDES, map(str, one.roi), strict=True)),
+            "percent": f"{100 * one.factor:g}" if one.threshold is None else "",
+            "threshold": "" if one.threshold is None else str(one.threshold),
+            "smallest": "" if one.min_defect_px is None else str(one.min_defect_px),
+        }
+        for one in regions
+    ]
 
 
 @contextmanager

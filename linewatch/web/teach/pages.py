@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from flask import Blueprint, Response, abort, redirect, render_template, request, send_file, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from linewatch.errors import LinewatchError
 from linewatch.teaching import LEFT_OUT, TEST, TRAIN_GOOD
-from linewatch.vision.recipe import Region
 from linewatch.web.backend import Backend, ProductInfo
-from linewatch.web.teach.forms import CurateQuery, Forms, action_of, refuse_troubles
+from linewatch.web.params import or_again, trouble
+from linewatch.web.teach.forms import CurateQuery, Forms, action_of, refuse_troubles, region_rows
 from linewatch.web.teach.interface import Teaching
 
 STEPS = ("look", "collect", "sort", "learn", "judge", "activate")
@@ -31,6 +30,7 @@ class TeachPages:
         routes.get("")(self.products)
         routes.post("")(self.begin)
         routes.get("/frame.jpg")(self.frame)
+        routes.get("/archive")(self.archive)
         routes.post("/archive")(self.import_archive)
         for step in STEPS:
             routes.get(f"/<product>/{step}", endpoint=step)(getattr(self, step))
@@ -59,48 +59,48 @@ class TeachPages:
 
     def begin(self) -> AnyResponse:
         """Write the recipe of a new product and go on to look at its frames."""
-        by = self._forms.who
-        form = self._forms.begin()
-        with refuse_troubles():
-            self._teaching.begin(form.product, form.index, by)
-        return redirect(url_for(".look", product=form.product), 303)
+
+        def begin() -> AnyResponse:
+            form = self._forms.begin()
+            self._teaching.begin(form.product, form.index, self._forms.who)
+            return redirect(url_for(".look", product=form.product), 303)
+
+        return self._or_again(begin, self.products)
 
     def look(self, product: str) -> str:
         """Show the live picture with light and sharpness, and the inspected area."""
         self._product(product)
         with refuse_troubles():
-            regions = self._teaching.regions(product)
-        return self._look(product, regions)
-
-    def _look(self, product: str, regions: Sequence[Region], trouble: str = "") -> str:
-        with refuse_troubles():
-            area = self._teaching.area(product)
+            area, regions = self._teaching.area(product), self._teaching.regions(product)
+        refused = trouble() and request.endpoint == "teach.save_regions"
+        rows = self._forms.region_rows() if refused else region_rows(regions)
         frame = self._teaching.live_frame()
-        return self._step("look", product, frame=frame, area=area, regions=regions, trouble=trouble)
+        return self._step("look", product, frame=frame, area=area, rows=rows)
 
     def save_area(self, product: str) -> AnyResponse:
         """Store the region and the mask in the recipe."""
-        by = self._forms.who
+
+        def save() -> AnyResponse:
+            form = self._forms.area()
+            self._teaching.save_area(product, form.roi, form.strokes, self._forms.who)
+            return redirect(url_for(".look", product=product, done="area"), 303)
+
         self._product(product)
-        form = self._forms.area()
-        with refuse_troubles():
-            self._teaching.save_area(product, form.roi, form.strokes, by)
-        return redirect(url_for(".look", product=product, done="area"), 303)
+        return self._or_again(save, lambda: self.look(product))
 
     def regions(self, product: str) -> AnyResponse:
         """Lead to the page that the form is on: what was refused is shown at this address."""
         return redirect(url_for(".look", product=product), 303)
 
     def save_regions(self, product: str) -> AnyResponse:
-        """Store the regions in the recipe, or show them again with what is wrong."""
-        by = self._forms.who
+        """Store the regions in the recipe."""
+
+        def save() -> AnyResponse:
+            self._teaching.save_regions(product, self._forms.regions(), self._forms.who)
+            return redirect(url_for(".look", product=product, done="regions"), 303)
+
         self._product(product)
-        regions = self._forms.regions()
-        try:
-            self._teaching.save_regions(product, regions, by)
-        except LinewatchError as error:
-            return Response(self._look(product, regions, str(error)), 409)
-        return redirect(url_for(".look", product=product, done="regions"), 303)
+        return self._or_again(save, lambda: self.look(product))
 
     def collect(self, product: str) -> str:
         """Show how collecting goes."""
@@ -110,24 +110,26 @@ class TeachPages:
 
     def collecting(self, product: str) -> AnyResponse:
         """Begin or end a collection, take one frame, add uploaded images or reviewed parts."""
-        by = self._forms.who
         self._product(product)
-        done = "collect"
-        with refuse_troubles():
-            match action_of(request):
-                case "one":
-                    self._teaching.take_one(product, self._forms.place(), by)
-                case "stop":
-                    self._teaching.stop_collecting(by)
-                case "reviewed":
-                    added = self._teaching.add_reviewed(product, by)
-                    done = f"reviewed-{added['good']}-{added['defect']}"
-                case "upload":
-                    files = list(self._forms.files())
-                    self._teaching.add_pictures(product, self._forms.place(), files, by)
-                    done = "upload"
-                case _:
-                    self._teaching.collect(product, self._forms.place(), self._forms.count(), by)
+        return self._or_again(lambda: self._collecting(product), lambda: self.collect(product))
+
+    def _collecting(self, product: str) -> AnyResponse:
+        by, done = self._forms.who, "collect"
+        match action_of(request):
+            case "one":
+                self._teaching.take_one(product, self._forms.place(), by)
+                done = "one"
+            case "stop":
+                self._teaching.stop_collecting(by)
+            case "reviewed":
+                added = self._teaching.add_reviewed(product, by)
+                done = f"reviewed-{added['good']}-{added['defect']}"
+            case "upload":
+                files = list(self._forms.files())
+                self._teaching.add_pictures(product, self._forms.place(), files, by)
+                done = "upload"
+            case _:
+                self._teaching.collect(product, self._forms.place(), self._forms.count(), by)
         return redirect(url_for(".collect", product=product, done=done), 303)
 
     def sort(self, product: str) -> str:
@@ -136,17 +138,22 @@ class TeachPages:
 
     def sorting(self, product: str) -> AnyResponse | str:
         """Move the chosen images, delete those that were left out before, or predict what it would change."""
-        by = self._forms.who
         self._product(product)
         action, names = action_of(request), request.form.getlist("name")
         asked = self._forms.curate(request.form)
         if action == "predict":
             return self._sort(product, asked, names)
-        with refuse_troubles():
-            if action == "remove":
-                self._teaching.remove(product, names, by)
-            else:
-                self._teaching.move(product, asked.place, names, self._forms.target(), by)
+        return self._or_again(
+            lambda: self._sorting(product, action, asked, names), lambda: self._sort(product, asked, names)
+        )
+
+    def _sorting(self, product: str, action: str, asked: CurateQuery, names: Sequence[str]) -> AnyResponse:
+        if not names:
+            abort(400, self._forms.texts["teach_error_none_chosen"])
+        if action == "remove":
+            self._teaching.remove(product, names, self._forms.who)
+        else:
+            self._teaching.move(product, asked.place, names, self._forms.target(), self._forms.who)
         return redirect(url_for(".sort", product=product, **asked.model_dump(exclude_defaults=True)), 303)
 
     def _sort(self, product: str, asked: CurateQuery, names: Sequence[str] = ()) -> str:
@@ -168,15 +175,17 @@ class TeachPages:
 
     def learning(self, product: str) -> AnyResponse:
         """Begin to learn, or cancel it."""
-        by = self._forms.who
-        self._product(product)
-        with refuse_troubles():
+
+        def learn() -> AnyResponse:
             if action_of(request) == "cancel":
-                self._teaching.cancel_learning(by)
+                self._teaching.cancel_learning(self._forms.who)
             else:
                 form = self._forms.learn()
-                self._teaching.learn(product, by, form.false_reject, form.detail)
-        return redirect(url_for(".learn", product=product), 303)
+                self._teaching.learn(product, self._forms.who, form.false_reject, form.detail)
+            return redirect(url_for(".learn", product=product), 303)
+
+        self._product(product)
+        return self._or_again(learn, lambda: self.learn(product))
 
     def judge(self, product: str) -> str:
         """Show what the newest version learnt, and what it would do."""
@@ -192,13 +201,19 @@ class TeachPages:
             pin=self._teaching.pin_warning(product),
         )
 
+    def archive(self) -> AnyResponse:
+        """Lead to the page that the form is on: what was refused is shown at this address."""
+        return redirect(url_for(".products"), 303)
+
     def import_archive(self) -> AnyResponse:
         """Add the version in an uploaded archive."""
-        by = self._forms.who
-        name, data = self._forms.archive()
-        with refuse_troubles():
-            product, _ = self._teaching.import_archive(name, data, by)
-        return redirect(url_for("product.product", product=product, done="import"), 303)
+
+        def add() -> AnyResponse:
+            name, data = self._forms.archive()
+            product, _ = self._teaching.import_archive(name, data, self._forms.who)
+            return redirect(url_for("product.product", product=product, done="import"), 303)
+
+        return self._or_again(add, self.products)
 
     def frame(self) -> Response:
         """Send the newest frame as it was taken."""
@@ -247,6 +262,10 @@ class TeachPages:
             active=self._teaching.active_version(product),
             **facts,
         )
+
+    def _or_again(self, change: Callable[[], AnyResponse], page: Callable[[], str]) -> AnyResponse:
+        """Return what `change` answers; if it is refused, its page with the reason and what was typed."""
+        return or_again(change, page, self._forms.texts)
 
     def _places(self, product: str) -> dict[str, int]:
         with refuse_troubles(404):

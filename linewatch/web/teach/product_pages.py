@@ -4,8 +4,9 @@ from flask import Blueprint, Response, abort, make_response, redirect, render_te
 from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.teaching import ThresholdEffect
-from linewatch.web.backend import Backend
+from linewatch.web.backend import Backend, ProductInfo
 from linewatch.web.pages import REPORT_POLICY
+from linewatch.web.params import or_again
 from linewatch.web.teach.forms import Forms, action_of, refuse_troubles
 from linewatch.web.teach.interface import Teaching
 from linewatch.web.teach.pages import LAST, find_product
@@ -32,7 +33,7 @@ class ProductPages:
 
     def product(self, product: str) -> str:
         """Show a product's versions, trial and audit."""
-        found = find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])
+        found = self._find(product)
         versions = self._teaching.versions(product)
         return render_template(
             "teach/product.html",
@@ -48,44 +49,58 @@ class ProductPages:
 
     def change(self, product: str) -> AnyResponse:
         """Activate, roll back, try, promote or discard a version."""
-        by = self._forms.who
-        find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])
-        action = action_of(request)
-        with refuse_troubles():
-            match action:
-                case "activate":
-                    self._teaching.activate(product, self._forms.version(), by)
-                case "try":
-                    self._teaching.try_version(product, self._forms.version(), by)
-                case "rollback":
-                    self._teaching.roll_back(product, by)
-                case "promote":
-                    self._teaching.promote(product, by)
-                case "discard":
-                    self._teaching.discard(product, by)
-                case _:
-                    abort(400)
+        self._find(product)
+        return or_again(lambda: self._change(product), lambda: self.product(product), self._forms.texts)
+
+    def _change(self, product: str) -> AnyResponse:
+        by, action = self._forms.who, action_of(request)
+        match action:
+            case "activate":
+                self._teaching.activate(product, self._forms.version(), by)
+            case "try":
+                self._teaching.try_version(product, self._forms.version(), by)
+            case "rollback":
+                self._teaching.roll_back(product, by)
+            case "promote":
+                self._teaching.promote(product, by)
+            case "discard":
+                self._teaching.discard(product, by)
+            case _:
+                abort(400)
         return redirect(url_for(".product", product=product, done=action), 303)
 
-    def threshold(self, product: str) -> str:
+    def threshold(self, product: str) -> AnyResponse:
         """Show what a threshold would do to the latest parts and the labelled images."""
-        found = find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])
         word = request.args.get("threshold", "")
+
+        def show() -> AnyResponse:
+            wanted = self._forms.threshold(word) if word else None
+            return make_response(self._threshold(product, wanted))
+
+        return or_again(show, lambda: self._threshold(product, word=word), self._forms.texts)
+
+    def _threshold(self, product: str, wanted: float | None = None, word: str = "") -> str:
+        """Return the page; `word` is what was typed and is no threshold, or one that is refused."""
+        found = self._find(product)
         effect: ThresholdEffect | None = None
         if found.version:
-            wanted = self._forms.threshold(word) if word else None
             with refuse_troubles():
                 effect = self._teaching.effect(product, wanted, LAST)
-        return render_template("teach/threshold.html", product=found, effect=effect)
+        return render_template("teach/threshold.html", product=found, effect=effect, word=word)
 
     def save_threshold(self, product: str) -> AnyResponse:
         """Write and activate a version with the chosen threshold."""
-        by = self._forms.who
-        find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])
-        threshold = self._forms.threshold(request.form.get("threshold", ""))
-        with refuse_troubles():
-            self._teaching.save_threshold(product, threshold, by)
-        return redirect(url_for(".product", product=product, done="threshold"), 303)
+        self._find(product)
+        word = request.form.get("threshold", "")
+        wanted: float | None = None
+
+        def save() -> AnyResponse:
+            nonlocal wanted
+            wanted = self._forms.threshold(word)
+            self._teaching.save_threshold(product, wanted, self._forms.who)
+            return redirect(url_for(".product", product=product, done="threshold"), 303)
+
+        return or_again(save, lambda: self._threshold(product, wanted, word), self._forms.texts)
 
     def trial(self, product: str) -> Response:
         """Send the comparison with the version on trial, with images."""
@@ -95,6 +110,9 @@ class ProductPages:
         """Send what a version makes of the labelled images."""
         with refuse_troubles(404):
             return self._report(self._teaching.measured_report(product, version))
+
+    def _find(self, product: str) -> ProductInfo:
+        return find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])
 
     def _report(self, html: bytes | None) -> Response:
         if html is None:

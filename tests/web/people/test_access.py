@@ -213,11 +213,12 @@ def test_behind_a_proxy_the_flood_of_one_address_delays_no_other(app: Flask) -> 
 
 
 def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(app: Flask) -> None:
-    """Nothing says which users there are."""
-    answers = [
-        app.test_client().post("/sign-in", data={"user": user, "password": "wrong password"}).data
-        for user in ("admin", "nobody")
-    ]
+    """Nothing says which users there are; the name that was typed stays in its field."""
+    answers = []
+    for user in ("admin", "nobody"):
+        answer = app.test_client().post("/sign-in", data={"user": user, "password": "wrong password"})
+        assert answer.text.count(f'value="{user}"') == 1
+        answers.append(answer.text.replace(f'value="{user}"', 'value=""'))
 
     assert answers[0] == answers[1]
 
