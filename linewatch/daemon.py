@@ -119,7 +119,7 @@ def run(
         opened.enter_context(signals)
         base = build_base(settings, opened, events.stop, warnings, clock, live=live)
         journal, station, metrics = base.journal, base.station, base.metrics
-        outstanding = Outstanding(base.answer_within_ns)
+        outstanding = Outstanding(base.answer_within_ns, base.teacher.give_way)
         inspector = build_inspector(base)
         parts = settings.models, inspector, station, metrics, journal.audit, recently_used(journal)
         changeover = Changeover(*parts, live=live, frozen_s=FROZEN_S.get(settings.source.kind, 0.0))

@@ -16,9 +16,13 @@ class Outstanding:
     Capture adds, the record stage settles. Both see them in the order of `seq`, and so of their deadlines.
     """
 
-    def __init__(self, answer_within_ns: int) -> None:
-        """Take how long after its exposure a part without a result is answered for, in nanoseconds."""
+    def __init__(self, answer_within_ns: int, busy: Callable[[bool], None] = lambda _: None) -> None:
+        """Take how long after its exposure a part without a result is answered for, in nanoseconds.
+
+        `busy` is called after each exposure and each verdict with whether one is owed; it must not wait.
+        """
         self._answer_within_ns = answer_within_ns
+        self._busy = busy
         self._lock = threading.Lock()
         self._owed: deque[Frame] = deque()
 
@@ -27,6 +31,7 @@ class Outstanding:
         if frame.view == 1:
             with self._lock:
                 self._owed.append(frame)
+                self._busy(True)
 
     def settle(self, seq: int) -> bool:
         """Whether this exposure's verdict is still owed; from now on it is not."""
@@ -34,6 +39,7 @@ class Outstanding:
             if not self._owed or self._owed[0].seq > seq:
                 return False  # It was answered for when its time was over.
             frame = self._owed.popleft()
+            self._busy(bool(self._owed))
         assert frame.seq == seq, f"part {seq} was recorded before part {frame.seq}"
         return True
 

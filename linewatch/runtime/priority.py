@@ -1,8 +1,12 @@
 """Let a process beside the line give way to it. Imports nothing else, so that it comes first."""
 
+import ctypes
 import os
+import signal
 from contextlib import suppress
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
 
 
 def give_way(nice: int) -> None:
@@ -15,3 +19,8 @@ def give_way(nice: int) -> None:
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def run_when_orphaned() -> None:
+    """Have the kernel continue this process, should it be stopped when its parent ends (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT))

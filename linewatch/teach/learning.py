@@ -22,6 +22,7 @@ from typing import Any
 
 from linewatch.errors import LinewatchError, UsageError
 from linewatch.runtime.atomic_files import translate_os_errors, write_text
+from linewatch.runtime.paused_process import PausedProcess
 from linewatch.settings import Settings
 from linewatch.teach.datasets import Datasets
 from linewatch.teaching import TRAIN_GOOD, LearningStage, LearningState
@@ -37,15 +38,19 @@ PIXELS = {"coarse": 4096, "usual": 65536, "fine": 131072}  # Of the network's in
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PROGRAM = """
 import sys
-from linewatch.runtime.priority import give_way
+from linewatch.runtime.priority import give_way, run_when_orphaned
 give_way(int(sys.argv[2]))
+run_when_orphaned()
 from linewatch.teach.learning_process import main
 main()
 """
 
 
 class Learning:
-    """Starts, watches and ends the learning process; any thread may call."""
+    """Starts, watches and ends the learning process; any thread may call.
+
+    `paused` makes that process give way to the line.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,13 @@ class Learning:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        self.paused = PausedProcess()
+        if self._is_running() and (pid := int(_read(self._folder / "state.json").get("pid", 0))):
+            self.paused.watch(pid)  # Begun by a daemon before this one.
+
+    def close(self) -> None:
+        """Let the process run on without this one."""
+        self.paused.release()
 
     def unavailable(self) -> str:
         """Return why nothing can be learnt on this machine, "" if it can."""
@@ -176,6 +188,7 @@ class Learning:
                 pass_fds=(lock,),  # Its copy of the descriptor keeps the lock.
                 env=os.environ | dict.fromkeys(_THREADS, threads) | {"TMPDIR": str(temporary)},
             )
+            self.paused.watch(self._process.pid)
 
     @contextmanager
     def _locked(self) -> Iterator[int | None]:
@@ -206,6 +219,7 @@ class Learning:
         """Collect the exit status of a process that has ended."""
         if self._process is not None and self._process.poll() is not None:
             self._process = None
+            self.paused.release()
 
 
 def _read(path: Path) -> Mapping[str, Any]:

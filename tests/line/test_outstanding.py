@@ -50,6 +50,18 @@ def test_several_views_are_one_part() -> None:
     assert owed.overdue(10_000 * MS) is None
 
 
+def test_it_says_whether_a_verdict_is_owed() -> None:
+    """After each exposure and each verdict: what gives way to the line waits for the last one."""
+    said: list[bool] = []
+    owed = Outstanding(190 * MS, said.append)
+    owed.add(exposure(1, 0))
+    owed.add(exposure(2, 100))
+    owed.settle(1)
+    owed.settle(2)
+
+    assert said == [True, True, True, False]
+
+
 def test_no_part_is_skipped() -> None:
     """A result that overtakes an older part is a bug."""
     owed = Outstanding(190 * MS)

@@ -100,6 +100,27 @@ def test_it_survives_a_restart_of_the_daemon(
     assert other.state().stage is LearningStage.CANCELLED
 
 
+def test_it_stands_still_while_a_part_is_judged(
+    learning: Learning, settings: Settings, datasets: Datasets
+) -> None:
+    """Also after a restart of the daemon, which lets it go on."""
+    started(learning)
+    assert learning._process is not None
+    status = Path(f"/proc/{learning._process.pid}/status")
+    learning.paused.give_way(True)
+    while "T (stopped)" not in status.read_text():
+        os.sched_yield()
+    other = Learning(settings, datasets)
+    while "T (stopped)" in status.read_text():
+        os.sched_yield()
+    other.paused.give_way(True)
+    while "T (stopped)" not in status.read_text():
+        os.sched_yield()
+    other.close()
+    while "T (stopped)" in status.read_text():
+        os.sched_yield()
+
+
 def test_a_process_that_died_is_recognised(learning: Learning, tmp_path: Path) -> None:
     """A crash, as after a power cut, leaves no state that looks alive, and another start is possible."""
     started(learning)

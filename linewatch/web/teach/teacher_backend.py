@@ -27,6 +27,7 @@ class Teacher:
         self._thumbnails = Thumbnails(self._datasets)
         self._maps = ScoreMaps(self._datasets, settings.models, settings.evidence.free_bytes_min)
         self._learning = Learning(settings, self._datasets)
+        self.give_way = self._learning.paused.give_way
         self.collector = Collector(self._datasets, self._thumbnails)
 
     def __enter__(self) -> Self:
@@ -35,6 +36,7 @@ class Teacher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._learning.close()
         self._maps.close()
         self._thumbnails.close()
 
