@@ -18,6 +18,7 @@ from functools import partial
 from linewatch.acquisition.sources import open_source
 from linewatch.acquisition.trigger_mode import is_triggered, trigger_mode
 from linewatch.awaited_secret import AwaitedSecret
+from linewatch.capability.promise_watch import PromiseWatch
 from linewatch.domain import State
 from linewatch.identifiers import NAME
 from linewatch.line.capture import Capture
@@ -77,6 +78,7 @@ class Base:
     token: AwaitedSecret
     teacher: Teacher
     people: People
+    promises: PromiseWatch
 
     @property
     def answer_within_ns(self) -> int:
@@ -130,8 +132,8 @@ def run(
         links = build_links(settings, station, commands, announcer, metrics, events.failed, sign_in)
         courier = build_courier(settings, journal, station, metrics)
         trial = build_trial(base, opened)
-        stores = journal, base.evidence, station, metrics
-        writers = build_writers(settings, opened, *stores, warnings.add, line_busy, clock.utc_s)
+        stores, drawn = (journal, base.evidence, station, metrics), base.promises.draw.takes
+        writers = build_writers(settings, opened, *stores, warnings.add, line_busy, clock.utc_s, drawn)
         recorder = build_recorder(base, links, writers, trial)
         record = build_record(base, outstanding, recorder, inspector, commands, trial, writers)
         capture = build_capture(base, events.stop, outstanding)
@@ -280,7 +282,8 @@ def build_base(
     token = AwaitedSecret(settings.http.token, partial(station.set_impairment, "token"))
     teacher = opened.enter_context(Teacher(settings))
     people = People(settings.users_file, journal.audit)
-    return Base(settings, metrics, journal, station, evidence, lanes, token, teacher, people)
+    promises = PromiseWatch.of(settings, journal, events=station, show=metrics.show_promise)
+    return Base(settings, metrics, journal, station, evidence, lanes, token, teacher, people, promises)
 
 
 def build_inspector(base: Base) -> Inspector:
@@ -347,11 +350,7 @@ def build_capture(base: Base, stop: threading.Event, outstanding: Outstanding) -
 
 
 def build_maintenance(
-    base: Base,
-    clock: RetentionClock,
-    trial: TrialRunner,
-    changeover: Changeover,
-    commands: Commands,
+    base: Base, clock: RetentionClock, trial: TrialRunner, changeover: Changeover, commands: Commands
 ) -> Maintenance:
     """Return the maintenance of journal, evidence and memory, with the scheduled self-test."""
     return Maintenance(
@@ -363,7 +362,7 @@ def build_maintenance(
         utc_s=clock.utc_s,
         trial=trial.step,
         selftest=changeover.probe,
-        looks=(changeover.recognise_next, commands.look_again, base.token),
+        looks=(changeover.recognise_next, commands.look_again, base.token, base.promises.step),
         selftest_every_s=base.settings.models.selftest_every_s,
     )
 
@@ -389,6 +388,7 @@ def build_page(
         latest=lambda: recorder.latest,
         alive=lambda: not group.failed.is_set() and group.stalled() is None,
         queued=writers.frames.pending,
+        promises=base.promises,
         forecast=partial(storage_forecast, base.evidence, settings),
     )
     shown = backend, base.metrics.render, base.token, settings.evidence.path

@@ -160,6 +160,16 @@ class EvidenceSettings(Section):
     retention_days: Days = 30
 
 
+class PromiseSettings(Section):
+    """The rates that the station keeps to, and the share of PASS parts that are inspected again."""
+
+    false_rejects_max: Annotated[float, Field(ge=0, le=0.5)] = (
+        0.0  # Of good parts; 0: as the model was taught.
+    )
+    escapes_max: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # Of PASS parts; 0: nothing is promised.
+    reinspect_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class HttpSettings(Section):
     """The HTTP server: operator page, metrics, health checks."""
 
@@ -235,6 +245,7 @@ class Settings(BaseSettings):
     sparkplug: SparkplugSettings = SparkplugSettings()
     journal: JournalSettings = JournalSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    promise: PromiseSettings = PromiseSettings()
     teach: TeachSettings = TeachSettings()
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()

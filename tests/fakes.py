@@ -27,7 +27,7 @@ from linewatch.web.backend import (
     Row,
     StorageForecast,
 )
-from linewatch.web.records.interface import Act, ActsWanted, AuditState
+from linewatch.web.records.interface import Act, ActsWanted, AuditState, PromiseState
 
 
 def picture(level: int = 100) -> Image:
@@ -195,6 +195,8 @@ class FakeRecords:
     def __init__(self) -> None:
         self.rows: list[Act] = []
         self.state = AuditState(0, "0" * 64)
+        self.promised: list[PromiseState] = []
+        self.drawn: list[Verdict] = []
 
     def acts(self, wanted: ActsWanted) -> Iterator[Act]:
         """Yield the rows by one user, or of all."""
@@ -204,6 +206,19 @@ class FakeRecords:
     def audit_state(self) -> AuditState:
         """Return the state that the test set."""
         return self.state
+
+    def promises(self) -> list[PromiseState]:
+        """Return `promised`."""
+        return self.promised
+
+    def reinspections(self, limit: int, after: tuple[int, int] = (0, 0), product: str = "") -> list[Verdict]:
+        """Return those of `drawn` that come after one."""
+        later = [one for one in self.drawn if (one.boot, one.seq) > after and product in ("", one.product)]
+        return later[:limit]
+
+    def reinspections_waiting(self) -> int:
+        """Return how many are drawn."""
+        return len(self.drawn)
 
 
 class FakeBackend:

@@ -30,8 +30,10 @@ MAY_IMPORT = {
     "web": BELOW_ADAPTERS | {"mqtt", "people"},
     "web backends": BELOW_ADAPTERS
     | ADAPTERS
-    | {"models", "line", "teach", "recall", "export", "people", "web"},
-    "daemon": BELOW_ADAPTERS | ADAPTERS | {"models", "line", "teach", "people", "web", "web backends"},
+    | {"models", "line", "teach", "recall", "export", "capability", "people", "web"},
+    "daemon": BELOW_ADAPTERS
+    | ADAPTERS
+    | {"models", "line", "teach", "capability", "people", "web", "web backends"},
     "cli": BELOW_ADAPTERS
     | ADAPTERS
     | {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from linewatch.awaited_secret import AwaitedSecret
+from linewatch.capability.promise_watch import PromiseWatch
 from linewatch.errors import StorageFull
 from linewatch.line.metrics import Metrics
 from linewatch.models.scoring_worker import ScoringWorker
@@ -43,8 +44,9 @@ def serve_office(
         )
         journal = stack.enter_context(Journal.open(settings.journal.path))
         worker = stack.enter_context(ScoringWorker(settings.models, settings.station.name))
-        backend = OfficeBackend(settings.station.name, journal, settings.models, worker)
         metrics = Metrics(settings.station.name)
+        promises = PromiseWatch.of(settings, journal, show=metrics.show_promise)
+        backend = OfficeBackend(settings.station.name, journal, settings.models, worker, promises=promises)
         teacher = stack.enter_context(Teacher(settings))
         app = create_app(
             backend,
@@ -61,3 +63,4 @@ def serve_office(
             signals.check_duration()
             with suppress(StorageFull):  # A page says so when it needs the disk.
                 journal.maintain(REMOVE_NOTHING_MS)
+            promises.step()

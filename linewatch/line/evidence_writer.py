@@ -84,10 +84,14 @@ class EvidenceWriter:
         metrics: Metrics,
         settings: EvidenceSettings,
         line_busy: Callable[[], bool] = lambda: False,
+        drawn: Callable[[int, int], bool] = lambda _boot, _seq: False,
         *,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`line_busy` returns whether a part is in the line: verdicts go before frames."""
+        """`line_busy` returns whether a part is in the line: verdicts go before frames.
+
+        `drawn` returns whether the part of (boot, seq), if it passes, is inspected again by its frame.
+        """
         self._images = images
         self._station = station
         self._metrics = metrics
@@ -95,6 +99,7 @@ class EvidenceWriter:
         self._pass_every = settings.pass_every
         self._errors = ErrorSampler(settings.error_first, settings.error_every_s, clock_s)
         self._line_busy = line_busy
+        self._drawn = drawn
         self._clock_s = clock_s
         self._passes = 0
         self._changed = threading.Condition()
@@ -165,7 +170,8 @@ class EvidenceWriter:
         if verdict.result is not Result.PASS:
             return True
         self._passes += 1
-        return self._pass_every > 0 and self._passes % self._pass_every == 0
+        sampled = self._pass_every > 0 and self._passes % self._pass_every == 0
+        return sampled or self._drawn(verdict.boot, verdict.seq)
 
     def _has_room(self, result: Result, nbytes: int) -> bool:
         """Whether the frames fit once everything less valuable is shed."""

@@ -125,11 +125,44 @@ class Metrics:
         self.triggers_missed = self._counter("triggers_missed", "Triggers refused").labels(station)
         self._gauge("build_info", "The version that runs", "version").labels(station, __version__).set(1)
         self._add_signatures()
+        self._add_promises()
         self._create_series()
 
     def _add_signatures(self) -> None:
         self.signatures_bytes = self._gauge("signatures_bytes", "Kept for recall").labels(self.station)
         self.signatures_lost = self._counter("signatures_lost", "Scored parts without").labels(self.station)
+
+    def _add_promises(self) -> None:
+        self.promise_broken = self._gauge(
+            "promise_broken", "1 while a promised rate does not hold", "product", "promise"
+        )
+        self.promise_rate = self._gauge(
+            "promise_rate",
+            "What is promised, and the limits of the real rate",
+            "product",
+            "promise",
+            "figure",
+        )
+        self.reinspections_waiting = self._gauge(
+            "reinspections_waiting", "Drawn PASS parts that nobody has inspected again", "product"
+        )
+
+    def show_promise(
+        self,
+        product: str,
+        promise: str,
+        *,
+        broken: bool,
+        promised: float,
+        low: float,
+        high: float,
+        waiting: int,
+    ) -> None:
+        """Show what is known of a promised rate, as shares 0 to 1; `promised` is NaN if nothing was."""
+        self.promise_broken.labels(self.station, product, promise).set(broken)
+        for figure, rate in (("promised", promised), ("low", low), ("high", high)):
+            self.promise_rate.labels(self.station, product, promise, figure).set(rate)
+        self.reinspections_waiting.labels(self.station, product).set(waiting)
 
     def _add_links(self) -> None:
         """Add the metrics of the links beside MQTT."""
@@ -171,6 +204,8 @@ class Metrics:
         self.shadow_disagreements.labels(self.station, product)
         for signal in Signal:
             self.drift.labels(self.station, product, signal).set(0)
+        for promise in ("false_rejects", "escapes"):
+            self.promise_broken.labels(self.station, product, promise)  # An alarm of before stays.
 
     def set_state(self, state: State) -> None:
         """Show the state one-hot."""

@@ -16,8 +16,9 @@ from linewatch.errors import ConfigError, StorageFull
 from linewatch.storage.audit import chain
 from linewatch.storage.audit.note import ENDING as AUDIT_NOTE
 from linewatch.storage.audit.note import write_note
+from linewatch.storage.promise.tables import TABLES as PROMISE_TABLES
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 BUSY_S = 0.1  # Another program may hold the file for this long.
 CHECKED_BYTES_MAX = 64_000_000  # A larger file would take seconds to check at start.
 PAGE_BYTES = 4096  # SQLite's default.
@@ -49,7 +50,8 @@ CREATE TABLE IF NOT EXISTS parts (segment INTEGER, part TEXT, id INTEGER,
     PRIMARY KEY (segment, part, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS states (id INTEGER PRIMARY KEY, boot INTEGER NOT NULL, product TEXT NOT NULL,
     state TEXT NOT NULL, reason TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL);
-"""  # Of versions 2 (models on trial), 4 (the search index) and 6; made at once, in a file of any size.
+{PROMISE_TABLES}
+"""  # Of versions 2 (models on trial), 4 (the search index), 6 and 7; made at once, in a file of any size.
 ADDED = {"region": "''", "region_index": "0"}  # Columns of version 5, and what the rows before have there.
 _INDEX_OF_3 = "DROP TABLE tallies; DROP TABLE segments; DROP TABLE parts;"  # Of another shape; built again.
 _SCHEMA = f"""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from linewatch.capability.promise_watch import PromiseWatch
 from linewatch.domain import Result, State, Verdict
 from linewatch.errors import LinewatchError, RecipeError
 from linewatch.models import recipe_file as recipes
@@ -57,6 +58,7 @@ class OfficeBackend:
         models: ModelsSettings,
         worker: ScoringWorker,
         *,
+        promises: PromiseWatch | None = None,
         products_fresh_s: float = PRODUCTS_FRESH_S,
     ) -> None:
         self._products_fresh_s = products_fresh_s
@@ -64,7 +66,7 @@ class OfficeBackend:
         self._journal = journal
         self._models = models
         self._worker = worker
-        self.records: Records = RecordsBackend(journal)
+        self.records: Records = RecordsBackend(journal, promises)
         self._local = threading.local()
         self._products_lock = threading.Lock()
         self._products: tuple[float, list[ProductInfo]] = (-math.inf, [])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import cv2
 
+from linewatch.capability.promise_watch import PromiseWatch
 from linewatch.domain import Answer, Image, ReplyCode
 from linewatch.errors import LinewatchError, StorageFull
 from linewatch.line.commands import Commands
@@ -47,10 +48,11 @@ class StationBackend(OfficeBackend):
         latest: Callable[[], Latest | None],
         alive: Callable[[], bool],
         queued: Callable[[str], bool] = lambda _path: False,
+        promises: PromiseWatch | None = None,
         forecast: Callable[[JournalGrowth], StorageForecast | None] = lambda _growth: None,
     ) -> None:
         """`queued` tells whether a frame waits to be written; `forecast` may raise StorageFull."""
-        super().__init__(station.snapshot().station, journal, models, worker)
+        super().__init__(station.snapshot().station, journal, models, worker, promises=promises)
         self._station = station
         self._inspector = inspector
         self._commands = commands

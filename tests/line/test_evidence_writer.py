@@ -131,6 +131,23 @@ def test_one_pass_in_n_is_kept() -> None:
     assert not any(Rig(pass_every=0).part(Result.PASS) for _ in range(5))
 
 
+def test_a_drawn_pass_is_kept_besides() -> None:
+    """The draw neither counts as one in n nor moves it; it takes no other result."""
+    rig = Rig(frames=10, pass_every=3)
+    rig.writer = EvidenceWriter(
+        rig.disk,
+        rig.station,
+        rig.metrics,
+        EvidenceSettings(pass_every=3, error_first=1),
+        drawn=lambda _boot, seq: seq in (1, 2),
+    )
+    assert [bool(rig.writer.frame_name(verdict(seq), 100)) for seq in (1, 4, 5, 2, 6, 7)] == [
+        True, False, True, True, False, True,
+    ]  # fmt: skip
+    assert rig.writer.frame_name(verdict(1, Result.ERROR), 100)
+    assert not rig.writer.frame_name(verdict(2, Result.ERROR), 100)
+
+
 def test_errors_of_one_cause_are_sampled() -> None:
     """The first of each cause are kept, then one every so often; another cause has its own first ones."""
     clock = Clock()

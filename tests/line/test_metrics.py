@@ -61,6 +61,9 @@ CONTRACT: list[tuple[str, str, set[str]]] = [
     ("triggers_total", "counter", set()),
     ("triggers_missed_total", "counter", set()),
     ("build_info", "gauge", {"version"}),
+    ("promise_broken", "gauge", {"product", "promise"}),
+    ("promise_rate", "gauge", {"product", "promise", "figure"}),
+    ("reinspections_waiting", "gauge", {"product"}),
 ]
 
 
@@ -74,6 +77,7 @@ def in_use() -> Metrics:
     for ratio in (metrics.drift_psi, metrics.brightness_ratio, metrics.sharpness_ratio):
         ratio.labels("station1", "bottle").set(1.0)
     metrics.selftest_success.labels("station1", "bottle").set(1)
+    metrics.show_promise("bottle", "escapes", broken=True, promised=0.01, low=0.02, high=0.04, waiting=3)
     return metrics
 
 
@@ -255,3 +259,15 @@ def test_two_stations_in_one_process_do_not_mix() -> None:
 
     assert two.registry.get_sample_value("linewatch_frames_captured_total", {"station": "two"}) == 0
     assert b'station="one"' not in two.render()[0]
+
+
+def test_an_alarm_stays_when_its_product_comes_into_use_again() -> None:
+    """A changeover makes series exist, at 0 only those that were not there."""
+    metrics = in_use()
+    metrics.know_product("bottle")
+    labels = {"product": "bottle", "promise": "escapes"}
+
+    assert value(metrics, "promise_broken", labels) == 1
+    assert value(metrics, "promise_broken", labels | {"promise": "false_rejects"}) == 0
+    assert value(metrics, "promise_rate", labels | {"figure": "high"}) == 0.04
+    assert value(metrics, "reinspections_waiting", {"product": "bottle"}) == 3

@@ -596,7 +596,7 @@ def test_a_journal_of_an_older_linewatch_is_taken_up(tmp_path: Path) -> None:
         assert [one.region_index for one in journal.reader().search(9, wanted).verdicts] == [2]
         assert journal.reader().comparisons("bottle", "b", 9) == []
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (6,)
+        assert db.execute("PRAGMA user_version").fetchone() == (7,)
 
 
 def test_a_file_system_without_wal_is_one_sentence(tmp_path: Path) -> None:

@@ -50,12 +50,13 @@ def build_writers(
     warn: Callable[[str], None],
     line_busy: Callable[[], bool],
     utc_s: Callable[[], float],
+    drawn: Callable[[int, int], bool],
 ) -> DiskWriters:
     """Return the writers of a station; `opened` is left before the journal is closed."""
     return DiskWriters(
         opened.enter_context(build_journal_writer(journal, station, metrics, warn)),
         HeatmapWriter(evidence),
-        EvidenceWriter(evidence, station, metrics, settings.evidence, line_busy),
+        EvidenceWriter(evidence, station, metrics, settings.evidence, line_busy, drawn),
         build_signatures(settings, station, metrics, utc_s),
     )
 

@@ -1,11 +1,20 @@
 """Implements `Records` on the journal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from linewatch.capability.promise_watch import ProductPromises, Promise, PromiseWatch
+from linewatch.domain import Verdict
 from linewatch.storage.audit.reading import AuditConditions
 from linewatch.storage.journal import Journal
 from linewatch.web.cache import TimedCache
-from linewatch.web.records.interface import Act, ActsWanted, AuditState
+from linewatch.web.records.interface import (
+    Act,
+    ActsWanted,
+    AuditState,
+    PromisedRate,
+    PromiseState,
+    Standing,
+)
 
 VERIFIED_S = 30.0
 
@@ -13,7 +22,9 @@ VERIFIED_S = 30.0
 class RecordsBackend:
     """Thread-safe; its reader is its own, so that a long read blocks neither the line nor another page."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, promises: PromiseWatch | None = None) -> None:
+        """Without `promises` there are none."""
+        self._promises = promises
         self._reader = journal.reader()
         self._state = TimedCache(self._verify, VERIFIED_S)
 
@@ -34,6 +45,52 @@ class RecordsBackend:
         """Return the outcome of verifying the audit, at most half a minute old."""
         return self._state.get()
 
+    def promises(self) -> Sequence[PromiseState]:
+        """Return what is promised of each product, with every mark until now, by name."""
+        return [_state_of(found) for found in self._promises.products()] if self._promises else []
+
+    def reinspections(
+        self, limit: int, after: tuple[int, int] = (0, 0), product: str = ""
+    ) -> Sequence[Verdict]:
+        """Return drawn PASS parts that nobody has marked, the oldest first, after the one of (boot, seq)."""
+        return self._promises.queue(limit, after, product) if self._promises else []
+
+    def reinspections_waiting(self) -> int:
+        """Return how many they are."""
+        return self._promises.waiting() if self._promises else 0
+
     def _verify(self) -> AuditState:
         found = self._reader.verify_audit()
         return AuditState(found.head.row, found.head.hash, found.broken_row, found.trouble)
+
+
+def _state_of(found: ProductPromises) -> PromiseState:
+    return PromiseState(
+        product=found.test.product,
+        model=found.test.model,
+        since_ms=found.test.since_ms,
+        false_rejects=_rate_of(found.false_rejects),
+        escapes=_rate_of(found.escapes),
+        passed=found.counts["passed"],
+        failed=found.counts["failed"],
+        unsure=found.counts["unsure"],
+        failed_good=found.counts["failed_good"],
+        failed_defect=found.counts["failed_defect"],
+        unsure_good=found.counts["unsure_good"],
+        drawn=found.counts["drawn"],
+        waiting=found.waiting,
+        escapes_elsewhere=found.escapes_elsewhere,
+        if_alike=found.false_rejects_if_alike,
+    )
+
+
+def _rate_of(promise: Promise) -> PromisedRate:
+    return PromisedRate(
+        promised=promise.promised,
+        known=promise.known,
+        parts=promise.parts,
+        low=promise.interval.low,
+        high=promise.interval.high,
+        standing=Standing(promise.standing.value),
+        broken_since_ms=promise.broken_since_ms,
+    )
