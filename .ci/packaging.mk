@@ -18,7 +18,8 @@ install:  ## Install a release beside the others, the unit and example settings;
 	$(if $(DESTDIR),grep -rlIZ '$(DESTDIR)' $(RELEASE_DIR)/bin $(RELEASE_DIR)/pyvenv.cfg | xargs -0 -r sed -i 's#$(DESTDIR)##g')
 	install -d $(SHARE)/doc/linewatch $(DESTDIR)$(SYSCONFDIR) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
 	cp -R README.md CHANGELOG.md LICENSE docs/*.md $(SHARE)/doc/linewatch
-	sed 's#/opt/linewatch#$(PREFIX)#; s#/etc/linewatch#$(SYSCONFDIR)#' systemd/linewatch@.service > $(DESTDIR)$(UNITDIR)/linewatch@.service
+	for unit in linewatch@.service linewatch-ship@.service linewatch-ship@.timer; do \
+	  sed 's#/opt/linewatch#$(PREFIX)#; s#/etc/linewatch#$(SYSCONFDIR)#' systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit || exit 1; done
 	install -m 644 systemd/sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/linewatch.conf
 	@# Not config/linewatch.toml: in a clone that is somebody's own station, perhaps with passwords.
 	sed 's#/opt/linewatch#$(PREFIX)#' config/example.toml > $(DESTDIR)$(SYSCONFDIR)/example.toml

@@ -16,6 +16,7 @@ from linewatch.line.metrics import Metrics
 from linewatch.mqtt.messages import COMMANDS, Topics
 from linewatch.setting_types import Section
 from linewatch.settings import Settings, keys
+from linewatch.storage.shipping.tables import TABLES, Table
 from tests.test_layers import MAY_IMPORT
 
 ROOT = Path(__file__).parent.parent
@@ -173,3 +174,15 @@ def test_every_test_in_tried_exists() -> None:
     assert len(named) > 40
     for file, test in named:
         assert re.search(rf"^def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_every_shipped_column_stands_in_the_fleet_document(table: Table) -> None:
+    """A new column gets its line in docs/fleet.md, with its type."""
+    documented = {
+        name: cells[1]
+        for cells in rows("fleet.md", f"column of `{table.name}`")
+        for name in re.findall("`([^`]+)`", cells[0])
+    }
+
+    assert documented == {column.name: column.kind for column in table.columns}

@@ -72,6 +72,7 @@ ONE_DOOR = {
     "sklearn": ("training/",),
     "scipy": ("capability/",),
     "matplotlib": ("training/",),
+    "pyarrow": ("storage/shipping/",),
 }
 """Library -> where alone it is imported."""
 

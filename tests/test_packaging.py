@@ -18,40 +18,45 @@ from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto
 
 UNIT = ROOT / "systemd/linewatch@.service"
+SHIP = ROOT / "systemd/linewatch-ship@.service"
+UNITS = [UNIT, SHIP]
 EXPOSURE_MAX = 2.0
 
 
 class Unit(configparser.ConfigParser):
     """The unit file as a parser reads it; of a repeated key the last value counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path = UNIT) -> None:
         super().__init__(interpolation=None, strict=False, delimiters="=")
         self.optionxform = str  # type: ignore[assignment,method-assign]  # As in the configparser manual.
-        self.read(UNIT)
+        self.read(path)
 
 
-def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run systemd-analyze on a copy of the unit whose program exists on this machine."""
+def analyze(folder: Path, unit: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze on a copy of a unit whose program exists on this machine."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed; on Debian or Ubuntu: apt-get install systemd")
-    copy = folder / UNIT.name
-    copy.write_text(UNIT.read_text().replace("/opt/linewatch/current/bin/linewatch", "/bin/true"))
+    for path in (ROOT / "systemd").glob("*@.*"):
+        text = path.read_text().replace("/opt/linewatch/current/bin/linewatch", "/bin/true")
+        (folder / path.name).write_text(text)
     return subprocess.run(
-        ["systemd-analyze", *arguments, str(copy)], capture_output=True, text=True, check=False
+        ["systemd-analyze", *arguments, str(folder / unit.name)], capture_output=True, text=True, check=False
     )
 
 
-def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", [*UNITS, SHIP.with_suffix(".timer")], ids=lambda path: path.name)
+def test_systemd_understands_every_line_of_the_unit(tmp_path: Path, unit: Path) -> None:
     """`systemd-analyze verify` only warns about unknown keys, so a warning is a failure."""
-    done = analyze(tmp_path, "verify")
+    done = analyze(tmp_path, unit, "verify")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_unit_is_hardened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_the_unit_is_hardened(tmp_path: Path, unit: Path) -> None:
     """`systemd-analyze security` rates the exposure of the unit at most 2.0."""
     done = analyze(
-        tmp_path, "security", "--offline=true", f"--threshold={int(EXPOSURE_MAX * 10)}", "--no-pager"
+        tmp_path, unit, "security", "--offline=true", f"--threshold={int(EXPOSURE_MAX * 10)}", "--no-pager"
     )
 
     assert done.returncode == 0, done.stdout[-200:]
@@ -68,6 +73,20 @@ def test_the_unit_fits_the_daemon() -> None:
     assert int(service["WatchdogSec"]) > limits.stall_s
     assert int(service["TimeoutStopSec"]) > 2 * (limits.grace_s + 5)
     assert int(Unit()["Unit"]["StartLimitBurst"]) > 0
+
+
+def test_shipping_gives_way_to_the_line_and_catches_up() -> None:
+    """It has the lowest priority for processor and disk, and runs at the next start if it was missed."""
+    service, timer = Unit(SHIP)["Service"], Unit(SHIP.with_suffix(".timer"))["Timer"]
+
+    assert service["Type"] == "oneshot"
+    assert (service["Nice"], service["IOSchedulingClass"]) == ("19", "idle")
+    assert service["ExecStart"].split()[1:] == [
+        "ship", "${SHIP_TO}", "--config", "/etc/linewatch/%i.toml"
+    ]  # fmt: skip
+    assert int(service["MemoryMax"].removesuffix("M")) >= 250
+    assert timer["Persistent"] == "yes"
+    assert int(timer["RandomizedDelaySec"]) > 0
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +117,10 @@ def test_an_installed_tree_has_its_documented_layout(tmp_path: Path) -> None:
     # The clone's own station, models and recipes stay there.
     assert {path.name for path in share.rglob("*.toml")} == {"bench.toml", "demo.toml"}
     assert [path.name for path in (share / "models").iterdir()] == ["demo"]
-    unit = (tmp_path / "usr/local/lib/systemd/system/linewatch@.service").read_text()
+    units = tmp_path / "usr/local/lib/systemd/system"
+    assert "ExecStart=/srv/lw/current/bin/linewatch ship " in (units / SHIP.name).read_text()
+    assert (units / "linewatch-ship@.timer").exists()
+    unit = (units / "linewatch@.service").read_text()
     assert "ExecStart=/srv/lw/current/bin/linewatch run --config /etc/linewatch/%i.toml" in unit
     assert (tmp_path / "usr/local/lib/sysusers.d/linewatch.conf").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"srv", "etc", "usr"}

@@ -89,6 +89,7 @@ class JournalReader:
 
     def __init__(self, journal: JournalSource) -> None:
         self._journal = journal
+        self.path = journal.path
         self._lock = threading.Lock()
         self._generation = -1
         self._db: sqlite3.Connection | None = None
@@ -166,8 +167,8 @@ class JournalReader:
         )
         end = last[0][0] + 1 if last else 0
         if wanted.until_ms is not None:
-            end = min(end, self._first_since(wanted.until_ms))
-        low = self._oldest() if wanted.since_ms is None else self._first_since(wanted.since_ms)
+            end = min(end, self.first_since(wanted.until_ms))
+        low = self._oldest() if wanted.since_ms is None else self.first_since(wanted.since_ms)
         return min(low, end), end
 
     def hours(self, since_ms: int) -> list[tuple[int, dict[Result, int]]]:
@@ -180,7 +181,7 @@ class JournalReader:
         for start_ms in range(since_ms, now_ms, HOUR_MS):
             counts = self._hours.get(start_ms)
             if counts is None:
-                first, end = self._first_since(start_ms), self._first_since(start_ms + HOUR_MS)
+                first, end = self.first_since(start_ms), self.first_since(start_ms + HOUR_MS)
                 counts = Count(self._rows, ANY, (first, end)).run().counts
                 if start_ms + 2 * HOUR_MS < now_ms:
                     self._hours[start_ms] = counts
@@ -264,7 +265,7 @@ class JournalReader:
         newest = self._rows("SELECT id FROM verdicts ORDER BY id DESC LIMIT 1")
         if not oldest or not newest:
             return JournalGrowth(0.0, 0.0)
-        first = self._first_since(now_ms - day_ms)
+        first = self.first_since(now_ms - day_ms)
         span_ms = min(day_ms, max(GROWTH_SPAN_MS_MIN, now_ms - oldest[0][1]))  # It may be younger than a day.
         pages, unused, page_bytes = (
             self._rows(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count", "page_size")
@@ -274,7 +275,7 @@ class JournalReader:
             (newest[0][0] - first + 1) * day_ms / span_ms, (pages - unused) * page_bytes / rows
         )
 
-    def _first_since(self, utc_ms: int) -> int:
+    def first_since(self, utc_ms: int) -> int:
         """Return the id of the first row journaled at or after a time: ids grow with it, so bisect."""
         newest = self._rows("SELECT id FROM verdicts ORDER BY id DESC LIMIT 1")
         low, high = self._oldest(), newest[0][0] + 1 if newest else 0

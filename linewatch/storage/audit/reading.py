@@ -88,7 +88,7 @@ def entries(read: Rows, wanted: AuditConditions = EVERY) -> Iterator[AuditEntry]
     ):
         for row, at_ms, *texts, found_hash in rows:
             who, action, facts = (bytes(text).decode("utf-8", "replace") for text in texts)
-            entry = AuditEntry(at_ms, who, action, _facts(facts), row, str(found_hash))
+            entry = AuditEntry(at_ms, who, action, facts_of(facts), row, str(found_hash))
             if wanted.hold(entry):
                 yield entry
         end = rows[-1][0]
@@ -141,7 +141,8 @@ def _trouble(last: Head, row: Sequence[Any], expected: dict[int, set[str]]) -> s
     return f"row {number} was changed, or a row before it: its hash does not fit"
 
 
-def _facts(text: str) -> dict[str, object]:
+def facts_of(text: str) -> dict[str, object]:
+    """Return the facts in the text of the column; a damaged text is the fact `damaged`."""
     try:
         found = json.loads(text)
     except ValueError:  # A damaged row, which is shown all the same.

@@ -1,0 +1,1 @@
+"""The journal as Parquet files by day, for questions over many stations."""
