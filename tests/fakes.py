@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,9 @@ from linewatch.recall.similarity import View
 from linewatch.vision.image_io import decode
 from linewatch.web.backend import (
     Actual,
+    Counted,
+    Export,
+    ExportForm,
     FoundRows,
     Hour,
     ImageStatus,
@@ -27,7 +31,7 @@ from linewatch.web.backend import (
     Row,
     StorageForecast,
 )
-from linewatch.web.records.interface import Act, ActsWanted, AuditState, PromiseState
+from linewatch.web.records.interface import Act, ActsWanted, AuditState, Head, PromiseState, RowForm
 
 
 def picture(level: int = 100) -> Image:
@@ -182,6 +186,8 @@ def _meets(row: Row, query: Query) -> bool:
         and found.part.startswith(query.part)
         and (not query.product or found.product == query.product)
         and (not query.region or found.region == query.region)
+        and (not query.model or found.model == query.model)
+        and (not query.reviewer or (row.review is not None and row.review.who == query.reviewer))
         and (query.reason is None or found.reason is query.reason)
         and (query.since_ms is None or found.captured_ms >= query.since_ms)
         and (query.until_ms is None or found.captured_ms < query.until_ms)
@@ -197,14 +203,20 @@ class FakeRecords:
         self.state = AuditState(0, "0" * 64)
         self.promised: list[PromiseState] = []
         self.drawn: list[Verdict] = []
+        self.known: Head | None = None
 
     def acts(self, wanted: ActsWanted) -> Iterator[Act]:
         """Yield the rows by one user, or of all."""
         before = wanted.before or 2**62
         yield from (act for act in self.rows if wanted.who in ("", act.who) and act.row < before)
 
-    def audit_state(self) -> AuditState:
+    def act_lines(self, wanted: ActsWanted, form: RowForm) -> Iterator[str]:
+        """Yield row and hash of the same rows."""
+        yield from (f"{form} {act.row} {act.hash}\n" for act in self.acts(wanted))
+
+    def audit_state(self, known: Head | None = None) -> AuditState:
         """Return the state that the test set."""
+        self.known = known
         return self.state
 
     def promises(self) -> list[PromiseState]:
@@ -221,6 +233,30 @@ class FakeRecords:
         return len(self.drawn)
 
 
+class FakeExport:
+    """An export of some bytes; `trouble` ends it early."""
+
+    def __init__(self, *chunks: bytes, trouble: str = "") -> None:
+        self.chunks = iter(chunks)
+        self.trouble = trouble
+        self.closed = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """Return the next chunk."""
+        for chunk in self.chunks:
+            return chunk
+        if self.trouble:
+            raise LinewatchError(self.trouble)
+        raise StopIteration
+
+    def close(self) -> None:
+        """Count the calls."""
+        self.closed += 1
+
+
 class FakeBackend:
     """The daemon as the page sees it, in memory; `trouble` makes judging and switching fail."""
 
@@ -232,6 +268,8 @@ class FakeBackend:
         }  # fmt: skip
         self.has_line = True
         self.records = FakeRecords()
+        self.exports: list[Export] = []
+        self.exported: list[tuple[Query, ExportForm, Path]] = []
         self.rows_read_max = 1_000_000
         self.reasons: list[str] = []
         self.is_alive = True
@@ -279,6 +317,19 @@ class FakeBackend:
             if left and (len(found) == query.limit or len(older) - left == self.rows_read_max):
                 return FoundRows(found, (row.verdict.boot, row.verdict.seq), row.verdict.captured_ms)
         return FoundRows(found)
+
+    def count(self, query: Query) -> Counted:
+        """Count the rows of one search by result."""
+        found = self.search(replace(query, limit=len(self.rows) + 1))
+        counts = {result: sum(row.verdict.result is result for row in found.rows) for result in Result}
+        return Counted(counts, found.searched_to, found.searched_to_ms)
+
+    def export(self, query: Query, form: ExportForm, evidence: Path) -> Export:
+        """Return the next of `exports`, or refuse without one."""
+        self.exported.append((query, form, evidence))
+        if not self.exports:
+            raise LinewatchError("no process for it now; try again later")
+        return self.exports.pop(0)
 
     def verdict(self, boot: int, seq: int) -> Row | None:
         """Look up one row."""

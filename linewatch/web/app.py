@@ -26,6 +26,8 @@ from linewatch.web.people.pages import PeoplePages
 from linewatch.web.people.protection import protect
 from linewatch.web.proxy import BehindProxy
 from linewatch.web.recall.pages import RecallPages
+from linewatch.web.records.api import RecordApi
+from linewatch.web.records.exports import Exports
 from linewatch.web.records.pages import RecordPages
 from linewatch.web.teach.description import description
 from linewatch.web.teach.interface import Teaching
@@ -86,7 +88,9 @@ def create_app(
     app.register_blueprint(RecallPages(backend, evidence.resolve(), texts).blueprint())
     app.register_blueprint(PeopleApi(people, access, texts).blueprint())
     app.register_blueprint(PeoplePages(people, access, texts).blueprint())
-    app.register_blueprint(RecordPages(backend.records, texts).blueprint())
+    app.register_blueprint(RecordPages(backend.records, access, texts).blueprint())
+    app.register_blueprint(RecordApi(backend.records, texts).blueprint())
+    app.register_blueprint(Exports(backend, access, evidence.resolve(), texts).blueprint())
     if teaching is not None:
         register(app, teaching, backend, access, texts)
     _add_monitoring(app, backend, metrics_text)

@@ -4,7 +4,7 @@ The page has no access to lanes, stages or the journal. Every method is called f
 threads at once and must return in well under a second, except `inspect`, `recall` and `switch`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +49,8 @@ class Query:
     product: str = ""  # Empty: every product.
     part: str = ""  # What the part's name begins with.
     region: str = ""  # Empty: every region.
+    model: str = ""  # Empty: every version.
+    reviewer: str = ""  # Who reviewed it last; empty: anyone, or without a review.
     reason: Reason | None = None
     since_ms: int | None = None  # Journaled at or after this, UTC milliseconds since 1970.
     until_ms: int | None = None  # Journaled before this.
@@ -73,6 +75,41 @@ class FoundRows:
     rows: Sequence[Row]  # Newest first; fewer than the limit, even none, does not mean that all are found.
     searched_to: tuple[int, int] | None = None  # (boot, seq) to go on before; None: nothing older is left.
     searched_to_ms: int | None = None  # When that one was journaled, UTC milliseconds since 1970.
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many verdicts of each result a query finds, and how far back they are counted."""
+
+    counts: Mapping[Result, int]
+    searched_to: tuple[int, int] | None = None  # As of FoundRows.
+    searched_to_ms: int | None = None
+
+    @property
+    def total(self) -> int:
+        """The number of all of them."""
+        return sum(self.counts.values())
+
+
+class ExportForm(StrEnum):
+    """What an export is."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    ZIP = "zip"  # The images.
+
+
+class Export(Protocol):
+    """The bytes of an export, which may raise LinewatchError."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Return itself."""
+
+    def __next__(self) -> bytes:
+        """Return the next bytes; wait for them."""
+
+    def close(self) -> None:
+        """End it, wherever it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +222,12 @@ class Backend(Protocol):
 
         With fewer rows than the limit and a `searched_to`, there may be more further back.
         """
+
+    def count(self, query: Query) -> Counted:
+        """Return how many verdicts `search` would find in the end: those counted in about 0.2 s."""
+
+    def export(self, query: Query, form: ExportForm, evidence: Path) -> Export:
+        """Begin an export beside the line of at most `query.limit` verdicts. Raises LinewatchError."""
 
     def verdict(self, boot: int, seq: int) -> Row | None:
         """Return one journaled verdict; None if there is none."""

@@ -10,6 +10,7 @@ from typing import Any
 from linewatch.capability.promise_watch import PromiseWatch
 from linewatch.domain import Result, State, Verdict
 from linewatch.errors import LinewatchError, RecipeError
+from linewatch.export.worker import ExportApart, Order
 from linewatch.models import recipe_file as recipes
 from linewatch.models.bundle import REPORT, Bundle, read_bundle, versions
 from linewatch.models.scoring_worker import ScoringWorker
@@ -23,6 +24,9 @@ from linewatch.storage.journal_reader import JournalReader
 from linewatch.storage.journal_search import Conditions
 from linewatch.web.backend import (
     Actual,
+    Counted,
+    Export,
+    ExportForm,
     FoundRows,
     Hour,
     ImageStatus,
@@ -97,6 +101,16 @@ class OfficeBackend:
         found = self._reader.search(query.limit, _conditions(query), before=query.before, budget_s=SEARCH_S)
         rows = [self._row(verdict) for verdict in found.verdicts]
         return FoundRows(rows, found.searched_to, found.searched_to_ms)
+
+    def count(self, query: Query) -> Counted:
+        """Return what is counted in 0.2 s, and where to go on."""
+        found = self._reader.count(_conditions(query), before=query.before, budget_s=SEARCH_S)
+        return Counted(found.counts, found.searched_to, found.searched_to_ms)
+
+    def export(self, query: Query, form: ExportForm, evidence: Path) -> Export:
+        """Begin an export in a process of the lowest priority."""
+        asked = _conditions(query), query.before, query.limit
+        return ExportApart(Order(self._journal.path, evidence, form.value, *asked))
 
     def verdict(self, boot: int, seq: int) -> Row | None:
         """Return one journaled verdict."""
@@ -244,6 +258,8 @@ def _conditions(query: Query) -> Conditions:
         reason=query.reason,
         part=query.part,
         region=query.region,
+        model=query.model,
+        reviewer=query.reviewer,
         since_ms=query.since_ms,
         until_ms=query.until_ms,
         reviewed=query.reviewed,

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from linewatch.domain import Reason, Result, Verdict
 from linewatch.errors import LinewatchError
-from linewatch.web.backend import Backend, FoundRows, Hour, LiveImage, Query, Row, key_of
+from linewatch.web.backend import Backend, ExportForm, FoundRows, Hour, LiveImage, Query, Row, key_of
 from linewatch.web.cache import ImageCache, TimedCache
 from linewatch.web.charts import defect_rate, hour_chart, parts_of, score_chart
 from linewatch.web.formatting import clock_hour, is_scored, midnight_ms
@@ -27,7 +27,7 @@ STRIP_PARTS = 12
 HISTORY_LIMIT = 40
 QUEUE_MAX = 100
 FILE_NAME_CHARACTERS_MAX = 100
-FILTER = ("from", "to", "product", "part", "region", "reason")
+FILTER = ("from", "to", "product", "part", "region", "reason", "model", "reviewer")
 REVIEW_RESULTS = frozenset({Result.FAIL, Result.UNSURE})
 REVIEW_REASONS = (
     Reason.ABOVE_THRESHOLD,
@@ -138,6 +138,8 @@ class Pages:
             chosen=chosen,
             older=_older(".history", chosen, found),
             newest=url_for(".history", **chosen) if query.before else None,
+            counted=None if query.before else self._backend.count(query),
+            exports={form: url_for("exports.export", **chosen, format=form) for form in ExportForm},
             storage=self._backend.storage(),
             products=self._backend.products(),
         )

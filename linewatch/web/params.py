@@ -31,6 +31,7 @@ LIMIT_MAX = 1000
 NOTE_CHARACTERS_MAX = 500
 PART_CHARACTERS_MAX = 128  # As in the trigger command.
 REGION_CHARACTERS_MAX = 32  # As in a recipe.
+REVIEWER_CHARACTERS_MAX = 64
 PARAMETER_CHARACTERS_MAX = 32  # Of an unknown parameter's name, quoted in the answer.
 
 _LIMIT = re.compile(r"[0-9]{1,4}", re.ASCII)
@@ -40,6 +41,7 @@ _REASONS = {str(int(reason)): reason for reason in Reason}
 
 Texts = Mapping[str, str]
 Model = TypeVar("Model", bound=BaseModel)
+Query_ = TypeVar("Query_", bound="VerdictQuery")
 
 
 class Ordinal(BaseConverter):
@@ -122,6 +124,14 @@ class VerdictQuery(BaseModel):
         str,
         Field(max_length=REGION_CHARACTERS_MAX, description="The region of the recipe that decided."),
     ] = ""
+    model: Annotated[
+        str,
+        WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{8}$"}),
+        Field(pattern=r"^([0-9a-f]{8})?$", description="The version that judged."),
+    ] = ""
+    reviewer: Annotated[
+        str, Field(max_length=REVIEWER_CHARACTERS_MAX, description="Who reviewed the part last.")
+    ] = ""
     reason: Annotated[
         Reason | None,
         BeforeValidator(_reason),
@@ -201,23 +211,35 @@ def read_query(args: Mapping[str, str], texts: Texts, *, limit: int = LIMIT) -> 
 
     An empty parameter counts as not given. Aborts with 400 on wrong values and unknown parameters.
     """
-    given = {name: word for name, word in args.items() if word or name not in QUERY_PARAMETERS}
+    asked = read_conditions(VerdictQuery, args, texts)
+    return Query(**{"limit": limit} | asked.model_dump(exclude_unset=True))
+
+
+def read_conditions(model: type[Query_], args: Mapping[str, str], texts: Texts, **sentences: str) -> Query_:
+    """Return the conditions in `args` by their model, as `read_query` does.
+
+    `sentences` are those for wrong values where they differ from those of `VerdictQuery`.
+    """
+    known = {field.alias or name for name, field in model.model_fields.items()}
+    given = {name: word for name, word in args.items() if word or name not in known}
     try:
-        asked = VerdictQuery.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as error:
-        sentences = {
+        usual = {
             "limit": texts["error_limit"],
             "before": texts["error_before"],
             "result": texts["error_result"],
             "product": texts["error_product_name"],
             "part": texts["error_part"],
             "region": texts["error_region"],
+            "model": texts["error_recall_model"],
+            "reviewer": texts["error_reviewer"],
             "reason": texts["error_reason"],
             "from": texts["error_time"],
             "to": texts["error_time"],
+            "format": texts["error_format"],
         }
-        _refuse(error, sentences, texts["error_parameter"])
-    return Query(**{"limit": limit} | asked.model_dump(exclude_unset=True))
+        _refuse(error, usual | sentences, texts["error_parameter"])
 
 
 def read_page_query(args: Mapping[str, str], texts: Texts, *, limit: int) -> Query:

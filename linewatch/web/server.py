@@ -33,6 +33,9 @@ REQUEST_S = 60  # From the first to the last byte of a request.
 BODY_BYTES_MAX = 24_000_000  # Above the upload limit, so that the app itself refuses most uploads.
 BODY_BYTES_READ = 100_000_000  # Larger bodies are refused without being read.
 HEADER_BYTES_MAX = 16_384
+UNSENT_BYTES_MAX = 524_288  # Of a response in pieces; it stays in memory, below what waitress puts in a file.
+STALL_S = 60  # In each such span a client takes STALL_BYTES, or the rest of its response.
+STALL_BYTES = 65_536
 STOP_S = 3
 RETRY_S = 2.0  # Between attempts to bind an address that this machine does not have yet.
 
@@ -84,6 +87,26 @@ class _Channel(HTTPChannel):
         super().__init__(server, *rest, **more)
         same = [other for other in server.active_channels.values() if other.addr[0] == self.addr[0]]
         self.will_close = len(same) > CONNECTIONS_EACH
+        self._sent = self._sent_before = 0
+        self._since_s = 0.0  # Since when there is something to send, or since the last check.
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        """Send some bytes and count them."""
+        sent = int(super().send(data, do_close))
+        self._sent += sent
+        return sent
+
+    def close_if_stalled(self, now_s: float, stall_s: float) -> None:
+        """Close the connection if its client takes next to nothing of the response: a thread waits for it."""
+        if not self.total_outbufs_len:
+            self._since_s = 0.0
+        elif not self._since_s:
+            self._since_s, self._sent_before = now_s, self._sent
+        elif now_s - self._since_s >= stall_s:
+            if self._sent - self._sent_before < STALL_BYTES:
+                log.info("client_stalled from=%s bytes=%d", self.addr[0], self._sent)
+                self.handle_close()
+            self._since_s, self._sent_before = now_s, self._sent
 
     def handle_read(self) -> None:
         since = self.last_activity if self.request is not None else None
@@ -106,6 +129,7 @@ class WebServer:
         port: int,
         *,
         request_s: int = REQUEST_S,
+        stall_s: float = STALL_S,
         stopping: threading.Event | None = None,
         on_change: Callable[[str], None] = lambda _: None,
         retry_s: float = RETRY_S,
@@ -113,6 +137,7 @@ class WebServer:
         self._app = app
         self._host = host
         self._request_s = request_s
+        self._stall_s = stall_s
         self._on_change = on_change
         self._retry_s = retry_s
         self._server: BaseWSGIServer | None = None  # None until the address is bound.
@@ -171,6 +196,7 @@ class WebServer:
             cleanup_interval=min(10, self._request_s),
             max_request_body_size=BODY_BYTES_MAX,
             max_request_header_size=HEADER_BYTES_MAX,
+            outbuf_high_watermark=UNSENT_BYTES_MAX,
             ident="linewatch",
             clear_untrusted_proxy_headers=False,  # web/proxy.py reads them.
         )
@@ -217,7 +243,11 @@ class WebServer:
         )
 
     def _turn(self, wait_s: float) -> None:
-        wasyncore.loop(timeout=wait_s, use_poll=True, map=self._channels, count=1)
+        wasyncore.loop(timeout=min(wait_s, self._stall_s), use_poll=True, map=self._channels, count=1)
+        now_s = time.monotonic()
+        for channel in list(self._channels.values()):
+            if isinstance(channel, _Channel):
+                channel.close_if_stalled(now_s, self._stall_s)
 
 
 def listen(host: str, port: int) -> socket.socket:

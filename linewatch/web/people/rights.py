@@ -43,8 +43,11 @@ RIGHTS: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/sign-out"): ANYONE,
         ("GET", "/api/state"): ANYONE,
         ("GET", "/api/verdicts"): ANYONE,
+        ("GET", "/api/counts"): ANYONE,
         ("POST", "/api/inspect"): ANYONE,
-        # Operators: review parts, change over, and their own account
+        # Operators: review parts, change over, export, and their own account
+        ("GET", "/history/export"): Role.OPERATOR,
+        ("GET", "/api/export"): Role.OPERATOR,
         ("POST", f"/history{_PART}"): Role.OPERATOR,
         ("POST", "/products"): Role.OPERATOR,
         ("POST", f"/api/verdicts{_PART}/review"): Role.OPERATOR,
@@ -104,6 +107,8 @@ RIGHTS: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/api/products/<product>/threshold"): Role.ENGINEER,
         ("GET", "/audit"): Role.ENGINEER,
         ("GET", "/audit/export"): Role.ENGINEER,
+        ("GET", "/api/audit"): Role.ENGINEER,
+        ("GET", "/api/audit/verify"): Role.ENGINEER,
         # Admins: users and tokens
         ("GET", "/people"): Role.ADMIN,
         ("POST", "/people/users"): Role.ADMIN,

@@ -7,6 +7,16 @@ from typing import Protocol
 
 from linewatch.domain import Verdict
 
+Head = tuple[int, str]
+"""The number of a row of the audit, and its hash."""
+
+
+class RowForm(StrEnum):
+    """How rows are written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
 
 @dataclass(frozen=True, slots=True)
 class Act:
@@ -92,8 +102,11 @@ class Records(Protocol):
     def acts(self, wanted: ActsWanted) -> Iterator[Act]:
         """Yield rows of the audit, newest first."""
 
-    def audit_state(self) -> AuditState:
-        """Return the outcome of verifying the audit, at most half a minute old."""
+    def act_lines(self, wanted: ActsWanted, form: RowForm) -> Iterator[str]:
+        """Yield the same rows as lines of a file, as `linewatch audit export` does."""
+
+    def audit_state(self, known: Head | None = None) -> AuditState:
+        """Return the outcome of verifying the audit, at most half a minute old; `known` must be in it."""
 
     def promises(self) -> Sequence[PromiseState]:
         """Return what is promised of each product, with every mark until now, by name."""

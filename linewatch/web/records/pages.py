@@ -1,17 +1,20 @@
 """The pages on records, for engineers and admins."""
 
 import json
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Generator, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request, url_for
 
-from linewatch.web.records.interface import Act, Records
-from linewatch.web.records.params import read_audit_query
+from linewatch.web.people.access import AccessControl
+from linewatch.web.records.interface import Act, Records, RowForm
+from linewatch.web.records.params import read_audit_export, read_audit_query
+from linewatch.web.records.streams import Streams
 
 ACTS_SHOWN = 100
+LINES_AT_ONCE = 200
+KINDS = {RowForm.CSV: "text/csv; charset=utf-8", RowForm.JSONL: "application/x-ndjson"}
 FILTER = ("from", "to", "who", "action", "product")
 FACTS_HIDDEN = frozenset({"product", "from", "to", "why", "values"})  # Shown in their own way, or too long.
 
@@ -19,9 +22,11 @@ FACTS_HIDDEN = frozenset({"product", "from", "to", "why", "values"})  # Shown in
 class RecordPages:
     """Routes on what was done."""
 
-    def __init__(self, records: Records, texts: Mapping[str, str]) -> None:
+    def __init__(self, records: Records, access: AccessControl, texts: Mapping[str, str]) -> None:
         self._records = records
+        self._access = access
         self._texts = texts
+        self._streams = Streams(texts)
 
     def blueprint(self) -> Blueprint:
         """Return the routes."""
@@ -43,22 +48,23 @@ class RecordPages:
             chosen=chosen,
             older=url_for(".audit", **chosen, before=older) if older else "",
             newest=url_for(".audit", **chosen) if wanted.before else "",
-            export=url_for(".export_audit", **chosen),
+            exports={form: url_for(".export_audit", **chosen, format=form) for form in KINDS},
         )
 
     def export_audit(self) -> Response:
-        """Send the rows as JSON lines, a few hundred at a time."""
-        wanted = read_audit_query(request.args, self._texts)
-        response = Response(_lines(self._records.acts(wanted)), mimetype="application/x-ndjson")
-        response.headers["Content-Disposition"] = 'attachment; filename="audit.jsonl"'
-        return response
+        """Send the rows as a file, a few hundred at a time."""
+        wanted, form = read_audit_export(request.args, self._texts)
+        return self._streams.send(
+            lambda: _pieces(self._records.act_lines(wanted, form)),
+            kind=KINDS[form],
+            name=f"audit.{form}",
+            log_as=f"who={self._access.who!r} form=audit",
+        )
 
 
-def _lines(acts: Iterator[Act]) -> Iterator[str]:
-    for act in acts:
-        when = datetime.fromtimestamp(act.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        named = {"row": act.row, "time": when, "who": act.who, "action": act.action, "product": act.product}
-        yield json.dumps(named | {"facts": act.facts, "hash": act.hash}, ensure_ascii=False) + "\n"
+def _pieces(lines: Iterator[str]) -> Generator[bytes, None, None]:
+    while piece := "".join(islice(lines, LINES_AT_ONCE)):
+        yield piece.encode()
 
 
 def _text(value: object) -> str:

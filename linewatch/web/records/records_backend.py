@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from linewatch.capability.promise_watch import ProductPromises, Promise, PromiseWatch
 from linewatch.domain import Verdict
+from linewatch.export.rows import Form, audit_lines
+from linewatch.storage.audit import chain
 from linewatch.storage.audit.reading import AuditConditions
 from linewatch.storage.journal import Journal
 from linewatch.web.cache import TimedCache
@@ -11,8 +13,10 @@ from linewatch.web.records.interface import (
     Act,
     ActsWanted,
     AuditState,
+    Head,
     PromisedRate,
     PromiseState,
+    RowForm,
     Standing,
 )
 
@@ -30,20 +34,16 @@ class RecordsBackend:
 
     def acts(self, wanted: ActsWanted) -> Iterator[Act]:
         """Yield rows of the audit, newest first."""
-        conditions = AuditConditions(
-            since_ms=wanted.since_ms,
-            until_ms=wanted.until_ms,
-            who=wanted.who,
-            action=wanted.action,
-            product=wanted.product,
-            before_row=wanted.before,
-        )
-        for found in self._reader.audit_entries(conditions):
+        for found in self._reader.audit_entries(_conditions(wanted)):
             yield Act(found.row, found.at_ms, found.who, found.action, found.product, found.facts, found.hash)
 
-    def audit_state(self) -> AuditState:
-        """Return the outcome of verifying the audit, at most half a minute old."""
-        return self._state.get()
+    def act_lines(self, wanted: ActsWanted, form: RowForm) -> Iterator[str]:
+        """Yield the same rows as lines of a file."""
+        return audit_lines(self._reader.audit_entries(_conditions(wanted)), Form(form.value))
+
+    def audit_state(self, known: Head | None = None) -> AuditState:
+        """Return the outcome of verifying the audit, at most half a minute old without `known`."""
+        return self._state.get() if known is None else self._verify(chain.Head(*known))
 
     def promises(self) -> Sequence[PromiseState]:
         """Return what is promised of each product, with every mark until now, by name."""
@@ -59,8 +59,8 @@ class RecordsBackend:
         """Return how many they are."""
         return self._promises.waiting() if self._promises else 0
 
-    def _verify(self) -> AuditState:
-        found = self._reader.verify_audit()
+    def _verify(self, *known: chain.Head) -> AuditState:
+        found = self._reader.verify_audit(known)
         return AuditState(found.head.row, found.head.hash, found.broken_row, found.trouble)
 
 
@@ -93,4 +93,15 @@ def _rate_of(promise: Promise) -> PromisedRate:
         high=promise.interval.high,
         standing=Standing(promise.standing.value),
         broken_since_ms=promise.broken_since_ms,
+    )
+
+
+def _conditions(wanted: ActsWanted) -> AuditConditions:
+    return AuditConditions(
+        since_ms=wanted.since_ms,
+        until_ms=wanted.until_ms,
+        who=wanted.who,
+        action=wanted.action,
+        product=wanted.product,
+        before_row=wanted.before,
     )

@@ -11,6 +11,7 @@ from linewatch.teaching import LearningStage, Order
 from linewatch.web.openapi import OPERATIONS, Body, Count, document
 from linewatch.web.operation import Answer, Operation
 from linewatch.web.recall.forms import RECALL_OPERATIONS
+from linewatch.web.records.operations import RECORD_OPERATIONS
 from linewatch.web.teach.forms import (
     AreaBody,
     BeginBody,
@@ -366,4 +367,4 @@ TEACH_OPERATIONS = {
 @cache
 def description() -> dict[str, Any]:
     """Return the OpenAPI document of all addresses for programs."""
-    return document(OPERATIONS | RECALL_OPERATIONS | TEACH_OPERATIONS)
+    return document(OPERATIONS | RECALL_OPERATIONS | RECORD_OPERATIONS | TEACH_OPERATIONS)

@@ -1,9 +1,5 @@
 """The audit's page: for engineers, filtered, whole or not, and exported."""
 
-import json
-from collections.abc import Callable
-
-from flask import Flask
 from flask.testing import FlaskClient
 
 from linewatch.web.records.interface import Act, AuditState
@@ -57,12 +53,16 @@ def test_unknown_parameters_are_errors(client: FlaskClient) -> None:
         assert client.get(f"/audit/export?{wrong}").status_code == 400
 
 
-def test_the_export_has_one_row_a_line(make_app: Callable[..., Flask], backend: FakeBackend) -> None:
-    """With the hash, so that it can be compared later."""
-    backend.records.rows = [act(2, why="grün"), act(1)]
+def test_the_export_has_the_filter_and_the_form(client: FlaskClient, backend: FakeBackend) -> None:
+    """As linewatch audit export writes it; the page has a link for each form."""
+    backend.records.rows = [act(2), act(1, "ben")]
+    sign_in(client)
 
-    answer = sign_in(make_app().test_client()).get("/audit/export")
+    assert "/audit/export?who=ben&amp;format=csv" in client.get("/audit?who=ben").text
+    answer = client.get("/audit/export?who=ben&format=csv", buffered=True)
 
-    rows = [json.loads(line) for line in answer.text.splitlines()]
-    assert [(row["row"], row["hash"]) for row in rows] == [(2, f"{2:064x}"), (1, f"{1:064x}")]
-    assert rows[0]["facts"] == {"why": "grün"}
+    assert answer.text == f"csv 1 {1:064x}\n"
+    assert answer.mimetype == "text/csv"
+    assert 'filename="audit-' in answer.headers["Content-Disposition"]
+    assert client.get("/audit/export?format=zip").status_code == 400
+    assert client.get("/audit/export", buffered=True).text.startswith("jsonl 2")
