@@ -55,6 +55,7 @@ from linewatch.teach.collector import offer_to
 from linewatch.vision.image_quality import FROZEN_S
 from linewatch.web.app import create_app
 from linewatch.web.server import WebServer
+from linewatch.web.shifts.shifts_backend import ShiftReports
 from linewatch.web.station_backend import StationBackend, storage_forecast
 from linewatch.web.teach.teacher_backend import Teacher
 
@@ -378,12 +379,9 @@ def build_page(
 ) -> WebServer:
     """Return the running page; it is closed with `opened`."""
     settings = base.settings
+    line = base.station, base.journal, inspector, commands, settings.models
     backend = StationBackend(
-        base.station,
-        base.journal,
-        inspector,
-        commands,
-        settings.models,
+        *line,
         opened.enter_context(ScoringWorker(settings.models, settings.station.name, share=BESIDE_A_LINE)),
         latest=lambda: recorder.latest,
         alive=lambda: not group.failed.is_set() and group.stalled() is None,
@@ -393,6 +391,7 @@ def build_page(
     )
     shown = backend, base.metrics.render, base.token, settings.evidence.path
     teaching = base.teacher.beside(base.station, commands, backend)
-    app = create_app(*shown, teaching=teaching, http=settings.http, people=base.people)
+    shifts = opened.enter_context(ShiftReports(settings, base.journal))
+    app = create_app(*shown, teaching=teaching, shifts=shifts, http=settings.http, people=base.people)
     impaired = partial(base.station.set_impairment, "page")
     return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from linewatch.errors import ConfigError
 
 ENV_PREFIX = "LINEWATCH_"
+NAMED_BY_USERS = (f"{ENV_PREFIX}SHIFTS__",)  # Sections whose keys are names.
 
 
 def refuse_unknown_variables(environment: Mapping[str, str], keys: Iterable[str]) -> None:
@@ -15,7 +16,7 @@ def refuse_unknown_variables(environment: Mapping[str, str], keys: Iterable[str]
     for name, value in sorted(environment.items()):
         if not name.upper().startswith(ENV_PREFIX) or _describes_service(name.upper(), value):
             continue
-        if name.upper() not in known:
+        if name.upper() not in known and not name.upper().startswith(NAMED_BY_USERS):
             raise ConfigError(
                 f"environment variable {name} is not a setting{did_you_mean(name.upper(), known)}"
             )

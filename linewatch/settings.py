@@ -33,6 +33,7 @@ from linewatch.setting_types import (
     Section,
     is_loopback,
 )
+from linewatch.shift_settings import ShiftSettings
 from linewatch.teach_settings import TeachSettings
 from linewatch.text_files import NotUtf8Error, read_utf8
 
@@ -247,6 +248,7 @@ class Settings(BaseSettings):
     evidence: EvidenceSettings = EvidenceSettings()
     promise: PromiseSettings = PromiseSettings()
     teach: TeachSettings = TeachSettings()
+    shifts: ShiftSettings = ShiftSettings()
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()
 
@@ -281,6 +283,11 @@ class Settings(BaseSettings):
     def sparkplug_file(self) -> Path:
         """The file of the number of the last Sparkplug session, beside the journal."""
         return self.journal.path.with_name("sparkplug-session")
+
+    @property
+    def shifts_folder(self) -> Path:
+        """The folder of the reports of past shifts, beside the journal."""
+        return self.journal.path.with_name("shifts")
 
     @property
     def hardware_triggered(self) -> bool:

@@ -25,12 +25,13 @@ MAY_IMPORT = {
     "teach": BELOW_ADAPTERS | ADAPTERS | {"models", "training"},
     "recall": BELOW_ADAPTERS | {"storage", "models"},
     "export": BELOW_ADAPTERS | {"mqtt", "storage"},
+    "reporting": BELOW_ADAPTERS | {"storage"},
     "capability": BELOW_ADAPTERS | {"storage", "models"},
     "people": {"root"},
-    "web": BELOW_ADAPTERS | {"mqtt", "people"},
+    "web": BELOW_ADAPTERS | {"mqtt", "people", "reporting"},
     "web backends": BELOW_ADAPTERS
     | ADAPTERS
-    | {"models", "line", "teach", "recall", "export", "capability", "people", "web"},
+    | {"models", "line", "teach", "recall", "export", "reporting", "capability", "people", "web"},
     "daemon": BELOW_ADAPTERS
     | ADAPTERS
     | {"models", "line", "teach", "capability", "people", "web", "web backends"},
@@ -43,6 +44,7 @@ MAY_IMPORT = {
         "teach",
         "recall",
         "export",
+        "reporting",
         "capability",
         "people",
         "web",

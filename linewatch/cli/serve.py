@@ -17,6 +17,7 @@ from linewatch.storage.journal import Journal
 from linewatch.web.app import create_app
 from linewatch.web.office_backend import OfficeBackend
 from linewatch.web.server import WebServer
+from linewatch.web.shifts.shifts_backend import ShiftReports
 from linewatch.web.teach.teacher_backend import Teacher
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def serve_office(
             token,
             settings.evidence.path,
             teaching=teacher.alone(backend),
+            shifts=stack.enter_context(ShiftReports(settings, journal)),
             http=settings.http,
             people=People(settings.users_file, journal.audit),
         )

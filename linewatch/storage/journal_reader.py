@@ -210,6 +210,25 @@ class JournalReader:
         rows = self._rows(f"{query} WHERE {bounds} ORDER BY id", (*oldest, *newest))
         return {(row[1], row[2]): Review(*row) for row in rows}
 
+    def oldest_ms(self) -> int | None:
+        """Return when the oldest verdict was journaled; None without any."""
+        rows = self._rows("SELECT journaled_ms FROM verdicts ORDER BY id LIMIT 1")
+        return int(rows[0][0]) if rows else None
+
+    def last_review(self) -> int:
+        """Return the number of the newest review, 0 without any."""
+        rows = self._rows("SELECT max(id) FROM reviews")
+        return int(rows[0][0] or 0)
+
+    def reviewed_after(self, review: int, since_ms: int, until_ms: int) -> bool:
+        """Whether a part that was journaled in this time has a review after the one with this number."""
+        first, end = self.first_since(since_ms), self.first_since(until_ms)
+        query = (
+            "SELECT 1 FROM reviews r JOIN verdicts v ON (v.boot, v.seq) = (r.boot, r.seq) "
+            "WHERE r.id > ? AND v.id >= ? AND v.id < ? LIMIT 1"
+        )
+        return bool(self._rows(query, (review, first, end)))
+
     def reviewed(self, product: str) -> list[tuple[Verdict, Review]]:
         """Return a product's reviewed parts with their latest review, newest first."""
         columns = ", ".join(f"v.{name}" for name in COLUMNS.split(", "))

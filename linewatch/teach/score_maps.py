@@ -16,10 +16,10 @@ from linewatch.domain import Image
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import area_facts, inspected_area, load_recipe
+from linewatch.runtime.side_process import SideProcess, read_job
 from linewatch.settings import ModelsSettings
 from linewatch.teach.datasets import Datasets, check_place
 from linewatch.teach.derived_images import SIDE_PX, DerivedImages
-from linewatch.teach.side_process import SideProcess, read_job
 from linewatch.vision.heatmap import draw_heatmap
 
 FOLDER = "_maps"  # Of the data sets' folder; no product's name begins with an underscore.

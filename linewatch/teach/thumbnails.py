@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from linewatch.domain import Image
+from linewatch.runtime.side_process import SideProcess, read_job
 from linewatch.teach.datasets import Datasets, check_place
 from linewatch.teach.derived_images import SIDE_PX, DerivedImages
-from linewatch.teach.side_process import SideProcess, read_job
 from linewatch.teaching import Picture
 from linewatch.training.duplicates import group_duplicates
 from linewatch.vision.image_folders import images_in

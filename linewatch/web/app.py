@@ -29,6 +29,8 @@ from linewatch.web.recall.pages import RecallPages
 from linewatch.web.records.api import RecordApi
 from linewatch.web.records.exports import Exports
 from linewatch.web.records.pages import RecordPages
+from linewatch.web.shifts.interface import Shifts
+from linewatch.web.shifts.pages import ShiftPages
 from linewatch.web.teach.description import description
 from linewatch.web.teach.interface import Teaching
 from linewatch.web.teach.routes import register
@@ -52,12 +54,13 @@ def create_app(
     evidence: Path,
     *,
     teaching: Teaching | None = None,
+    shifts: Shifts | None = None,
     http: HttpSettings = HttpSettings(),  # noqa: B008 - immutable
     people: People | None = None,
 ) -> Flask:
     """Build the app. With an empty `token`, or while it returns "", nothing can be changed by HTTP.
 
-    `teaching` adds its pages.
+    `teaching` and `shifts` add their pages.
 
     `http` has the path prefix of a proxy and the origins that may embed the page.
     """
@@ -82,7 +85,7 @@ def create_app(
     protect(app, texts, http.frame_ancestors)
     access.protect(app)
     app.wsgi_app = BehindProxy(app.wsgi_app, http.prefix)  # type: ignore[method-assign]  # as Flask documents
-    Formatter(language).register(app)
+    Formatter(language).register(app.jinja_env)
     app.register_blueprint(Api(backend, access, uploads, texts).blueprint())
     app.register_blueprint(Pages(backend, access, uploads, language).blueprint())
     app.register_blueprint(RecallPages(backend, evidence.resolve(), texts).blueprint())
@@ -93,6 +96,8 @@ def create_app(
     app.register_blueprint(Exports(backend, access, evidence.resolve(), texts).blueprint())
     if teaching is not None:
         register(app, teaching, backend, access, texts)
+    if shifts is not None:
+        app.register_blueprint(ShiftPages(shifts, access, language).blueprint())
     _add_monitoring(app, backend, metrics_text)
     _add_description(app)
     _add_evidence(app, backend, evidence.resolve(), texts)
@@ -113,6 +118,7 @@ def create_app(
             "teaches": teaching is not None,
             "trouble": trouble(),
             "typed": typed,
+            "reports_shifts": shifts is not None,
         }
 
     return app

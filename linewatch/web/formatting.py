@@ -2,9 +2,9 @@
 
 import math
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
-from flask import Flask
+from jinja2 import Environment
 
 from linewatch.domain import Reason, Result, State, Verdict
 from linewatch.vision.image_io import SUFFIXES
@@ -23,22 +23,27 @@ class Formatter:
         self._languages = languages
         self._t = languages.texts
 
-    def register(self, app: Flask) -> None:
-        """Add the filters to the app's templates."""
+    def register(self, templates: Environment) -> None:
+        """Add the filters to some templates."""
         for name in (
-            *("clock", "stamp", "moment", "day", "iso", "ago", "number", "percent", "decimal", "days"),
+            *("clock", "minute", "stamp", "moment", "day", "weekday", "iso", "ago", "hours", "days"),
+            *("number", "percent", "decimal"),
             *("part", "tail", "key", "result_word", "reason_word", "state_word"),
         ):
-            app.jinja_env.filters[name] = getattr(self, name)
-        app.jinja_env.filters["visible"] = visible
+            templates.filters[name] = getattr(self, name)
+        templates.filters["visible"] = visible
         # No literal in the templates: Jinja would format it once, in the language of the first reader.
-        app.jinja_env.globals["score_limit"] = 1000
-        app.jinja_env.tests["scored"] = is_scored
-        app.jinja_env.tests["finite"] = math.isfinite
+        templates.globals["score_limit"] = 1000
+        templates.tests["scored"] = is_scored
+        templates.tests["finite"] = math.isfinite
 
     def clock(self, ms: int) -> str:
         """Return the local time of day with its zone."""
         return f"{_local(ms):%H:%M:%S %Z}"
+
+    def minute(self, ms: int) -> str:
+        """Return the local time of day without seconds, with its zone."""
+        return f"{_local(ms):%H:%M %Z}"
 
     def stamp(self, ms: int) -> str:
         """Return local date and time with their zone; for today only the time."""
@@ -52,6 +57,15 @@ class Formatter:
     def day(self, ms: int) -> str:
         """Return the local date."""
         return _local(ms).strftime(self._languages.current.date)
+
+    def weekday(self, day: date) -> str:
+        """Return the short name of a day of the week."""
+        return self._t["shift_weekdays"].split()[day.weekday()]
+
+    def hours(self, hours: float) -> str:
+        """Return a number of hours, with a decimal place unless it is whole."""
+        rounded = round(hours, 1)
+        return self._t["shift_hours"].format(count=self.decimal(rounded, 0 if rounded == int(rounded) else 1))
 
     def iso(self, ms: int) -> str:
         """Return ISO 8601 in UTC, for `<time datetime>`."""

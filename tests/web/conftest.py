@@ -12,6 +12,7 @@ from linewatch.domain import Result
 from linewatch.web import Row, create_app
 from tests.fakes import FakeBackend, verdict
 from tests.web.client import OPENED, TOKEN, teaching_in
+from tests.web.shift_fakes import FakeShifts
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,7 @@ def make_app(backend: FakeBackend, tmp_path: Path) -> Callable[..., Flask]:
 
     def make(token: str = TOKEN, **more: Any) -> Flask:
         more.setdefault("teaching", teaching_in(tmp_path))
+        more.setdefault("shifts", FakeShifts())
         return create_app(backend, metrics, token, tmp_path / "evidence", **more)
 
     return make

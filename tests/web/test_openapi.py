@@ -35,6 +35,7 @@ from linewatch.web.teach.description import description
 from tests.bundles import models_in, part, png, teach
 from tests.fakes import verdict
 from tests.web.client import TOKEN, people_with, teaching_in
+from tests.web.shift_fakes import FakeShifts
 
 CALLS = int(os.environ.get("API_CALLS", "300"))
 SECRET = b"the content of a file outside the evidence folder"
@@ -66,7 +67,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         before = files(folder)
         teaching = teaching_in(tmp_path_factory.mktemp("teaching"), changed=office.forget_products)
         shown = office, lambda: (b"", "text/plain"), TOKEN, evidence
-        yield create_app(*shown, teaching=teaching, people=PEOPLE)
+        yield create_app(*shown, teaching=teaching, shifts=FakeShifts(), people=PEOPLE)
         assert files(folder) == before, "no call leaves a file"
 
 

@@ -27,6 +27,12 @@ RIGHTS: Mapping[tuple[str, str], Role | None] = MappingProxyType(
         ("POST", "/api/recall"): ANYONE,
         ("GET", "/history"): ANYONE,
         ("GET", f"/history{_PART}"): ANYONE,
+        ("GET", "/shifts"): ANYONE,
+        ("GET", "/shifts/<day>/<name>"): ANYONE,  # Who changed what: engineers only.
+        ("GET", "/shifts/<day>/<name>/file"): ANYONE,
+        ("GET", "/shifts/<day>/<name>/<int:number>.jpg"): ANYONE,
+        ("GET", "/api/shifts"): ANYONE,
+        ("GET", "/api/shifts/<day>/<name>"): ANYONE,
         ("GET", "/review"): ANYONE,
         ("GET", "/products"): ANYONE,
         ("GET", "/products/<product>/<version>/report"): ANYONE,

@@ -12,6 +12,7 @@ from linewatch.web.openapi import OPERATIONS, Body, Count, document
 from linewatch.web.operation import Answer, Operation
 from linewatch.web.recall.forms import RECALL_OPERATIONS
 from linewatch.web.records.operations import RECORD_OPERATIONS
+from linewatch.web.shifts.operations import SHIFT_OPERATIONS
 from linewatch.web.teach.forms import (
     AreaBody,
     BeginBody,
@@ -367,4 +368,5 @@ TEACH_OPERATIONS = {
 @cache
 def description() -> dict[str, Any]:
     """Return the OpenAPI document of all addresses for programs."""
-    return document(OPERATIONS | RECALL_OPERATIONS | RECORD_OPERATIONS | TEACH_OPERATIONS)
+    operations = OPERATIONS | RECALL_OPERATIONS | RECORD_OPERATIONS | SHIFT_OPERATIONS
+    return document(operations | TEACH_OPERATIONS)

@@ -1,4 +1,4 @@
-"""A process beside the line for one job at a time, at a low priority: its input is untrusted."""
+"""A process beside the line for one job at a time, at a low priority."""
 
 import json
 import subprocess
@@ -45,6 +45,12 @@ class SideProcess:
                 )
                 return True
         return False
+
+    @property
+    def running(self) -> bool:
+        """Whether a job runs."""
+        with self._lock:
+            return self._process is not None and self._process.poll() is None
 
     def wait(self, timeout_s: float) -> int:
         """Return the exit status of the last job once it has ended."""
