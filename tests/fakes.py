@@ -223,6 +223,10 @@ class FakeRecords:
         """Return `promised`."""
         return self.promised
 
+    def known_promises(self) -> list[PromiseState]:
+        """Return `promised`."""
+        return self.promised
+
     def reinspections(self, limit: int, after: tuple[int, int] = (0, 0), product: str = "") -> list[Verdict]:
         """Return those of `drawn` that come after one."""
         later = [one for one in self.drawn if (one.boot, one.seq) > after and product in ("", one.product)]

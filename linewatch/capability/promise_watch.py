@@ -213,6 +213,11 @@ class PromiseWatch:
             self._assess()
             return [self._found[product] for product in sorted(self._found)]
 
+    def known(self) -> list[ProductPromises]:
+        """Return the promises as `step` assessed them last, without reading anything."""
+        found = dict(self._found)
+        return [found[product] for product in sorted(found)]
+
     def queue(self, limit: int, after: tuple[int, int] = (0, 0), product: str = "") -> list[Verdict]:
         """Return drawn PASS parts that wait to be inspected again, the oldest first. Raises StorageFull."""
         with self._lock:

@@ -24,6 +24,7 @@ from linewatch.web.people.access import AccessControl
 from linewatch.web.people.api import PeopleApi
 from linewatch.web.people.pages import PeoplePages
 from linewatch.web.people.protection import protect
+from linewatch.web.promise.pages import PromisePages
 from linewatch.web.proxy import BehindProxy
 from linewatch.web.recall.pages import RecallPages
 from linewatch.web.records.api import RecordApi
@@ -94,6 +95,7 @@ def create_app(
     app.register_blueprint(RecordPages(backend.records, access, texts).blueprint())
     app.register_blueprint(RecordApi(backend.records, texts).blueprint())
     app.register_blueprint(Exports(backend, access, evidence.resolve(), texts).blueprint())
+    app.register_blueprint(PromisePages(backend.records, texts).blueprint())
     if teaching is not None:
         register(app, teaching, backend, access, texts)
     if shifts is not None:

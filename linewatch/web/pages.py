@@ -17,6 +17,7 @@ from linewatch.web.charts import defect_rate, hour_chart, parts_of, score_chart
 from linewatch.web.formatting import clock_hour, is_scored, midnight_ms
 from linewatch.web.params import read_page_query, read_review
 from linewatch.web.people.access import AccessControl
+from linewatch.web.promise.params import read_reinspection_query
 from linewatch.web.texts import Languages, languages
 from linewatch.web.uploads import Uploads
 
@@ -71,6 +72,7 @@ class Pages:
         routes.get("/history/<ordinal:boot>/<ordinal:seq>")(self.part)
         routes.post("/history/<ordinal:boot>/<ordinal:seq>")(self.save_review)
         routes.get("/review")(self.review)
+        routes.get("/reinspect")(self.reinspect)
         routes.get("/products")(self.products)
         routes.post("/products")(self.switch)
         routes.get("/products/<product>/<version>/report")(self.report)
@@ -158,6 +160,9 @@ class Pages:
             # With filter and position, so that skipped parts stay skipped.
             position = _chosen(request.form, "before")
             return redirect(url_for(".review", **position, done=f"{boot}-{seq}"), 303)
+        if request.form.get("then") == "reinspect":
+            position = {name: request.form[name] for name in ("after", "product") if request.form.get(name)}
+            return redirect(url_for(".reinspect", **position, done=f"{boot}-{seq}"), 303)
         return redirect(url_for(".part", boot=boot, seq=seq), 303)
 
     def review(self) -> str:
@@ -181,6 +186,29 @@ class Pages:
             skip=_skip(chosen, found),
             first=url_for(".review", **chosen) if asked.before else "",
             products=self._backend.products(),
+            done=self._done(),
+            promises=self._backend.records.promises(),
+            waiting=self._backend.records.reinspections_waiting(),
+        )
+
+    def reinspect(self) -> str:
+        """Show the oldest drawn PASS part that nobody has marked, without its score, and how many wait."""
+        args: dict[str, Any] = {
+            name: request.args[name] for name in ("after", "product") if request.args.get(name)
+        }
+        asked = read_reinspection_query(args, self._texts)
+        drawn = self._backend.records.reinspections(2, asked.after, asked.product)
+        verdict = drawn[0] if drawn else None
+        behind = args | {"after": key_of((verdict.boot, verdict.seq))} if verdict else {}
+        product: dict[str, Any] = {"product": asked.product} if asked.product else {}
+        return render_template(
+            "promise/reinspect.html",
+            verdict=verdict,
+            good=self._good(verdict) if verdict else "",
+            waiting=self._backend.records.reinspections_waiting(),
+            chosen=args,
+            skip=url_for(".reinspect", **behind) if len(drawn) > 1 else "",
+            first=url_for(".reinspect", **product) if "after" in args else "",
             done=self._done(),
         )
 
@@ -246,6 +274,7 @@ class Pages:
             scores=score_chart(verdicts, TREND_PARTS),
             hours=hour_chart([(clock_hour(hour.start_ms), hour) for hour in hours]),
             reasons=self._backend.not_ready(),
+            promises=self._backend.records.known_promises(),
         )
 
     def _inspect_page(self, **result: object) -> str:

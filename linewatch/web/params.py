@@ -61,7 +61,8 @@ def _limit(word: str) -> str:
     return word
 
 
-def _before(word: str) -> tuple[int, int]:
+def boot_and_seq(word: str) -> tuple[int, int]:
+    """Return boot and sequence of "41-1023". Raises ValueError."""
     found = _BEFORE.fullmatch(word)
     if found is None:
         raise ValueError("not boot and sequence")
@@ -104,7 +105,7 @@ class VerdictQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=LIMIT_MAX), BeforeValidator(_limit)] = LIMIT
     before: Annotated[
         tuple[int, int] | None,
-        BeforeValidator(_before),
+        BeforeValidator(boot_and_seq),
         WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,10}-[0-9]{1,10}$"}),
         Field(description="Boot and sequence; only older ones."),
     ] = None

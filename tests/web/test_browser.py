@@ -1,6 +1,7 @@
 """The page in a real browser; skipped where there is none."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,15 @@ from linewatch.web import Actual, InspectResult, LiveImage, Row, WebServer, crea
 from tests.browser import CHROMIUM, Browser
 from tests.fakes import FakeBackend, verdict
 from tests.web.client import TOKEN
+from tests.web.promise.test_promise_page import BROKEN, STATE
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
 
 UNFOLD = "for (const folded of document.querySelectorAll('details')) folded.open = true"
-PAGES = ("/", "/inspect", "/recall", "/history", "/history/41/2", "/review", "/products", "/nowhere")
+PAGES = (
+    *("/", "/inspect", "/recall", "/history", "/history/41/2", "/review", "/reinspect", "/promise"),
+    *("/products", "/nowhere"),
+)
 
 
 def jpeg(level: int) -> bytes:
@@ -47,6 +52,8 @@ def backend(tmp_path: Path) -> FakeBackend:
         *(Row(verdict(i, results[(i - 1) % 4], image="a.png", heatmap="a.jpg")) for i in range(1, 11))
     )
     backend.live = LiveImage(jpeg(10), verdict(10, Result.FAIL))
+    backend.records.drawn = [verdict(5, image="a.png"), verdict(9, image="a.png")]
+    backend.records.promised = [replace(STATE, escapes=BROKEN, drawn=230, waiting=2, escapes_elsewhere=4)]
     (tmp_path / "a.png").write_bytes(cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes())
     (tmp_path / "a.jpg").write_bytes(jpeg(90))
     return backend

@@ -89,6 +89,7 @@ def test_every_text_is_used_and_every_used_text_exists() -> None:
         *("nav_", "actual_", "role_", "refused_", "error_4", "error_5"),
         *("teach_step_", "teach_lead_", "teach_stage_", "teach_order_", "teach_detail_", "teach_roi_"),
         *("product_done_", "threshold_", "recall_in_", "history_export_"),
+        *("promise_standing_", "promise_none_", "promise_broken_", "promise_false_", "promise_escapes"),
     )
 
     assert named - set(ENGLISH.texts) - {"texts"} == set()

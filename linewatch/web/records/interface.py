@@ -111,6 +111,9 @@ class Records(Protocol):
     def promises(self) -> Sequence[PromiseState]:
         """Return what is promised of each product, with every mark until now, by name."""
 
+    def known_promises(self) -> Sequence[PromiseState]:
+        """Return the same as it was a few seconds ago, at no cost."""
+
     def reinspections(
         self, limit: int, after: tuple[int, int] = (0, 0), product: str = ""
     ) -> Sequence[Verdict]:

@@ -10,6 +10,7 @@ from linewatch.domain import Result
 from linewatch.teaching import LearningStage, Order
 from linewatch.web.openapi import OPERATIONS, Body, Count, document
 from linewatch.web.operation import Answer, Operation
+from linewatch.web.promise.operations import PROMISE_OPERATIONS
 from linewatch.web.recall.forms import RECALL_OPERATIONS
 from linewatch.web.records.operations import RECORD_OPERATIONS
 from linewatch.web.shifts.operations import SHIFT_OPERATIONS
@@ -369,4 +370,4 @@ TEACH_OPERATIONS = {
 def description() -> dict[str, Any]:
     """Return the OpenAPI document of all addresses for programs."""
     operations = OPERATIONS | RECALL_OPERATIONS | RECORD_OPERATIONS | SHIFT_OPERATIONS
-    return document(operations | TEACH_OPERATIONS)
+    return document(operations | PROMISE_OPERATIONS | TEACH_OPERATIONS)

@@ -1,0 +1,1 @@
+"""The page on the promised rates, and the parts drawn for re-inspection."""
