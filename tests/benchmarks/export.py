@@ -1,55 +1,208 @@
-"""Export a day of parts and show time and memory: `python -m tests.benchmarks.export [864000]`.
+"""Export a day of parts while the line runs, by the command and over HTTP: time, memory, the line's latency.
 
-Run it alone, and beside a running daemon to see that the line's latency stays: `linewatch bench` meanwhile.
+    python -m tests.benchmarks.export [--rows 864000] [--fps 10] [--idle-s 60] [--forms csv,jsonl]
+
+A tenth of the rows is exported first: flat memory means that both take the same. Then a daemon with the whole
+journal runs the simulated line, with mosquitto beside it; phases without and with an export alternate, so
+that other load on the machine affects both. Latency is measured by a subscriber: arrival of the live verdict
+minus capture. The HTTP client runs at the lowest priority, because on a real station it is another machine.
 """
 
+import argparse
 import os
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from linewatch.storage.journal import Journal
-from linewatch.storage.journal_schema import INSERT, row_of
-from tests.storage.test_journal import verdict
+from tests.benchmarks.page_load import Subscriber
+from tests.daemon import Daemon
+from tests.export.parts import journal_of
+from tests.mosquitto import Mosquitto
 
 ROWS = 864_000
-BATCH = 20_000
+RATIO_MAX = 1.1  # Of the 95th percentiles, with an export over without.
+TOKEN = "a-token-of-the-benchmark"
+SAMPLE_S = 0.2
 
 
 def main() -> None:
-    """Export two sizes, of which the smaller is a tenth: flat memory means that both take the same."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
-    for number in (rows // 10, rows):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            fill(folder / "var/journal.db", number)
-            started = time.monotonic()
-            command = [sys.executable, "-m", "linewatch", "export", "--format", "csv", "--out", "day.csv"]
-            process = subprocess.Popen(command, cwd=folder, env=os.environ, stdout=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--fps", type=float, default=10.0)
+    parser.add_argument("--idle-s", type=float, default=60.0)
+    parser.add_argument("--forms", default="csv,jsonl")
+    parser.add_argument("--be-client-of", metavar="ADDRESS", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.be_client_of:
+        print(be_client(options.be_client_of))
+        return
+    forms = options.forms.split(",")
+    with tempfile.TemporaryDirectory() as name:
+        small = prepared(Path(name) / "small", options.rows // 10)
+        print(f"| export of {options.rows // 10} rows, no line | s | MB | memory MB |\n|---|---|---|---|")
+        for form in forms:
+            print_row(f"command, {form}", *by_command(small, form))
+    with tempfile.TemporaryDirectory() as name:
+        beside_the_line(prepared(Path(name), options.rows), options, forms)
+
+
+def prepared(folder: Path, rows: int) -> Path:
+    """Write an indexed journal of delivered parts into a folder, and return the folder."""
+    folder.mkdir(exist_ok=True)
+    with Journal.open(journal_of(folder / "journal.db", rows)) as journal:
+        journal.write_relaxed(partial(_deliver, rows))
+        while journal.indexing:
+            journal.maintain(0, budget_s=1)
+    return folder
+
+
+def _deliver(rows: int, db: sqlite3.Connection) -> None:
+    db.execute("UPDATE delivery SET position = ?", (rows,))
+
+
+def by_command(folder: Path, form: str) -> tuple[float, float, float]:
+    """Export with the command; return seconds, megabytes written, and peak memory in MB."""
+    out = folder / f"day.{form}"
+    command = [sys.executable, "-m", "linewatch", "export", "--format", form, "--out", str(out)]
+    environment = os.environ | {"LINEWATCH_JOURNAL__PATH": str(folder / "journal.db")}
+    started = time.monotonic()
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    took_s, size = time.monotonic() - started, out.stat().st_size
+    out.unlink()
+    return took_s, size / 1e6, usage.ru_maxrss / 1000
+
+
+def by_http(daemon: Daemon, form: str) -> tuple[float, float, float]:
+    """Export over HTTP; return seconds, megabytes received, and the export process's peak memory in MB."""
+    address = f"{daemon.address}/api/export?format={form}&limit=1000000"
+    started = time.monotonic()
+    with memory_of_children(daemon.process.pid) as peaks:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.export", "--be-client-of", address],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    return time.monotonic() - started, int(done.stdout) / 1e6, max(peaks.values(), default=0.0)
+
+
+def be_client(address: str) -> int:
+    """Read an export to its end; return the number of its bytes."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    size = 0
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=600) as answer:
+        while piece := answer.read(65_536):
+            size += len(piece)
+    return size
+
+
+@contextmanager
+def memory_of_children(pid: int) -> Iterator[dict[int, float]]:
+    """Collect the peak memory in MB of each export process of a daemon, by its id."""
+    peaks: dict[int, float] = {}
+    stop = threading.Event()
+
+    def sample() -> None:
+        while not stop.wait(SAMPLE_S):
+            for child in _children(pid):
+                with suppress(OSError):
+                    if b"export.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        peaks[child] = _memory_mb(child, "VmHWM")
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def _memory_mb(pid: int, key: str) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith(key)), 0.0)
+
+
+def beside_the_line(folder: Path, options: argparse.Namespace, forms: list[str]) -> None:
+    """Run the line with phases without and with an export, and print both tables."""
+    (folder / "token").write_text(TOKEN)
+    (folder / "token").chmod(0o600)
+    changes = {
+        "source.uri": "defects=0.02&pool=64",
+        "source.fps": options.fps,
+        "limits.deadline_ms": 200,
+        "limits.frame_age_ms_max": 500,
+        "http.token_file": str(folder / "token"),
+    }
+    times: dict[str, list[float]] = {"without": [], "command": [], "http": []}
+    broker = Mosquitto(folder)
+    broker.start()
+    try:
+        with Daemon(folder, broker.port, changes) as daemon, Subscriber(broker.port) as subscriber:
             print(
-                f"{number} rows: {time.monotonic() - started:.0f} s, CPU {usage.ru_utime:.0f} s, "
-                f"peak memory {usage.ru_maxrss / 1000:.0f} MB, "
-                f"{(folder / 'day.csv').stat().st_size / 1e6:.0f} MB of CSV, exit status {process.returncode}"
+                f"\n| export of {options.rows} rows beside the line | s | MB | memory MB |\n|---|---|---|---|"
             )
+            before_mb = _memory_mb(daemon.process.pid, "VmRSS")
+            for form in forms:
+                for kind, export in (
+                    ("command", lambda form=form: by_command(folder, form)),
+                    ("http", lambda form=form: by_http(daemon, form)),
+                ):
+                    times["without"] += subscriber.latencies_ms(options.idle_s)
+                    figures, latencies = meanwhile(subscriber, export)
+                    times[kind] += latencies
+                    print_row(f"{kind}, {form}", *figures)
+            times["without"] += subscriber.latencies_ms(options.idle_s)
+            after_mb = _memory_mb(daemon.process.pid, "VmRSS")
+    finally:
+        broker.stop()
+    print(f"\ndaemon's memory before {before_mb:.0f} MB, after {after_mb:.0f} MB")
+    print(f"{options.fps:g} parts a second, {os.cpu_count()} processors\n")
+    print("| phase | parts | p50 ms | p95 ms | p99 ms | p95 over without |\n|---|---|---|---|---|---|")
+    p95 = {phase: statistics.quantiles(found, n=100)[94] for phase, found in times.items()}
+    for phase, found in times.items():
+        cuts = statistics.quantiles(found, n=100)
+        ratio = p95[phase] / p95["without"]
+        print(
+            f"| {phase} | {len(found)} | {cuts[49]:.1f} | {cuts[94]:.1f} | {cuts[98]:.1f} | "
+            f"{ratio:.2f} (wanted: at most {RATIO_MAX}) |"
+        )
 
 
-def fill(path: Path, rows: int) -> None:
-    """Write a journal with so many parts."""
-    with Journal.open(path) as journal:
-        for start in range(1, rows + 1, BATCH):
-            many = [verdict(journal.boot, seq) for seq in range(start, min(rows + 1, start + BATCH))]
-            table = [row_of(each, each.captured_ms) for each in many]
-            journal.write_relaxed(partial(_insert, table))
+def meanwhile(
+    subscriber: Subscriber, export: Callable[[], tuple[float, float, float]]
+) -> tuple[tuple[float, float, float], list[float]]:
+    """Return an export's figures, and the latencies of the verdicts that arrived meanwhile."""
+    first = len(subscriber.seen)
+    figures = export()
+    return figures, subscriber.seen[first:]
 
 
-def _insert(table: list[tuple[object, ...]], db: sqlite3.Connection) -> None:
-    db.executemany(INSERT, table)
+def print_row(name: str, took_s: float, size_mb: float, memory_mb: float) -> None:
+    """Print one line of a table."""
+    print(f"| {name} | {took_s:.0f} | {size_mb:.0f} | {memory_mb:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
