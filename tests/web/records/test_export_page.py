@@ -144,7 +144,7 @@ def test_counts_say_how_far_they_go(client: FlaskClient, backend: FakeBackend) -
         "counted_to": "",
         "counted_to_ms": None,
     }
-    assert "<b>5</b> parts:" in client.get("/history").text
+    assert "<b>5</b> parts:</span>" in client.get("/history").text
     assert "parts:" not in client.get("/history?before=41-3").text
 
     backend.rows_read_max = 2
