@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
+import cv2
+import numpy as np
+
 from linewatch.domain import Reason, Result, State
 from linewatch.errors import LinewatchError
 from linewatch.reporting.calendar import Shift
@@ -17,7 +20,7 @@ HOUR_MS = 3_600_000
 SINCE_MS = 1_795_759_200_000
 EARLY = Shift(date(2026, 11, 27), "early", SINCE_MS, SINCE_MS + 8 * HOUR_MS)
 LATE = Shift(date(2026, 11, 27), "late", SINCE_MS + 8 * HOUR_MS, SINCE_MS + 16 * HOUR_MS)
-JPEG = b"\xff\xd8\xff a heatmap"
+JPEG = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
 
 
 def figures(shift: Shift = EARLY, **changed: object) -> ShiftFigures:

@@ -10,17 +10,21 @@ import pytest
 
 from linewatch.domain import Reason, Result, State
 from linewatch.web import Actual, InspectResult, LiveImage, Row, WebServer, create_app
+from linewatch.web.shifts.interface import KeptReport
 from tests.browser import CHROMIUM, Browser
 from tests.fakes import FakeBackend, verdict
 from tests.web.client import TOKEN
 from tests.web.promise.test_promise_page import BROKEN, STATE
+from tests.web.shift_fakes import LATE, FakeShifts, figures
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; apt-get install chromium")
 
 UNFOLD = "for (const folded of document.querySelectorAll('details')) folded.open = true"
+REPORT = "/shifts/2026-11-27/early"
 PAGES = (
     *("/", "/inspect", "/recall", "/history", "/history/41/2", "/review", "/reinspect", "/promise"),
     *("/products", "/nowhere"),
+    *("/shifts", REPORT, "/shifts/2026-11-27/late"),
 )
 
 
@@ -60,11 +64,17 @@ def backend(tmp_path: Path) -> FakeBackend:
 
 
 @pytest.fixture
-def address(browser: Browser, backend: FakeBackend, tmp_path: Path) -> Iterator[str]:
+def shifts() -> FakeShifts:
+    """Return an early shift that is complete, and a late one that is awaited."""
+    return FakeShifts()
+
+
+@pytest.fixture
+def address(browser: Browser, backend: FakeBackend, shifts: FakeShifts, tmp_path: Path) -> Iterator[str]:
     """Serve the page and return its address."""
     browser.errors.clear()
     browser.look(1280, 800)
-    app = create_app(backend, lambda: (b"", "text/plain"), TOKEN, tmp_path)
+    app = create_app(backend, lambda: (b"", "text/plain"), TOKEN, tmp_path, shifts=shifts)
     with WebServer(app, "127.0.0.1", 0) as server:
         yield server.address.rstrip("/")
         browser.open("about:blank")  # No more polling while the server stops.
@@ -271,6 +281,42 @@ def test_every_page_is_accessible(
     assert {page: faults for page, faults in found.items() if faults} == {}
     browser.open("about:blank")
     assert browser.barriers(), "a page without title and language has some"
+
+
+def test_an_awaited_report_comes_by_itself(browser: Browser, address: str, shifts: FakeShifts) -> None:
+    """On its page, and on the list, without a reload."""
+    for page in ("/shifts/2026-11-27/late", "/shifts"):
+        shifts.kept[LATE] = None
+        browser.open(address + page)
+        browser.ask("window.same = true")
+        assert "is being worked out" in browser.ask("document.body.innerText")
+        shifts.kept[LATE] = KeptReport(figures(LATE), renewing=False)
+        browser.wait_for("!document.querySelector('[data-awaits]')")
+        assert "is being worked out" not in browser.ask("document.body.innerText")
+        assert browser.ask("window.same")
+
+
+def test_a_shift_report_is_printed_on_white_without_the_page_around_it(
+    browser: Browser, address: str
+) -> None:
+    """Also from a dark page, and nothing is cut off beside A4."""
+    browser.look(1280, 900, dark=True)
+    browser.open(address + REPORT)
+    browser.call(
+        "Emulation.setEmulatedMedia",
+        media="print",
+        features=[{"name": "prefers-color-scheme", "value": "dark"}],
+    )
+
+    shown = "[...document.querySelectorAll('.top, nav, .foot, .back, .button')].filter((e) => e.offsetParent)"
+    style = "getComputedStyle(document.querySelector('.card'))"
+    assert browser.ask(f"{shown}.length") == 0
+    assert browser.ask(f"{style}.backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.ask(f"{style}.color") == "rgb(0, 0, 0)"
+    browser.look(688, 900)  # The width of A4 without its margins, at 96 dpi.
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.ask("document.documentElement.scrollWidth") <= 688
+    browser.call("Emulation.setEmulatedMedia", media="")
 
 
 def test_the_first_view_is_small(browser: Browser, address: str) -> None:

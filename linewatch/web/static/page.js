@@ -49,6 +49,22 @@ async function follow() {
 
 document.addEventListener("visibilitychange", () => wake());
 
+// What the station is still working out comes by itself.
+async function awaitFigures() {
+  while (document.querySelector("[data-awaits]")) {
+    await new Promise((done) => setTimeout(done, 3000));
+    if (document.hidden) continue;
+    const answer = await fetch(location.href, { signal: AbortSignal.timeout(4000) }).catch(() => null);
+    if (!answer || !answer.ok) continue;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const part = document.querySelector("[data-awaits]");
+    const next = fresh.querySelector(`[data-part="${part.dataset.part}"]`);
+    if (next && !part.contains(document.activeElement)) part.replaceWith(document.adoptNode(next));
+  }
+}
+
+awaitFigures();
+
 // Show the full name of the chosen file, which browsers shorten.
 for (const input of document.querySelectorAll("input[type=file]")) {
   const show = () => { input.nextElementSibling.textContent = input.files.length ? input.files[0].name : ""; };
