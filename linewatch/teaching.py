@@ -137,6 +137,7 @@ class ScoredPart:
     heatmap: str = ""  # The same.
     place: str = ""  # Of a labelled image.
     name: str = ""
+    region: str = ""  # That decided, "" outside all of them.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,8 @@ class Change(ScoredPart):
     was: Result
     becomes: Result
     map_ready: bool = False  # Whether its score map is drawn.
+    thumbnail_ready: bool = False  # Whether that of its image exists.
+    heatmap_ready: bool = False  # Of a rejected part, whether the thumbnail of its heatmap exists.
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,18 @@ from linewatch.errors import ImageError, LinewatchError, StorageFull
 from linewatch.runtime.atomic_files import translate_os_errors
 from linewatch.vision.image_io import read_image
 
+PARTS = "parts"  # The place of parts of the journal, whose names are BOOT-SEQ.
+PARTS_MAX = 500  # Derived images of parts; all are deleted before there are more.
 SIDE_PX = 240
 QUALITY = 75  # Half the bytes of a JPEG that looks the same: many are on one page.
 CRASHED = "cannot be decoded here; save it again as PNG or JPEG"
+NAME_MAX = 100  # Characters.
 _TROUBLE = ".txt"
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name that comes from outside cannot lead out of its folder."""
+    return name.isprintable() and "/" not in name and not name.startswith(".") and len(name) <= NAME_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,11 @@ class DerivedImages:
     def count(self) -> int:
         """Return the number of files there."""
         return sum(1 for _ in self.folder.iterdir()) if self.folder.is_dir() else 0
+
+    def make_room(self, images: int, images_max: int) -> None:
+        """Delete all images if `images` more would be too many; 0 is no bound."""
+        if images_max and self.count() + images > images_max:
+            self.keep_only(())
 
     def keep_only(self, names: Collection[str]) -> None:
         """Delete the images of all other names."""

@@ -19,13 +19,11 @@ from linewatch.models.recipe_file import area_facts, inspected_area, load_recipe
 from linewatch.runtime.side_process import SideProcess, read_job
 from linewatch.settings import ModelsSettings
 from linewatch.teach.datasets import Datasets, check_place
-from linewatch.teach.derived_images import SIDE_PX, DerivedImages
+from linewatch.teach.derived_images import PARTS, PARTS_MAX, SIDE_PX, DerivedImages, is_plain
 from linewatch.vision.heatmap import draw_heatmap
 
 FOLDER = "_maps"  # Of the data sets' folder; no product's name begins with an underscore.
-PARTS = "parts"  # The place of parts of the journal, whose names are BOOT-SEQ.
 KEYS_MAX = 2  # Of one product; maps of the oldest are deleted.
-PARTS_MAX = 500  # Maps of parts; all are deleted before there are more.
 NICE = 19
 PAUSE = 3.0  # After each map, times what it took: the cores' caches and memory are shared with the line.
 _KEY = re.compile("[0-9a-f]{16}")
@@ -81,7 +79,7 @@ class ScoreMaps:
 
     def read(self, product: str, key: str, place: str, name: str) -> bytes | None:
         """Return a map as WebP, None if it is not drawn. `name` comes from outside."""
-        plain = bool(_KEY.fullmatch(key)) and "/" not in name and not name.startswith(".")
+        plain = bool(_KEY.fullmatch(key)) and is_plain(name)
         return self._known(product, key, place).read(name) if plain else None
 
     def _known(self, product: str, key: str, place: str) -> DerivedImages:
@@ -111,8 +109,7 @@ def draw_maps(job: Mapping[str, Any], pause: float = PAUSE) -> None:
     def draw(image: Image) -> Image:
         return draw_heatmap(image, scorer.score(image, recipe), recipe.threshold, SIDE_PX)
 
-    if job["images_max"] and known.count() + len(job["files"]) > job["images_max"]:
-        known.keep_only(())
+    known.make_room(len(job["files"]), job["images_max"])
     for name, source in job["files"].items():
         started_s = time.monotonic()
         if job["free_bytes_min"] and shutil.disk_usage(known.folder.parents[2]).free < job["free_bytes_min"]:

@@ -1,6 +1,6 @@
 """What another threshold would do to the latest parts and to the labelled images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,14 +10,17 @@ from linewatch.models.bundle import versions_with_same_scores
 from linewatch.models.recipe_file import load_recipe
 from linewatch.settings import Settings
 from linewatch.teach.datasets import Datasets
+from linewatch.teach.derived_images import PARTS
 from linewatch.teach.measuring import read_measured
-from linewatch.teach.score_maps import PARTS, ScoreMaps
+from linewatch.teach.score_maps import ScoreMaps
+from linewatch.teach.thumbnails import Thumbnails
 from linewatch.teaching import TEST_GOOD, Change, Measured, ScoredPart, Tally, ThresholdEffect
 from linewatch.training.recalibrate import activate_proposal, propose_threshold
 from linewatch.training.reviewed_parts import DEFECT, GOOD, read_reviews
 from linewatch.vision.recipe import Recipe, comparable_raw, judge
 
 CHANGES_MAX = 24
+HEATMAP = ".heatmap"  # After the name of a part: the thumbnail of its heatmap.
 LAST_MAX = 5000
 
 
@@ -58,6 +61,7 @@ def predict(
             seq=seq,
             image=verdict.image,
             heatmap=verdict.heatmap,
+            region=verdict.region,
         )
         for (boot, seq), verdict in numbered.items()
     ]
@@ -70,6 +74,7 @@ def predict(
             actual=GOOD if place == TEST_GOOD else DEFECT,
             place=place,
             name=name,
+            region=_decided(measured, f"{place}/{name}")[0],
         )
         for place, name, raw in (measured.images if measured else ())
     ]
@@ -98,12 +103,18 @@ def predict(
     )
 
 
-def add_maps(
-    effect: ThresholdEffect, product: str, maps: ScoreMaps, datasets: Datasets, evidence: Path
+def add_images(
+    effect: ThresholdEffect,
+    product: str,
+    thumbnails: Thumbnails,
+    maps: ScoreMaps,
+    datasets: Datasets,
+    evidence: Path,
 ) -> ThresholdEffect:
-    """Return the effect with the images and maps of its changes that exist; begin to draw those missing.
+    """Return the effect with the images and maps of its changes that exist.
 
-    A part that was rejected has its heatmap already. Raises UsageError and RecipeError.
+    Thumbnails and maps that are missing get made. A part that was rejected has its heatmap already. Raises
+    UsageError and RecipeError.
     """
     key = maps.key(product)
     kept = [
@@ -114,18 +125,29 @@ def add_maps(
         )
         for change in effect.changes
     ]
-    wanted: dict[str, dict[str, Path]] = {}
+    mapped: dict[str, dict[str, Path]] = {}
+    shown: dict[str, dict[str, Path]] = {}
     for change in kept:
         if change.name:
-            folder = datasets.folder(product, change.place)
-            wanted.setdefault(change.place, {})[change.name] = folder / change.name
+            file = datasets.folder(product, change.place) / change.name
+            mapped.setdefault(change.place, {})[change.name] = file
+            shown.setdefault(change.place, {})[change.name] = file
         elif change.image and not change.heatmap:
-            wanted.setdefault(PARTS, {})[change.title] = evidence / change.image
-    waiting = sum(maps.make(product, key, "", place, files) for place, files in wanted.items())
+            mapped.setdefault(PARTS, {})[change.title] = evidence / change.image
+        for name, image in ((change.title, change.image), (f"{change.title}{HEATMAP}", change.heatmap)):
+            if image:
+                shown.setdefault(PARTS, {})[name] = evidence / image
+    waiting = sum(maps.make(product, key, "", place, files) for place, files in mapped.items())
+    small: dict[str, Set[str]] = {}
+    for place, files in shown.items():
+        small[place], missing = thumbnails.made(product, place, files)
+        waiting += missing
     changes = tuple(
         replace(
             change,
             map_ready=maps.is_ready(product, key, change.place or PARTS, change.name or change.title),
+            thumbnail_ready=(change.name or change.title) in small.get(change.place or PARTS, ()),
+            heatmap_ready=f"{change.title}{HEATMAP}" in small.get(PARTS, ()),
         )
         for change in kept
     )
@@ -147,8 +169,13 @@ def save_threshold(settings: Settings, product: str, threshold: float, who: str)
 
 def _comparable(raw: float, measured: Measured | None, image: str, recipe: Recipe) -> float:
     """Return a measured raw score as the recipe's regions weigh it now."""
-    region, factor = measured.decided.get(image, ("", 1.0)) if measured else ("", 1.0)
+    region, factor = _decided(measured, image)
     return raw * factor / recipe.factor_of(region)
+
+
+def _decided(measured: Measured | None, image: str) -> tuple[str, float]:
+    """Return the region that decided on a labelled image, and the factor that its score was divided by."""
+    return measured.decided.get(image, ("", 1.0)) if measured else ("", 1.0)
 
 
 def _tally(parts: Sequence[ScoredPart], now: Recipe, then: Recipe, results: Iterable[Result]) -> Tally:

@@ -12,10 +12,10 @@ from linewatch.models.bundle import Bundle
 from linewatch.settings import ModelsSettings
 from linewatch.teach.curation import SHOWN_MAX, Curation
 from linewatch.teach.datasets import Datasets
-from linewatch.teach.derived_images import DerivedImages
+from linewatch.teach.derived_images import PARTS, PARTS_MAX, SIDE_PX, DerivedImages
 from linewatch.teach.measuring import measure
-from linewatch.teach.score_maps import PARTS, PARTS_MAX, ScoreMaps, draw_maps
-from linewatch.teach.thresholds import add_maps
+from linewatch.teach.score_maps import ScoreMaps, draw_maps
+from linewatch.teach.thresholds import add_images
 from linewatch.teach.thumbnails import Thumbnails
 from linewatch.teach_settings import TeachSettings
 from linewatch.teaching import Change, CuratedPlace, Order, Tally, ThresholdEffect
@@ -240,10 +240,11 @@ def test_no_key_or_name_leads_out_of_the_maps(maps: ScoreMaps, key: str, place: 
         maps.read("demo", "0" * 16, "../..", "1.png")
 
 
-def test_parts_that_change_sides_get_their_map(
+def test_parts_that_change_sides_get_their_map_and_thumbnail(
     maps: ScoreMaps, datasets: Datasets, bundle: Bundle, tmp_path: Path
 ) -> None:
     """From the frame that is kept; a rejected part has its heatmap; without a frame there is none."""
+    thumbnails = Thumbnails(datasets)
     evidence = tmp_path / "evidence"
     evidence.mkdir()
     frame = datasets.file("demo", "train/good", "000001.png").read_bytes()
@@ -255,11 +256,22 @@ def test_parts_that_change_sides_get_their_map(
         change(3, "gone.png", "gone.jpg"),
     )
 
-    first = add_maps(effect(changes), "demo", maps, datasets, evidence)
-    assert maps._process.wait(WAIT_S) == 0
-    later = add_maps(effect(changes), "demo", maps, datasets, evidence)
+    sources = thumbnails, maps, datasets, evidence
+    first = add_images(effect(changes), "demo", *sources)
+    assert maps._process.wait(WAIT_S) == 0 and thumbnails._process.wait(WAIT_S) == 0
+    later = add_images(effect(changes), "demo", *sources)
+    thumbnails.close()
 
-    assert (first.waiting, later.waiting) == (1, 0)
+    assert (first.waiting, later.waiting) == (1 + 3, 0), "one map, two frames and a heatmap"
+    assert not any(one.thumbnail_ready or one.heatmap_ready for one in first.changes)
+    assert [(one.thumbnail_ready, one.heatmap_ready) for one in later.changes] == [
+        (True, False),
+        (True, True),
+        (False, False),
+    ]
+    small = thumbnails.read("demo", PARTS, "1-2.heatmap")
+    assert small is not None and decode(small, "small").shape[1] <= SIDE_PX
+    assert thumbnails.read("demo", PARTS, "../1-2") is None
     assert [one.map_ready for one in later.changes] == [True, False, False]
     assert [(one.image, one.heatmap) for one in later.changes] == [
         ("kept.png", ""),

@@ -95,7 +95,9 @@ def test_an_unreadable_image_is_named_and_can_be_left_out(datasets: Datasets, tm
     datasets.add("cup", "train/good", part())
     broken = datasets.add_file("cup", "train/good", b"\x89PNG\r\n\x1a\nrest", "broken", ".png")
     thumbnails = Thumbnails(datasets)
-    make_thumbnails(tmp_path / "sets/cup/train/good", tmp_path / "sets/_thumbnails/cup/train__good")
+    files = {name: str(datasets.file("cup", "train/good", name)) for name in ("000001.png", broken)}
+    folder = str(tmp_path / "sets/_thumbnails/cup/train__good")
+    make_thumbnails({"files": files, "folder": folder, "images_max": 0})
 
     pictures = {picture.name: picture for picture in thumbnails.pictures("cup", "train/good")}
     assert pictures["000001.png"].ready and not pictures["000001.png"].trouble

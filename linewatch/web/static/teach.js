@@ -201,8 +201,9 @@ function draw() {
       pen.fillStyle = "#7fd4ff";
       pen.lineWidth = letters / 4;
       const baseline = one.box[1] + (one.box[1] > letters * 1.5 ? -letters / 3 : letters * 1.1);
-      pen.strokeText(one.name, one.box[0], baseline);
-      pen.fillText(one.name, one.box[0], baseline);
+      const left = Math.max(0, Math.min(one.box[0], width - pen.measureText(one.name).width - letters / 4));
+      pen.strokeText(one.name, left, baseline);
+      pen.fillText(one.name, left, baseline);
     }
   };
   const store = () => { form.elements.strokes.value = strokes.map((stroke) => stroke.join(" ")).join(";"); paint(); };

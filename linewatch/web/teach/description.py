@@ -219,6 +219,8 @@ class ChangedPart(Body):
     was: Result
     becomes: Result
     map_ready: bool
+    thumbnail_ready: bool
+    heatmap_ready: bool
     raw: float
     actual: Literal["", "good", "defect"]
     boot: Count
@@ -227,6 +229,7 @@ class ChangedPart(Body):
     heatmap: str
     place: str
     name: str
+    region: str
 
 
 class Effect(Body):

@@ -189,7 +189,9 @@ class TeachPages:
 
     def judge(self, product: str) -> str:
         """Show what the newest version learnt, and what it would do."""
-        return self._step("judge", product, versions=self._teaching.versions(product))
+        with refuse_troubles():
+            regions = self._teaching.regions(product)
+        return self._step("judge", product, versions=self._teaching.versions(product), regions=regions)
 
     def activate(self, product: str) -> str:
         """Offer to use a version on the line."""

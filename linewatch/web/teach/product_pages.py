@@ -1,9 +1,13 @@
 """The page of one product: its versions, trial, threshold and audit; each change in two taps."""
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from linewatch.errors import LinewatchError
 from linewatch.teaching import ThresholdEffect
+from linewatch.vision.recipe import Region
 from linewatch.web.backend import Backend, ProductInfo
 from linewatch.web.pages import REPORT_POLICY
 from linewatch.web.params import or_again
@@ -43,6 +47,7 @@ class ProductPages:
             active=next((version.version for version in versions if version.active), ""),
             pin=self._teaching.pin_warning(product),
             trial=self._teaching.trial(product),
+            regions=self._regions(product),
             audit=self._teaching.audit(product),
             done=request.args.get("done", ""),
         )
@@ -110,6 +115,12 @@ class ProductPages:
         """Send what a version makes of the labelled images."""
         with refuse_troubles(404):
             return self._report(self._teaching.measured_report(product, version))
+
+    def _regions(self, product: str) -> Sequence[Region]:
+        try:
+            return self._teaching.regions(product)
+        except LinewatchError:  # The page says below the heading what is wrong with the recipe.
+            return ()
 
     def _find(self, product: str) -> ProductInfo:
         return find_product(self._backend.products, product, self._forms.texts["error_unknown_product"])

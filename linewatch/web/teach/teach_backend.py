@@ -61,8 +61,9 @@ class TeachBackend(VersionsBackend):
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_line` returns product and version that judge now; `changed` is called after a change."""
-        super().__init__(settings, datasets, maps, commands=commands, on_line=on_line, changed=changed)
-        self._thumbnails = thumbnails
+        super().__init__(
+            settings, datasets, thumbnails, maps, commands=commands, on_line=on_line, changed=changed
+        )
         self._curation = Curation(settings.models, datasets, thumbnails, maps)
         self._learning = learning
         self._collector = collector

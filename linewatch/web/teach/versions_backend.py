@@ -24,7 +24,8 @@ from linewatch.teach.curation import has_scores
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.measuring import read_measured
 from linewatch.teach.score_maps import ScoreMaps
-from linewatch.teach.thresholds import add_maps, predict, save_threshold
+from linewatch.teach.thresholds import add_images, predict, save_threshold
+from linewatch.teach.thumbnails import Thumbnails
 from linewatch.teaching import AuditLine, ThresholdEffect, TrialState, VersionState
 from linewatch.web.formatting import milliseconds_of
 
@@ -41,6 +42,7 @@ class VersionsBackend:
         self,
         settings: Settings,
         datasets: Datasets,
+        thumbnails: Thumbnails,
         maps: ScoreMaps,
         *,
         commands: Commands | None = None,
@@ -50,6 +52,7 @@ class VersionsBackend:
         """`on_line` returns product and version that judge now; `changed` is called after a change."""
         self._settings = settings
         self._datasets = datasets
+        self._thumbnails = thumbnails
         self._maps = maps
         self._commands = commands
         self._on_line = on_line
@@ -177,7 +180,8 @@ class VersionsBackend:
             threshold=threshold,
             last=last,
         )
-        return add_maps(found, product, self._maps, self._datasets, self._settings.evidence.path)
+        evidence = self._settings.evidence.path
+        return add_images(found, product, self._thumbnails, self._maps, self._datasets, evidence)
 
     def score_map(self, product: str, key: str, place: str, name: str) -> bytes | None:
         """Return the score map of an image as WebP; None if there is none."""
