@@ -225,6 +225,14 @@ def test_every_reason_has_its_words() -> None:
     assert {int(number) for number in re.findall(r"WHEN (\d+) THEN", text)} == set(Reason) - {Reason.NONE}
 
 
+def test_which_version_each_station_runs(ask: Ask) -> None:
+    """The last one that came into use; tests/test_fleet_rollout.py has its digest."""
+    assert [row[:3] for row in ask("versions")] == [
+        ("a", "bottle", "bottle/7f3a91c2"),
+        ("b", "bottle", "bottle/7f3a91c2"),
+    ]
+
+
 def test_missing_days(ask: Ask) -> None:
     """Station b shipped nothing on the second day."""
     rows = ask("missing_days", **DAYS)

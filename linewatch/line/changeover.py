@@ -225,7 +225,7 @@ class Changeover:
         self._inspector.use(prepared)
         self._references.use(product)
         self._in_use, self._unrecognised = bundle, self._references.missing(bundle) if brief else []
-        self._station.use(product, prepared.recipe.index, bundle.version)
+        self._station.use(product, prepared.recipe.index, bundle.version, bundle.digest)
         self._station.tested(passed=True)
         if before.product == product and before.model not in ("", bundle.version):
             self._station.event("model_activated", product=product, model=bundle.version, before=before.model)
@@ -233,7 +233,7 @@ class Changeover:
         self._metrics.selftest_success.labels(station, product).set(1)
         self._metrics.use_model(product, bundle.version, bundle.checksum[:16])
         self._metrics.model_load.set(time.monotonic() - started)
-        judging = _recipe_facts(prepared.recipe)
+        judging = {"model_sha256": bundle.digest, **_recipe_facts(prepared.recipe)}
         if (before.product, before.model) != (product, bundle.version) or judging != self._judging:
             self._remember(who, IN_USE, before, f"{product}/{bundle.version}", why, judging)
         self._judging = judging

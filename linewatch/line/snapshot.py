@@ -30,6 +30,7 @@ class Snapshot:
     product: str
     product_index: int = 0
     model: str = ""
+    model_digest: str = ""  # SHA-256 of the version's manifest.
     mode: State = State.STARTING  # What was intended: the state without troubles.
     mode_reason: str = ""
     judging_since_s: float = 0.0  # Monotonic: no part exposed before may pass.
@@ -119,6 +120,7 @@ class ProductUsed:
     product: str
     index: int
     model: str
+    digest: str = ""
 
 
 ChangesStanding = ModeIntended | PauseRequested | PauseEnded | ChangeRequested | ChangeBegun | ProductUsed
@@ -245,8 +247,8 @@ def _next_standing(now: Snapshot, fact: ChangesStanding, at_s: float) -> Snapsho
                 after = replace(after, mode=State.CHANGEOVER, mode_reason=f"changing to product {product}")
         case ChangeBegun():
             after = replace(now, awaited_changes=now.awaited_changes - 1)
-        case ProductUsed(product, index, model):
-            after = replace(now, product=product, product_index=index, model=model)
+        case ProductUsed(product, index, model, digest):
+            after = replace(now, product=product, product_index=index, model=model, model_digest=digest)
             after = _forgive_images(after)  # They were measured against the product before.
     return after
 

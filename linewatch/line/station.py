@@ -103,9 +103,9 @@ class Station:
         """Let the awaited changeover set the mode from now on."""
         self._apply(ChangeBegun())
 
-    def use(self, product: str, index: int, model: str) -> None:
-        """Name the product and the model that judge from now on."""
-        before, after = self._apply(ProductUsed(product, index, model))
+    def use(self, product: str, index: int, model: str, digest: str = "") -> None:
+        """Name the product and the model that judge from now on, with the SHA-256 of its manifest."""
+        before, after = self._apply(ProductUsed(product, index, model, digest))
         self._report_images(before, after)
 
     def tested(self, passed: bool) -> None:

@@ -73,6 +73,7 @@ def facts_of(now: Snapshot, outbox: int) -> StateFacts:
         product=now.product,
         product_index=now.product_index,
         model=now.model,
+        model_sha256=now.model_digest,
         camera=not (now.camera_trouble or now.image_trouble),
         disk=not now.impairments.keys() & {"journal", "evidence"},
         outbox=outbox,

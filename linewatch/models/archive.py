@@ -31,7 +31,11 @@ def pack(bundle: Bundle, file: Path) -> None:
     with translate_os_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with tarfile.open(fresh, "w:gz", dereference=True) as archive:
+            with (
+                fresh.open("wb") as raw,
+                gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as stream,
+                tarfile.open(fileobj=stream, mode="w", dereference=True) as archive,
+            ):
                 for name in (MANIFEST, *sorted(bundle.files)):
                     path = f"{bundle.product}/{bundle.version}/{name}"
                     archive.add(bundle.folder / name, path, recursive=False, filter=_anonymous)
@@ -56,10 +60,11 @@ def unpacked(file: Path, models: Path) -> Iterator[Bundle]:
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Clear owner, group and mode."""
+    """Clear owner, group, mode and time: the same version makes the same archive, byte for byte."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mode = 0o644
+    member.mtime = 0
     return member
 
 

@@ -106,6 +106,7 @@ class Bundle:
     folder: Path
     product: str
     version: str
+    digest: str  # SHA-256 of its manifest, which names every file with its own.
     created: str  # UTC, ISO 8601.
     input_shape: tuple[int, int]  # Height, width.
     registration: Registration | None  # None: the inspected area is scored as a whole.
@@ -135,11 +136,11 @@ def read_bundle(models: Path, product: str, version: str = ACTIVE, *, verify: bo
     if version == ACTIVE:
         version = active_version(models, product)
     folder = models / product / version
-    manifest = _read_manifest(folder, product, version)
+    manifest, digest = _read_manifest(folder, product, version)
     if verify:
         _verify_files(folder, manifest.files)
     fields = {key: value for key, value in manifest if key not in ("format", "report")}
-    return Bundle(folder=folder, **fields)
+    return Bundle(folder=folder, digest=digest, **fields)
 
 
 def write_bundle(
@@ -236,7 +237,7 @@ def write_variant(
 def good_samples(models: Path, product: str, version: str, count_max: int) -> list[Path]:
     """Return the files of the first good golden samples and verify only these. Raises RecipeError."""
     folder = models / product / version
-    manifest = _read_manifest(folder, product, version)
+    manifest, _ = _read_manifest(folder, product, version)
     names = [sample.file for sample in manifest.golden if sample.expected is Result.PASS][:count_max]
     for name in names:
         path = (folder / name).resolve()
@@ -251,10 +252,10 @@ def versions_with_same_scores(models: Path, bundle: Bundle) -> frozenset[str]:
     found = {bundle.version}
     for version in versions(models, bundle.product):
         try:
-            files = _read_manifest(models / bundle.product / version, bundle.product, version).files
+            manifest, _ = _read_manifest(models / bundle.product / version, bundle.product, version)
         except RecipeError:
             continue  # Damaged: its graph and weights are unknown.
-        if all(files.get(name) == bundle.files[name] for name in (GRAPH, WEIGHTS)):
+        if all(manifest.files.get(name) == bundle.files[name] for name in (GRAPH, WEIGHTS)):
             found.add(version)
     return frozenset(found)
 
@@ -326,10 +327,11 @@ def _point(pointer: Path, version: str) -> None:
     write_text(pointer, version + "\n", 0o644)  # The daemon may run as another user.
 
 
-def _read_manifest(folder: Path, product: str, version: str) -> Manifest:
+def _read_manifest(folder: Path, product: str, version: str) -> tuple[Manifest, str]:
     path = folder / MANIFEST
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        document = json.loads(content)
     except FileNotFoundError as error:
         raise RecipeNotThere(
             f"model {product}/{version} is not in {str(folder.parent.parent)!r}; "
@@ -353,7 +355,7 @@ def _read_manifest(folder: Path, product: str, version: str) -> Manifest:
     if not version == document.get("version") == version_of(document):
         raise RecipeError(f"{str(path)!r} was changed after training; {_remedy(product)}")
     try:
-        return Manifest.model_validate(document)
+        return Manifest.model_validate(document), hashlib.sha256(content).hexdigest()
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise RecipeError(

@@ -83,6 +83,7 @@ class StateFacts:
     outbox: int = 0  # Verdicts not yet published on the history topic.
     last_seq: int = 0
     uptime_s: int = 0
+    model_sha256: str = ""  # Of the manifest of the version in use: proof of what judges.
     rebirths: int = 0  # Not published; counts the requests to publish everything again.
 
     @property
@@ -94,6 +95,7 @@ class StateFacts:
             self.product,
             self.product_index,
             self.model,
+            self.model_sha256,
             self.camera,
             self.disk,
             self.rebirths,
@@ -299,6 +301,7 @@ def state_payload(facts: StateFacts) -> dict[str, object]:
         "outbox": facts.outbox,
         "last_seq": facts.last_seq,
         "uptime_s": facts.uptime_s,
+        "model_sha256": facts.model_sha256,
     }
 
 

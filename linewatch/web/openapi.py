@@ -68,6 +68,7 @@ class StationState(Body):
     outbox: Count
     last_seq: Count
     uptime_s: Count
+    model_sha256: str
 
 
 class Verdict(Body):

@@ -46,7 +46,7 @@ REVIEWED_PER_DAY = 100
 
 _ASK = """
 import json, resource, sys, time, duckdb
-db = duckdb.connect(config={"threads": 2})
+db = duckdb.connect(config={"threads": 2, "enable_progress_bar": False})
 started = time.perf_counter()
 db.execute(open(sys.argv[1]).read())
 rows = db.execute(open(sys.argv[2]).read()).fetchall()
@@ -66,9 +66,8 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="linewatch-fleet-") as place:
         folder: Path = options.folder or Path(place)
-        if not any(folder.glob("station=*")):
-            folder.mkdir(exist_ok=True)
-            make(folder, options.stations, options.days, options.parts)
+        folder.mkdir(exist_ok=True)
+        make(folder, options.stations, options.days, options.parts)
         sizes(folder, options.stations * options.days * options.parts)
         real_day(options.parts)
         slow = ask(folder)
@@ -78,7 +77,7 @@ def main() -> int:
 
 
 def make(folder: Path, stations: int, days: int, parts: int) -> None:
-    """Write all files on two processors."""
+    """Write the files that are missing, on two processors."""
     started = time.monotonic()
     work = [(folder, station, day, parts) for station in range(1, stations + 1) for day in range(days)]
     with Pool(2) as pool:
@@ -160,6 +159,8 @@ def _station_day(work: tuple[Path, int, int, int]) -> None:
     chance = np.random.default_rng((station, day))
     name = f"station{station}"
     place = folder / f"station={name}" / f"day={FIRST_DAY + timedelta(days=day)}"
+    if (place / "verdicts.parquet").exists():
+        return
     verdicts = _verdicts(chance, station, day, parts)
     tables: list[tuple[Table, pa.Table]] = [
         (AUDIT, _audit(station, day)),

@@ -62,6 +62,7 @@ def prepared(
         folder=Path("nowhere"),
         product=recipe.product,
         version=recipe.model,
+        digest="",
         created="",
         input_shape=engine.input_shape,
         registration=registration,

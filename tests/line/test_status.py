@@ -139,7 +139,7 @@ def test_the_word_shows_work_in_hand_and_the_self_test() -> None:
 def test_the_state_tells_the_facts_of_the_snapshot() -> None:
     """Camera and disk are their own facts; a broker that is away is neither."""
     post = Post()
-    post.station.use("bottle", 3, "7f3a91c2")
+    post.station.use("bottle", 3, "7f3a91c2", "ab" * 32)
     post.station.delivered(verdict(5))
     post.station.impaired("broker", "away")
 
@@ -147,6 +147,7 @@ def test_the_state_tells_the_facts_of_the_snapshot() -> None:
 
     assert (facts.station, facts.boot, facts.state, facts.reason) == ("test", 7, State.DEGRADED, "away")
     assert (facts.product, facts.product_index, facts.model) == ("bottle", 3, "7f3a91c2")
+    assert facts.model_sha256 == "ab" * 32
     assert (facts.camera, facts.disk, facts.outbox, facts.last_seq) == (True, True, 12, 5)
 
     post.station.camera_lost("unplugged")

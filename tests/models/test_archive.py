@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import tarfile
 from collections.abc import Callable
@@ -267,3 +268,14 @@ def test_an_archive_does_not_reveal_its_author(transfer: Transfer) -> None:
     """Owner and group are cleared, and every file is readable."""
     with tarfile.open(transfer.file) as packed:
         assert {(m.uid, m.gid, m.uname, m.gname, m.mode) for m in packed} == {(0, 0, "", "", 0o644)}
+
+
+def test_the_same_version_makes_the_same_archive(tmp_path: Path) -> None:
+    """Wherever it is exported: so the digest of the file, or of an OCI layer, proves the version."""
+    transfer = Transfer(tmp_path)
+    again = tmp_path / "again.tar.gz"
+    for path in transfer.bundle.folder.iterdir():
+        os.utime(path, (1, 1))
+    pack(import_version(transfer.here, transfer.file), again)
+
+    assert again.read_bytes() == transfer.file.read_bytes()

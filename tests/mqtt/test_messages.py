@@ -189,7 +189,7 @@ def test_state_json_has_the_contracts_keys() -> None:
 
     assert state_json(facts) == (
         '{"v":1,"station":"s","boot":2,"state":"FAULT","reason":"' + "x" * 200 + '","product":"b",'
-        '"product_index":0,"model":"","camera":0,"disk":0,"outbox":0,"last_seq":0,"uptime_s":0}'
+        '"product_index":0,"model":"","camera":0,"disk":0,"outbox":0,"last_seq":0,"uptime_s":0,"model_sha256":""}'
     )
 
 
