@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FALSE_REJECTS, ESCAPES = "false_rejects", "escapes"
 ASSESS_EVERY_S = 5.0  # While parts arrive; whoever asks gets the newest counts.
+PATIENCE_S = 0.2  # A page waits no longer for another thread that counts.
 BY = "linewatch"  # In the audit.
 
 
@@ -188,6 +189,7 @@ class PromiseWatch:
         self._found: dict[str, ProductPromises] = {}
         self._calibrations: dict[tuple[str, str], Calibration] = {}
         self._due_s = -math.inf
+        self._told: dict[tuple[str, str], tuple[int, bool]] = {}  # Product and promise -> test, broken.
 
     @classmethod
     def of(cls, settings: Settings, journal: Journal, **more: Any) -> Self:
@@ -201,17 +203,16 @@ class PromiseWatch:
 
     def step(self) -> None:
         """Count what is new, and now and then assess it; call it about once a second."""
-        with suppress(StorageFull), self._lock:  # The journal's own steps report the disk.
-            self._changed |= self._counts.step()
-            if self._changed and self._clock_s() >= self._due_s:
-                self._assess()
+        with self._lock:
+            self._refresh(only_if_due=True)
 
     def products(self) -> list[ProductPromises]:
-        """Return the promises of every product as they are now, by name. Raises StorageFull."""
-        with self._lock:
-            self._changed |= self._counts.step()
-            self._assess()
-            return [self._found[product] for product in sorted(self._found)]
+        """Return the promises of every product by name, with every mark until now.
+
+        While the disk does not answer or refuses they are those of before.
+        """
+        self._refresh_soon()
+        return self.known()
 
     def known(self) -> list[ProductPromises]:
         """Return the promises as `step` assessed them last, without reading anything."""
@@ -220,13 +221,26 @@ class PromiseWatch:
 
     def queue(self, limit: int, after: tuple[int, int] = (0, 0), product: str = "") -> list[Verdict]:
         """Return drawn PASS parts that wait to be inspected again, the oldest first. Raises StorageFull."""
-        with self._lock:
-            self._changed |= self._counts.step()  # A part just marked no longer waits.
+        self._refresh_soon()  # A part just marked no longer waits.
         return self._counts.queue(limit, after, product)
 
     def waiting(self, product: str = "") -> int:
         """Return how many drawn PASS parts wait. Raises StorageFull."""
         return self._counts.waiting(product)
+
+    def _refresh_soon(self) -> None:
+        """Refresh now; return after a while if another thread waits for the disk with that."""
+        if self._lock.acquire(timeout=PATIENCE_S):
+            try:
+                self._refresh()
+            finally:
+                self._lock.release()
+
+    def _refresh(self, *, only_if_due: bool = False) -> None:
+        with suppress(StorageFull):  # The journal's own steps report the disk.
+            self._changed |= self._counts.step()
+            if self._changed and (not only_if_due or self._clock_s() >= self._due_s):
+                self._assess()
 
     def _assess(self) -> None:
         self._due_s = self._clock_s() + ASSESS_EVERY_S
@@ -237,10 +251,10 @@ class PromiseWatch:
             else:
                 waiting = self._counts.waiting(product)
                 found = assess(test, self._counts.periods(test.test), waiting, **self._promised(test))
-                if self._events is not None:
-                    self._report(self._events, found)
                 self._found[product] = found
                 self._show_figures(found)
+                if self._events is not None:
+                    self._report(self._events, found)
             self._changed.discard(product)
 
     def _promised(self, test: PromiseTest) -> Mapping[str, float | None]:
@@ -303,6 +317,9 @@ class PromiseWatch:
             "parts": promise.parts,
             "since_ms": promise.broken_since_ms or test.since_ms,
         }
-        log.warning("promise broken=%d %s", broken, " ".join(f"{key}={fact}" for key, fact in facts.items()))
-        events.event("promise", broken=int(broken), **facts)
+        if self._told.get((test.product, promise.name)) != (test.test, broken):  # Else the disk refused it.
+            words = " ".join(f"{key}={fact}" for key, fact in facts.items())
+            log.warning("promise broken=%d %s", broken, words)
+            events.event("promise", broken=int(broken), **facts)
+            self._told[test.product, promise.name] = test.test, broken
         self._journal.audit(BY, "promise_broken" if broken else "promise_alarm_ended", facts)

@@ -223,3 +223,31 @@ def test_a_replaced_journal_forgets_the_product(journal: Journal, tmp_path: Path
     assert watch.products() == []
     record(journal, 2, product="screw")
     assert only(watch).test.product == "screw"
+
+
+def test_a_disk_that_refuses_or_hangs_takes_no_page_away(
+    journal: Journal, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages show what was known; the alarm is heard once, and is in the audit once the disk takes it."""
+    watch = PromiseWatch(journal, ALL, Path("models"), 30, events=station)
+    record(journal, 1, image="a.jpg")
+    assert only(watch).counts["passed"] == 1
+
+    def full(*_: object) -> None:
+        raise StorageFull(journal.path, "the disk is full")
+
+    fail(journal, *range(2, 32), actual="good")
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "audit", full)
+        for _ in range(3):
+            watch.products()
+        assert len(station.events) == 1
+        patch.setattr(journal, "write_relaxed", full)
+        record(journal, 40)
+        assert only(watch).false_rejects.standing is Standing.BROKEN
+        assert [one.seq for one in watch.queue(9)] == [1]
+    with watch._lock:  # As while another thread waits for the disk.
+        assert only(watch).false_rejects.known == 30
+    assert only(watch).counts["passed"] == 2
+    assert len(station.events) == 1
+    assert [entry.action for entry in journal.reader().audit(1)] == ["promise_broken"]

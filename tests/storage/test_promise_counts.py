@@ -11,6 +11,7 @@ import pytest
 from linewatch.domain import Reason, Result
 from linewatch.errors import StorageFull
 from linewatch.storage.journal import Journal
+from linewatch.storage.promise import counts as module
 from linewatch.storage.promise.counts import ROWS_AT_ONCE, PromiseCounts
 from linewatch.storage.promise.draw import Draw
 from tests.storage.test_journal import DAY_MS, record
@@ -209,7 +210,11 @@ def test_counts_outlive_the_rows(journal: Journal, counts: PromiseCounts, clock:
     assert drawn.waiting() == 2
     clock.now_ms += 31 * DAY_MS
     drawn.step()
-    assert drawn.waiting() == 0, "their images are gone"
+    assert drawn.waiting() == 0 and drawn.queue(9) == [], "their images are gone"
+    clock.now_ms -= 31 * DAY_MS
+    drawn.step()
+    assert drawn.waiting() == 2, "the clock was wrong"
+    clock.now_ms += 31 * DAY_MS
     batch = journal.reader().undelivered(9)
     assert batch is not None
     journal.mark_delivered(batch)
@@ -229,6 +234,14 @@ def test_many_rows_are_counted_in_short_steps(journal: Journal, counts: PromiseC
     mark(journal, len(many) + 1, "good")
 
     assert total(counts) == {"passed": len(many), "failed": 1, "failed_good": 1}
+
+
+def test_a_mark_is_found_without_reading_the_verdicts(journal: Journal) -> None:
+    """There may be eighty million of them."""
+    with closing(sqlite3.connect(journal.path)) as db:
+        plan = [step[3] for step in db.execute(f"EXPLAIN QUERY PLAN {module._MARKS}", (0, 9))]
+
+    assert any("SEARCH v USING" in step for step in plan) and not any("SCAN v" in step for step in plan), plan
 
 
 def test_what_the_disk_refuses_is_counted_later(

@@ -21,6 +21,12 @@ STEPS_MAX = 20  # In one call: after a time without counting the rest follows in
 _RESULTS = {Result.PASS: "passed", Result.FAIL: "failed", Result.UNSURE: "unsure"}  # ERROR: not judged.
 
 
+_MARKS = (  # Without the plus, which takes the affinity away, SQLite would read every verdict.
+    "SELECT r.id, r.boot, r.seq, r.actual, v.id, v.product, v.model, v.result FROM reviews r "
+    "LEFT JOIN verdicts v ON (v.boot, v.seq) = (+r.boot, +r.seq) WHERE r.id > ? ORDER BY r.id LIMIT ?"
+)
+
+
 class PromiseTest(NamedTuple):
     """The parts of one model with the same thresholds."""
 
@@ -153,19 +159,27 @@ class PromiseCounts:
 
     def waiting(self, product: str = "") -> int:
         """Return how many drawn parts wait to be inspected again."""
-        where, values = ("AND product = ?", (product,)) if product else ("", ())
-        return int(self._read(f"SELECT count(*) FROM reinspections WHERE waits {where}", values)[0][0])
+        where, values = self._waiting(product)
+        return int(self._read(f"SELECT count(*) FROM reinspections q WHERE {where}", values)[0][0])
 
     def queue(self, limit: int, after: tuple[int, int] = (0, 0), product: str = "") -> list[Verdict]:
         """Return drawn parts that wait, the oldest first, after the one of (boot, seq)."""
-        where, values = ("AND q.product = ?", (product,)) if product else ("", ())
+        where, values = self._waiting(product)
         columns = ", ".join(f"v.{name}" for name in COLUMNS.split(", "))
         rows = self._read(
             f"SELECT {columns} FROM reinspections q JOIN verdicts v ON v.id = q.row "
-            f"WHERE q.waits AND (q.boot, q.seq) > (?, ?) {where} ORDER BY q.row LIMIT ?",
-            (*after, *values, limit),
+            f"WHERE {where} AND (q.boot, q.seq) > (?, ?) ORDER BY q.row LIMIT ?",
+            (*values, *after, limit),
         )
         return [verdict_of(row) for row in rows]
+
+    def _waiting(self, product: str) -> tuple[str, tuple[object, ...]]:
+        """Return the condition on drawn parts that wait, and its values.
+
+        A part waits as long as retention keeps its image. A clock set forward by mistake only hides it.
+        """
+        values = (self._journal.clock_ms() - self._keep_ms, *((product,) if product else ()))
+        return "q.waits AND q.drawn_ms >= ?" + (" AND q.product = ?" if product else ""), values
 
     def alarms(self, product: str) -> dict[str, Alarm]:
         """Return the alarms of a product that were begun and not ended, by promise."""
@@ -241,11 +255,7 @@ class PromiseCounts:
     def _count_marks(self) -> set[str]:
         """Count the next marks; return the products of their parts."""
         ((first_row, counted, position),) = self._read("SELECT first_row, row, review FROM promise_progress")
-        marks = self._read(
-            "SELECT r.id, r.boot, r.seq, r.actual, v.id, v.product, v.model, v.result FROM reviews r "
-            "LEFT JOIN verdicts v ON (v.boot, v.seq) = (r.boot, r.seq) WHERE r.id > ? ORDER BY r.id LIMIT ?",
-            (position, ROWS_AT_ONCE),
-        )
+        marks = self._read(_MARKS, (position, ROWS_AT_ONCE))
         changes = _Changes()
         last = position
         for mark, boot, seq, actual, row, product, model, result in marks:
@@ -281,14 +291,9 @@ class PromiseCounts:
         return int(rows[0][0])
 
     def _forget_old(self) -> None:
-        """Take parts from the queue whose images retention has removed, and forget those without a row."""
-        oldest = self._read("SELECT row, drawn_ms FROM reinspections ORDER BY row LIMIT 1")
-        waiting = self._read("SELECT drawn_ms FROM reinspections WHERE waits ORDER BY row LIMIT 1")
-        before_ms = self._journal.clock_ms() - self._keep_ms
-        if waiting and waiting[0][0] < before_ms:
-            query = "UPDATE reinspections SET waits = 0 WHERE waits AND drawn_ms < ?"
-            self._write(lambda db: db.execute(query, (before_ms,)))
-        if oldest and not self._read("SELECT 1 FROM verdicts WHERE id <= ? LIMIT 1", (oldest[0][0],)):
+        """Forget drawn parts whose rows retention has removed."""
+        oldest = self._read("SELECT row FROM reinspections ORDER BY row LIMIT 1")
+        if oldest and not self._read("SELECT 1 FROM verdicts WHERE id <= ? LIMIT 1", oldest[0]):
             query = "DELETE FROM reinspections WHERE row < (SELECT min(id) FROM verdicts)"
             self._write(lambda db: db.execute(query))
 
