@@ -22,6 +22,7 @@ from linewatch.storage.journal import Journal
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.storage.journal_schema import connect, translate_errors
 from linewatch.storage.journal_search import Conditions
+from linewatch.storage.shipping import journal_days
 from tests.disks import SmallDisk
 
 DAY_MS = 86_400_000
@@ -608,3 +609,26 @@ def test_a_file_system_without_wal_is_one_sentence(tmp_path: Path) -> None:
     refusal.sqlite_errorcode = sqlite3.SQLITE_PROTOCOL
     with pytest.raises(StorageFull, match="perhaps a network share"), translate_errors(tmp_path):
         raise refusal
+
+
+def test_the_part_of_a_review_is_looked_up(journal: Journal, reader: JournalReader) -> None:
+    """Reading every verdict for each review would take hours where there are eighty million."""
+    record(journal, 1)
+    journal.review(journal.boot, 1, "good", "", "anna")
+    asked: list[str] = []
+    assert len(reader.reviewed("bottle")) == 1
+    assert reader._db is not None
+    reader._db.set_trace_callback(asked.append)
+    reader.reviewed("bottle")
+    reader.reviewed_after(0, 0, 2**62)
+    reader._db.set_trace_callback(None)
+    asked.append(journal_days._REVIEWS.replace("?", "1"))
+
+    with closing(sqlite3.connect(journal.path)) as db:
+        plans = [
+            [step[3] for step in db.execute(f"EXPLAIN QUERY PLAN {query}")]
+            for query in asked
+            if " JOIN verdicts" in query
+        ]
+    assert len(plans) == 3
+    assert all(any(step.startswith("SEARCH v ") for step in plan) for plan in plans), plans
