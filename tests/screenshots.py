@@ -12,6 +12,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from datetime import time as time_of_day
 from pathlib import Path
 
 import cv2
@@ -19,12 +22,14 @@ import numpy as np
 from PIL import Image as Pillow
 
 from linewatch.acquisition.sources.simulator.source import render
-from linewatch.domain import Image
+from linewatch.domain import Image, State
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import build_scorer
 from linewatch.models.recipe_file import load_recipe
 from linewatch.people.people import People
 from linewatch.people.roles import Role
+from linewatch.reporting.calendar import Calendar, Shift
+from linewatch.storage.journal import Journal
 from linewatch.teach.datasets import Datasets
 from linewatch.teach_settings import TeachSettings
 from linewatch.training.reports.good_images import write_good_images
@@ -33,8 +38,10 @@ from linewatch.web.teach.pages import STEPS
 from tests.browser import Browser
 from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto
+from tests.shift_journal import HOUR_MS, fill, keep_frame, produce
 
 TOKEN = "a-long-random-token"
+SHIFTS = {"early": time_of_day(6), "late": time_of_day(14), "night": time_of_day(22)}
 DESKTOP, TABLET, PHONE = (1280, 900), (1180, 900), (390, 900)
 GAP_PX = 24
 SCALE = 0.6
@@ -59,6 +66,7 @@ def main() -> None:
         (folder / "token").write_text(TOKEN)
         cv2.imwrite(str(folder / "part.png"), render(1, 1, "scratch"))
         lay_out_data_set(folder)
+        lay_out_shift(folder)
         broker = Mosquitto(folder)
         broker.start()
         changes = {
@@ -69,6 +77,7 @@ def main() -> None:
             "evidence.pass_every": 1,
             "models.path": folder / "models",
             "models.recipes": folder / "recipes",
+            **{f"shifts.{name}": f"{start:%H:%M}" for name, start in SHIFTS.items()},
         }
         try:
             with Daemon(folder, broker.port, changes) as daemon, Browser() as browser:
@@ -95,6 +104,27 @@ def lay_out_data_set(folder: Path) -> None:
     write_good_images(bundle.folder, names, scores, np.arange(len(names)))
 
 
+def yesterday_early() -> Shift:
+    """Return the shift whose report is shown."""
+    shift = Calendar(SHIFTS).find(date.today() - timedelta(1), "early")
+    assert shift is not None
+    return shift
+
+
+def lay_out_shift(folder: Path) -> None:
+    """Write a journal with the early shift of yesterday, with a fault and a pause."""
+    shift, path = yesterday_early(), folder / "journal.db"
+    made = list(produce(shift.since_ms, shift.until_ms, 6000, product="demo", seed=4))
+    made[0] = replace(made[0], image=keep_frame(folder / "evidence"))
+    hours = (0, 3.1, 3.4, 5.6, 5.9, 8)
+    states = (State.READY, State.FAULT, State.READY, State.PAUSED, State.READY)
+    times = [shift.since_ms + round(hour * HOUR_MS) for hour in hours]
+    spans = zip(states, times, times[1:], strict=False)
+    fill(path, made, [(state, since, until, "") for state, since, until in spans])
+    with Journal.open(path, clock_ms=lambda: times[3]) as journal:
+        journal.audit("anna", "paused", {"product": "demo", "from": "READY", "to": "PAUSED", "why": "a jam"})
+
+
 def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path, only: Collection[str]) -> None:
     """Visit each page, or those named in `only`, and save its screenshots in one sheet."""
     browser.look(*DESKTOP)
@@ -112,6 +142,10 @@ def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path, onl
         browser.choose_file("#image", folder / "part.png")
         browser.submit("main form button[type=submit]")
 
+    def show_shift() -> None:
+        browser.open(f"{daemon.address}/shifts/{yesterday_early().day}/early")
+        browser.wait_for("document.querySelector('.defects img') && !document.querySelector('[data-awaits]')")
+
     reject = next(row for row in reversed(daemon.rows()) if row["result"] == "FAIL")
     pages = {
         "live": visit("/"),
@@ -120,6 +154,7 @@ def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path, onl
         "part": visit(f"/history/{reject['boot']}/{reject['seq']}"),
         "review": visit("/review"),
         "products": visit("/products"),
+        "shift": show_shift,
     }
     capture(browser, pages, folder, out, only, DESKTOP)
 
