@@ -25,6 +25,7 @@ ROUTES = (
     *("/", "/inspect", "/history", "/review", "/products", "/metrics", "/healthz", "/readyz", "/live.jpg"),
     *("/api/state", "/api/verdicts", "/api/inspect", "/api/product", "/sign-in", "/sign-out"),
     *("/api/verdicts/41/1/review", "/history/41/1", "/evidence/1.png", "/heatmap/x.jpg", "/picture/x.jpg"),
+    *("/api/export", "/api/counts", "/api/audit", "/api/audit/verify", "/history/export", "/audit/export"),
     *("/products/bottle/7f3a91c2/report", "/static/page.css", "/nowhere"),
 )
 
@@ -370,7 +371,12 @@ words = st.text(max_size=40) | st.sampled_from(
     extra=st.just("") | words,
     method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"]),
     query=st.dictionaries(
-        st.sampled_from(["limit", "before", "result", "product", "reason", "from", "to", "at", "done", "x"]),
+        st.sampled_from(
+            [
+                *("limit", "before", "result", "product", "reason", "from", "to", "at", "done", "x"),
+                *("format", "model", "reviewer", "region", "part", "head", "who", "action"),
+            ]
+        ),
         words,
     ),
     form=st.none() | st.dictionaries(st.sampled_from(["token", "then", "actual", "note", "product"]), words),

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from waitress.channel import ClientDisconnected
 
 from linewatch.domain import Result
+from linewatch.errors import LinewatchError
 from linewatch.web.backend import ExportForm, Query
 from linewatch.web.records.params import ROWS_MAX
 from tests.fakes import FakeBackend, FakeExport
@@ -101,8 +102,9 @@ def test_what_is_closed_before_it_is_read_frees_its_place(client: FlaskClient, b
 
 def test_an_export_that_cannot_begin_is_one_sentence(client: FlaskClient, backend: FakeBackend) -> None:
     """And its place is free again."""
+    backend.trouble = LinewatchError("no process for it now; try again later")
     answer = client.get("/api/export", headers=BEARER)
-    backend.exports = [FakeExport(b"one")]
+    backend.trouble, backend.exports = None, [FakeExport(b"one")]
 
     assert answer.status_code == 503 and "no process for it now" in error_sentence(answer)
     assert client.get("/api/export", headers=BEARER, buffered=True).data == b"one"
