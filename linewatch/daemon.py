@@ -57,6 +57,7 @@ from linewatch.web.app import create_app
 from linewatch.web.server import WebServer
 from linewatch.web.shifts.shifts_backend import ShiftReports
 from linewatch.web.station_backend import StationBackend, storage_forecast
+from linewatch.web.study.study_backend import StudyBackend
 from linewatch.web.teach.teacher_backend import Teacher
 
 log = logging.getLogger(__name__)
@@ -392,6 +393,8 @@ def build_page(
     shown = backend, base.metrics.render, base.token, settings.evidence.path
     teaching = base.teacher.beside(base.station, commands, backend)
     shifts = opened.enter_context(ShiftReports(settings, base.journal))
-    app = create_app(*shown, teaching=teaching, shifts=shifts, http=settings.http, people=base.people)
+    studies = opened.enter_context(StudyBackend.beside(settings, base.journal, base.station, base.metrics))
+    create = partial(create_app, *shown, http=settings.http, people=base.people)
+    app = create(teaching=teaching, shifts=shifts, studies=studies)
     impaired = partial(base.station.set_impairment, "page")
     return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))

@@ -34,6 +34,7 @@ from linewatch.setting_types import (
     is_loopback,
 )
 from linewatch.shift_settings import ShiftSettings
+from linewatch.study_settings import StudySettings
 from linewatch.teach_settings import TeachSettings
 from linewatch.text_files import NotUtf8Error, read_utf8
 
@@ -249,6 +250,7 @@ class Settings(BaseSettings):
     promise: PromiseSettings = PromiseSettings()
     teach: TeachSettings = TeachSettings()
     shifts: ShiftSettings = ShiftSettings()
+    study: StudySettings = StudySettings()
     http: HttpSettings = HttpSettings()
     limits: LimitsSettings = LimitsSettings()
 

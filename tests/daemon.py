@@ -50,6 +50,7 @@ class Daemon:
             "evidence.free_bytes_min": 0,
             "http.port": 0,
             "teach.path": str(folder / "datasets"),
+            "study.path": str(folder / "studies"),
             "teach.nice": 0,  # Beside other people's builds it would not end.
             "limits.deadline_ms": 5000,  # Other tests and other people's builds share these cores.
             "limits.frame_age_ms_max": 5000,

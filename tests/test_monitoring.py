@@ -5,10 +5,15 @@ import math
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from linewatch.capability.apart import Result
+from linewatch.capability.shelf import Plan, Reported, Shelf
+from linewatch.capability.study import Limits
+from tests.capability.test_study import complete
 from tests.daemon import ROOT, Daemon
 from tests.mosquitto import Mosquitto
 from tests.prometheus import SHIPPED, Prometheus
@@ -84,9 +89,19 @@ def for_now(expression: str) -> str:
     return expression.replace("$__rate_interval", "10s").replace("$station", ".*").replace("$product", ".*")
 
 
+def studied(folder: Path) -> None:
+    """Keep a set of parts with a complete study whose limits were proven."""
+    shelf = Shelf(folder)
+    study = replace(complete(), reference="weekly")
+    shelf.keep("weekly", Plan("bottle", 3, "part", 7, 1_790_000_000_000, Limits(0.1, 0.1)), study.parts)
+    reported = Reported("a", "b", "capable", 1_790_000_000_000, "Ann", {})
+    shelf.report(shelf.add(study), Result("<html>", "a", "capable", {}), reported)
+
+
 def test_dashboard_and_alarms_read_what_a_running_daemon_shows(tmp_path: Path, mosquitto: Mosquitto) -> None:
     """After scraping a daemon, Prometheus knows every metric name and every panel has data."""
     wanted = {name for expression in expressions() for name in NAMES.findall(expression)}
+    studied(tmp_path / "studies")
     with (
         Daemon(tmp_path, mosquitto.port, {"station.name": "line-7"}) as daemon,
         Prometheus(tmp_path, {"line-7": daemon.address.removeprefix("http://")}) as prometheus,

@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from linewatch.capability.study import Limits, Study, StudyError, document, from_document
+from linewatch.capability.study import DATA_MARK, Limits, Study, StudyError, document, from_document
 from linewatch.errors import LinewatchError
 
 TIMEOUT_S = 60.0
@@ -57,6 +57,8 @@ def result_apart(study: Study) -> Result:
 
 def verify_apart(page: str) -> tuple[Study, str]:
     """Return study and hash of a page that is as it was written. Raises StudyError if it is not."""
+    if DATA_MARK not in page:
+        raise StudyError("this is no result of a study; choose a file that linewatch msa or the page wrote")
     found = _ask({"do": "verify", "page": page})
     return from_document(found["study"]), str(found["sha256"])
 

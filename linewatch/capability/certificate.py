@@ -8,9 +8,9 @@ import jinja2
 
 from linewatch.capability.figures import Figures, measure
 from linewatch.capability.intervals import Estimate
-from linewatch.capability.study import Study, StudyError, document, from_document
+from linewatch.capability.study import DATA_MARK, Study, StudyError, document, from_document
 
-_DATA = re.compile(r'<script type="application/json" id="study">(.*?)</script>', re.DOTALL)
+_DATA = re.compile(re.escape(DATA_MARK) + r"(.*?)</script>", re.DOTALL)
 
 
 def render(study: Study) -> str:

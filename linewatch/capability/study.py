@@ -20,6 +20,7 @@ PARTS_MAX = 1000
 PASSES_MAX = 20
 ID_CHARACTERS_MAX = 128  # As in the trigger command.
 
+DATA_MARK = '<script type="application/json" id="study">'  # Before a study's data on the page of its result.
 RATE_MAX = 0.5  # That a study can be asked to prove.
 PEOPLE_MAX = 10
 PERSON_CHARACTERS_MAX = 64

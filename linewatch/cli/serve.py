@@ -18,6 +18,7 @@ from linewatch.web.app import create_app
 from linewatch.web.office_backend import OfficeBackend
 from linewatch.web.server import WebServer
 from linewatch.web.shifts.shifts_backend import ShiftReports
+from linewatch.web.study.study_backend import StudyBackend
 from linewatch.web.teach.teacher_backend import Teacher
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def serve_office(
             settings.evidence.path,
             teaching=teacher.alone(backend),
             shifts=stack.enter_context(ShiftReports(settings, journal)),
+            studies=StudyBackend(settings, journal),
             http=settings.http,
             people=People(settings.users_file, journal.audit),
         )

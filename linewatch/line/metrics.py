@@ -1,6 +1,7 @@
 """Every metric of the contract, in one class with its own registry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,7 +12,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 from linewatch import __version__
 from linewatch.domain import Reason, Result, State
@@ -36,6 +39,39 @@ STAGES = (
 _VERDICTS = "# TYPE linewatch_inspections_total counter\n"  # The series follow.
 _LATENCY_S = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
 _SCORE_RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+
+class StudySchedule(NamedTuple):
+    """When the parts of a set were last studied."""
+
+    name: str
+    product: str
+    age_s: float  # Since the last complete study, or since the set was made.
+    overdue: bool
+    capable: bool | None  # None if the last study had no limits, or there is none.
+
+
+class _Studies(Collector):
+    """The sets of parts at the time of a scrape: they come and go with their files."""
+
+    def __init__(self, station: str, registry: CollectorRegistry) -> None:
+        self._station = station
+        self.read: Callable[[], Iterable[StudySchedule]] = tuple
+        registry.register(self)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield a gauge each for age, overdue and capable."""
+        labels = ("station", "set", "product")
+        age = GaugeMetricFamily("linewatch_study_age_seconds", "Since the last study", labels=labels)
+        overdue = GaugeMetricFamily("linewatch_study_overdue", "1 while a study is due", labels=labels)
+        capable = GaugeMetricFamily("linewatch_study_capable", "1 if limits were proven", labels=labels)
+        for one in self.read():
+            values = (self._station, one.name, one.product)
+            age.add_metric(values, one.age_s)
+            overdue.add_metric(values, one.overdue)
+            if one.capable is not None:
+                capable.add_metric(values, one.capable)
+        yield from (age, overdue, capable)
 
 
 class Metrics:
@@ -124,13 +160,14 @@ class Metrics:
         self.triggers = self._counter("triggers", "Triggers received").labels(station)
         self.triggers_missed = self._counter("triggers_missed", "Triggers refused").labels(station)
         self._gauge("build_info", "The version that runs", "version").labels(station, __version__).set(1)
-        self._add_signatures()
+        self._add_records()
         self._add_promises()
         self._create_series()
 
-    def _add_signatures(self) -> None:
+    def _add_records(self) -> None:
         self.signatures_bytes = self._gauge("signatures_bytes", "Kept for recall").labels(self.station)
         self.signatures_lost = self._counter("signatures_lost", "Scored parts without").labels(self.station)
+        self._studies = _Studies(self.station, self.registry)
 
     def _add_promises(self) -> None:
         self.promise_broken = self._gauge(
@@ -216,6 +253,10 @@ class Metrics:
         """Show which model judges now, and only that one."""
         self.model_info.clear()
         self.model_info.labels(self.station, product, version, checksum).set(1)
+
+    def watch_studies(self, read: Callable[[], Iterable[StudySchedule]]) -> None:
+        """Read the sets of parts at every scrape."""
+        self._studies.read = read
 
     def watch_queue(self, name: str, capacity: int, depth: Callable[[], float]) -> None:
         """Read a lane's depth at every scrape."""

@@ -32,6 +32,8 @@ from linewatch.web.records.exports import Exports
 from linewatch.web.records.pages import RecordPages
 from linewatch.web.shifts.interface import Shifts
 from linewatch.web.shifts.pages import ShiftPages
+from linewatch.web.study.interface import Studies
+from linewatch.web.study.routes import register_studies
 from linewatch.web.teach.description import description
 from linewatch.web.teach.interface import Teaching
 from linewatch.web.teach.routes import register
@@ -56,12 +58,13 @@ def create_app(
     *,
     teaching: Teaching | None = None,
     shifts: Shifts | None = None,
+    studies: Studies | None = None,
     http: HttpSettings = HttpSettings(),  # noqa: B008 - immutable
     people: People | None = None,
 ) -> Flask:
     """Build the app. With an empty `token`, or while it returns "", nothing can be changed by HTTP.
 
-    `teaching` and `shifts` add their pages.
+    `teaching`, `shifts` and `studies` add their pages.
 
     `http` has the path prefix of a proxy and the origins that may embed the page.
     """
@@ -100,6 +103,8 @@ def create_app(
         register(app, teaching, backend, access, texts)
     if shifts is not None:
         app.register_blueprint(ShiftPages(shifts, access, language).blueprint())
+    if studies is not None:
+        register_studies(app, studies, backend, access, texts)
     _add_monitoring(app, backend, metrics_text)
     _add_description(app)
     _add_evidence(app, backend, evidence.resolve(), texts)
@@ -121,6 +126,7 @@ def create_app(
             "trouble": trouble(),
             "typed": typed,
             "reports_shifts": shifts is not None,
+            "studies": studies,
         }
 
     return app

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from linewatch import __version__
 from linewatch.domain import Reason, Result, State
-from linewatch.line.metrics import STAGES, Metrics
+from linewatch.line.metrics import STAGES, Metrics, StudySchedule
 
 # What dashboards, alarms and acceptance rely on: name, type, labels beside `station`.
 CONTRACT: list[tuple[str, str, set[str]]] = [
@@ -64,6 +64,9 @@ CONTRACT: list[tuple[str, str, set[str]]] = [
     ("promise_broken", "gauge", {"product", "promise"}),
     ("promise_rate", "gauge", {"product", "promise", "figure"}),
     ("reinspections_waiting", "gauge", {"product"}),
+    ("study_age_seconds", "gauge", {"set", "product"}),
+    ("study_overdue", "gauge", {"set", "product"}),
+    ("study_capable", "gauge", {"set", "product"}),
 ]
 
 
@@ -78,6 +81,7 @@ def in_use() -> Metrics:
         ratio.labels("station1", "bottle").set(1.0)
     metrics.selftest_success.labels("station1", "bottle").set(1)
     metrics.show_promise("bottle", "escapes", broken=True, promised=0.01, low=0.02, high=0.04, waiting=3)
+    metrics.watch_studies(lambda: [StudySchedule("weekly", "bottle", 3.5, overdue=False, capable=True)])
     return metrics
 
 
@@ -113,6 +117,19 @@ def test_nothing_is_there_that_the_contract_does_not_name() -> None:
     ours = {name for name in families(in_use()) if name.startswith("linewatch_")}
 
     assert ours == {f"linewatch_{name}" for name, _, _ in CONTRACT}
+
+
+def test_sets_of_parts_come_and_go_with_their_files() -> None:
+    """A set that is due is 1; without a study with limits there is no word on being capable."""
+    metrics, sets = Metrics("station1"), [StudySchedule("weekly", "bottle", 9.0, overdue=True, capable=None)]
+    metrics.watch_studies(lambda: sets)
+    labels = {"set": "weekly", "product": "bottle"}
+
+    assert value(metrics, "study_overdue", labels) == 1
+    assert value(metrics, "study_age_seconds", labels) == 9
+    assert value(metrics, "study_capable", labels) is None
+    sets.clear()
+    assert value(metrics, "study_overdue", labels) is None
 
 
 def test_the_process_itself_is_measured() -> None:

@@ -13,12 +13,21 @@ from werkzeug.test import TestResponse
 
 from linewatch.people.people import People
 from linewatch.people.roles import Role
-from linewatch.settings import EvidenceSettings, JournalSettings, ModelsSettings, Settings
+from linewatch.settings import (
+    EvidenceSettings,
+    JournalSettings,
+    ModelsSettings,
+    Settings,
+    TriggerSettings,
+)
+from linewatch.storage.journal import Journal
+from linewatch.study_settings import StudySettings
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.learning import Learning
 from linewatch.teach.score_maps import ScoreMaps
 from linewatch.teach.thumbnails import Thumbnails
 from linewatch.teach_settings import TeachSettings
+from linewatch.web.study.study_backend import StudyBackend
 from linewatch.web.teach.teach_backend import TeachBackend
 
 TOKEN = "a-long-random-token"
@@ -74,6 +83,18 @@ def teaching_in(folder: Path, **more: Any) -> TeachBackend:
     thumbnails, maps = Thumbnails(datasets), ScoreMaps(datasets, settings.models)
     OPENED.extend((thumbnails, maps))
     return TeachBackend(settings, datasets, thumbnails, maps, learning, **more)
+
+
+def studies_in(folder: Path, journal: Journal, **more: Any) -> StudyBackend:
+    """Return studies in a folder, of a line with the product and model of `fakes.verdict`."""
+    settings = Settings(
+        study=StudySettings(path=folder / "studies"),
+        models=ModelsSettings(path=folder / "models", recipes=folder / "recipes"),
+        journal=JournalSettings(path=folder / "journal.db"),
+        trigger=TriggerSettings(mode="mqtt"),
+    )
+    more.setdefault("on_line", lambda: ("bottle", "7f3a91c2"))
+    return StudyBackend(settings, journal, **more)
 
 
 PASSWORD = "a good long phrase"

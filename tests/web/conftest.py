@@ -9,9 +9,10 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from linewatch.domain import Result
+from linewatch.storage.journal import Journal
 from linewatch.web import Row, create_app
 from tests.fakes import FakeBackend, verdict
-from tests.web.client import OPENED, TOKEN, teaching_in
+from tests.web.client import OPENED, TOKEN, studies_in, teaching_in
 from tests.web.shift_fakes import FakeShifts
 
 
@@ -36,7 +37,7 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def make_app(backend: FakeBackend, tmp_path: Path) -> Callable[..., Flask]:
+def make_app(backend: FakeBackend, tmp_path: Path) -> Iterator[Callable[..., Flask]]:
     """Return a function that builds the app over `backend`, with evidence in tmp_path/evidence."""
     registry = CollectorRegistry()
     Counter("parts", "Parts", registry=registry).inc(3)
@@ -48,9 +49,11 @@ def make_app(backend: FakeBackend, tmp_path: Path) -> Callable[..., Flask]:
     def make(token: str = TOKEN, **more: Any) -> Flask:
         more.setdefault("teaching", teaching_in(tmp_path))
         more.setdefault("shifts", FakeShifts())
+        more.setdefault("studies", studies_in(tmp_path, journal))
         return create_app(backend, metrics, token, tmp_path / "evidence", **more)
 
-    return make
+    with Journal.open(tmp_path / "studies.db") as journal:
+        yield make
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ A few hundred random calls by default; `make api-calls` makes ten thousand (set 
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from linewatch.web.openapi import StationState, Verdict
 from linewatch.web.teach.description import description
 from tests.bundles import models_in, part, png, teach
 from tests.fakes import verdict
-from tests.web.client import TOKEN, people_with, teaching_in
+from tests.web.client import TOKEN, people_with, studies_in, teaching_in
 from tests.web.shift_fakes import FakeShifts
 
 CALLS = int(os.environ.get("API_CALLS", "300"))
@@ -66,8 +67,11 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         office = OfficeBackend("station1", journal, models, worker)
         before = files(folder)
         teaching = teaching_in(tmp_path_factory.mktemp("teaching"), changed=office.forget_products)
+        studies = studies_in(tmp_path_factory.mktemp("studies"), journal)
         shown = office, lambda: (b"", "text/plain"), TOKEN, evidence
-        yield create_app(*shown, teaching=teaching, shifts=FakeShifts(), people=PEOPLE)
+        create = partial(create_app, *shown, people=PEOPLE)
+        yield create(teaching=teaching, shifts=FakeShifts(), studies=studies)
+        studies.close()
         assert files(folder) == before, "no call leaves a file"
 
 

@@ -1,7 +1,8 @@
 """Every action of the pages has its call in the API, runs the same code, and is in the documentation."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,18 @@ import pytest
 from flask import Flask
 
 import linewatch.web
+from linewatch.capability.shelf import Shelf
+from linewatch.capability.study import numbered_parts, plan
 from linewatch.people.people import People
 from linewatch.people.roles import Role
 from linewatch.settings import ModelsSettings
+from linewatch.storage.journal import Journal
 from linewatch.teach.collector import Collector
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.thumbnails import Thumbnails
 from linewatch.teach_settings import TeachSettings
 from linewatch.web.backend import ProductInfo
+from linewatch.web.study.study_backend import StudyBackend
 from linewatch.web.teach.description import description
 from tests.bundles import part, teach
 from tests.fakes import FakeBackend, frame
@@ -29,12 +34,14 @@ from tests.web.client import (
     people_with,
     png,
     sign_in_as,
+    studies_in,
     teaching_in,
 )
 
 pytestmark = LEFT_TO_COLLECTOR
 
 Fields = dict[str, Any]
+STUDY = "demo-1"
 ROI = {"x": "0", "y": "0", "width": "40", "height": "40"}
 RIM = {"name": "rim", "percent": "80", "threshold": "", "smallest": "", **ROI}
 ACTIONS: tuple[tuple[str, Fields, str, Fields], ...] = (
@@ -95,11 +102,33 @@ ACTIONS: tuple[tuple[str, Fields, str, Fields], ...] = (
         {"name": "mes", "role": "operator"},
     ),
     ("/people/tokens/nothing/remove", {}, "revokeToken", {}),
+    (
+        "/study",
+        {"product": "demo", "good": "3", "defective": "2", "passes": "2", "by": "part", "people": "Ann, Bob"}
+        | {"miss_percent": "5", "alarm_percent": "10", "keep_as": "weekly", "every_days": "7"},
+        "planStudy",
+        {"product": "demo", "good": 3, "defective": 2, "passes": 2, "people": ["Ann", "Bob"]}
+        | {"miss_rate": 0.05, "false_alarm_rate": 0.1, "keep_as": "weekly", "every_days": 7},
+    ),
+    *(
+        (f"/study/{STUDY}", {"action": action}, operation, {})
+        for action, operation in (
+            ("run", "runStudy"),
+            ("pause", "pauseStudy"),
+            ("skip", "skipPart"),
+            ("undo", "undoVerdict"),
+            ("discard", "discardStudy"),
+        )
+    ),
+    ("/study/sets/weekly", {"action": "repeat", "people": "Ann"}, "planAgain", {"people": ["Ann"]}),
+    ("/study/sets/weekly", {"action": "schedule", "every_days": "30"}, "scheduleSet", {"every_days": 30}),
+    ("/study/sets/weekly", {"action": "remove"}, "forgetSet", {}),
 )
 ELSEWHERE = {
     "/inspect": "inspect",
     "/recall": "recall",
     "/products": "switchProduct",
+    "/study/verify": "verifyStudy",
     "/history/1/1": "review",
 }
 """Actions of other pages, whose own tests compare them with their operations."""
@@ -110,6 +139,7 @@ PEOPLE_ONLY = {
     "/account/password": "a token has none; setPassword is for admins",
     "/language": "the sentences of the API follow Accept-Language",
 }
+PROGRAMS_ONLY = {"nextPart": "the page does it whenever it is loaded"}
 TEMPLATES = Path(linewatch.web.__file__).parent / "templates"
 BUTTON = re.compile(r'name="action" value="([a-z]+)"|confirm\([^")]*"([a-z]+)"')
 OPERATIONS = {
@@ -145,7 +175,18 @@ class Recording:
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, backend: FakeBackend) -> dict[str, Recording]:
+def studies(tmp_path: Path) -> Iterator[StudyBackend]:
+    """Return studies with one that has begun."""
+    shelf = Shelf(tmp_path / "studies")
+    parts = numbered_parts(2, 2)
+    study = plan(parts, product="demo", passes=2, by="part", people=["Ann"], seed=1)
+    shelf.save(STUDY, replace(study, not_judged=1))  # So that it is not discarded.
+    with Journal.open(tmp_path / "journal.db") as journal, studies_in(tmp_path, journal) as studies:
+        yield studies
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, backend: FakeBackend, studies: StudyBackend) -> dict[str, Recording]:
     """Return what teaches, with a product "demo" and a frame, and what knows people."""
     teach(ModelsSettings(path=tmp_path / "models", recipes=tmp_path / "recipes"))
     backend.product_infos = [ProductInfo("demo", 1, "", 0.0, 0.0), ProductInfo("cup", 7, "", 0.0, 0.0)]
@@ -157,6 +198,7 @@ def recorded(tmp_path: Path, backend: FakeBackend) -> dict[str, Recording]:
     return {
         "teaching": Recording(teaching_in(tmp_path, collector=collector)),
         "people": Recording(people_with()),
+        "studies": Recording(studies),
     }
 
 
@@ -178,7 +220,9 @@ def test_page_and_api_run_the_same_code(
     page, program = sign_in_as(app.test_client(), "admin"), app.test_client()
     method, path, media = OPERATIONS[operation]
     for word in re.findall(r"\{\w+\}", path):
-        path = path.replace(word, address.split("/")[3 if address.startswith("/people") else 2])
+        path = path.replace(
+            word, address.split("/")[3 if address.startswith(("/people", "/study/sets")) else 2]
+        )
 
     page.post(address, data=_sent(form))
     by_page = _taken(recorded)
@@ -209,15 +253,21 @@ def test_no_page_has_an_action_without_a_call(make_app: Callable[..., Flask]) ->
     assert taking - covered == set()
     assert buttons == {row[1]["action"] for row in ACTIONS if "action" in row[1]}
     changing = {name for name, (method, *_) in OPERATIONS.items() if method != "get"}
-    assert changing == {row[2] for row in ACTIONS} | set(ELSEWHERE.values())
+    assert changing == {row[2] for row in ACTIONS} | set(ELSEWHERE.values()) | PROGRAMS_ONLY.keys()
 
 
 def test_every_operation_stands_beside_its_command() -> None:
     """In the documentation, which names only commands that there are."""
-    table = [cells for name in ("teach.md", "people.md", "page.md") for cells in rows(name, "operation")]
+    table = [
+        cells
+        for name in ("teach.md", "people.md", "page.md", "capability.md")
+        for cells in rows(name, "operation")
+    ]
     named = [word for cells in table for word in re.findall("`([A-Za-z]+)`", cells[0])]
     commands = {
-        match for cells in table for match in re.findall("`linewatch ((?:models |users )?[a-z]+)", cells[2])
+        match
+        for cells in table
+        for match in re.findall("`linewatch ((?:models |users |msa )?[a-z]+)", cells[2])
     }
 
     assert sorted(named) == sorted(name for name, (method, *_) in OPERATIONS.items() if method != "get")

@@ -90,6 +90,8 @@ def test_every_text_is_used_and_every_used_text_exists() -> None:
         *("teach_step_", "teach_lead_", "teach_stage_", "teach_order_", "teach_detail_", "teach_roi_"),
         *("product_done_", "threshold_", "recall_in_", "history_export_"),
         *("promise_standing_", "promise_none_", "promise_broken_", "promise_false_", "promise_escapes"),
+        *("study_stage_", "study_outcome_", "study_prospect_", "study_figure_", "study_how_", "study_is_"),
+        *("study_with_", "study_truth_"),
     )
 
     assert named - set(ENGLISH.texts) - {"texts"} == set()

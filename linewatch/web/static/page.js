@@ -3,13 +3,15 @@
 // Everything else on the pages works without this file.
 
 const live = document.body.dataset.page === "live";
-const everyMs = live ? 1000 : 5000;
-const staleMs = live ? 5000 : 20000;
+const study = document.body.dataset.page === "study";  // Shows what to do next: read again itself.
+const everyMs = live || study ? 1000 : 5000;
+const staleMs = live || study ? 5000 : 20000;
 let answeredAt = performance.now();
 let wake = () => {};
 
 async function refresh() {
-  const answer = await fetch(document.querySelector("a.brand").href, { signal: AbortSignal.timeout(4000) });
+  const address = study ? location.href : document.querySelector("a.brand").href;
+  const answer = await fetch(address, { signal: AbortSignal.timeout(4000) });
   if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   await loadPicture(fresh.querySelector("[data-part=picture] img"));

@@ -14,6 +14,7 @@ from linewatch.web.promise.operations import PROMISE_OPERATIONS
 from linewatch.web.recall.forms import RECALL_OPERATIONS
 from linewatch.web.records.operations import RECORD_OPERATIONS
 from linewatch.web.shifts.operations import SHIFT_OPERATIONS
+from linewatch.web.study.description import STUDY_OPERATIONS
 from linewatch.web.teach.forms import (
     AreaBody,
     BeginBody,
@@ -373,4 +374,4 @@ TEACH_OPERATIONS = {
 def description() -> dict[str, Any]:
     """Return the OpenAPI document of all addresses for programs."""
     operations = OPERATIONS | RECALL_OPERATIONS | RECORD_OPERATIONS | SHIFT_OPERATIONS
-    return document(operations | PROMISE_OPERATIONS | TEACH_OPERATIONS)
+    return document(operations | PROMISE_OPERATIONS | TEACH_OPERATIONS | STUDY_OPERATIONS)
