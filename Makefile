@@ -64,6 +64,10 @@ soak: $(VENV)/.test system-parts  ## Run at full load for 20 minutes and check t
 teach-walk: $(VENV)/.test system-parts  ## Teach a product in a real browser on the simulator, from its name to roll back; a minute or two.
 	$(BIN)/python -m pytest tests/walks
 
+.PHONY: accuracy
+accuracy: $(VENV)/.test  ## Train on simulated runs of production and check that their thresholds hold on later ones; a minute or two.
+	$(BIN)/python -m pytest tests/accuracy
+
 .PHONY: api-calls
 api-calls: $(VENV)/.test  ## Send ten thousand random requests that follow the API's OpenAPI description.
 	API_CALLS=10000 $(BIN)/python -m pytest tests/web/test_openapi.py

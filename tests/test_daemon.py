@@ -176,9 +176,9 @@ def test_a_start_over_a_damaged_journal_is_told(tmp_path: Path, mosquitto: Mosqu
     with Subscriber(mosquitto.port) as ear, Daemon(tmp_path, mosquitto.port) as daemon:
         ear.wait(lambda ear: bool(ear.on("t/event")) and bool(ear.on("t/verdict")), "an event and a verdict")
         assert daemon.stop() == 0
-    (event,) = verdicts(ear.on("t/event"))
+    (event,) = [one for one in verdicts(ear.on("t/event")) if one["event"] == "journal_damaged"]
 
-    assert (event["event"], event["boot"]) == ("journal_damaged", 7)
+    assert event["boot"] == 7
     assert "journal.db' was damaged" in event["reason"]
     assert len(list(tmp_path.glob("journal.db.damaged-*Z"))) == 1
     assert {row["boot"] for row in daemon.rows()} == {7}

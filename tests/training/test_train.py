@@ -309,7 +309,7 @@ def test_copies_of_an_image_count_once(data: Path, tmp_path: Path) -> None:
         for copy in range(3 if folder == "few" else 12):
             for image in sorted((data / "train/good").iterdir())[:originals]:
                 shutil.copy(image, tmp_path / folder / f"{copy}{image.name}")
-    quick = Design(iterations=2)
+    quick = Design(autoencoder=False)
 
     bundle = train(PRODUCT, tmp_path / "few", tmp_path / "models", tmp_path, pixels=64 * 64, design=quick)
 
@@ -524,7 +524,7 @@ def test_a_disk_that_fills_up_while_a_model_is_written_is_one_sentence(
             models,
             tmp_path / "recipes",
             pixels=64 * 64,
-            design=Design(iterations=2),
+            design=Design(autoencoder=False),
         )
 
     assert versions(models, PRODUCT) == []
