@@ -1,6 +1,6 @@
 """Export a day of parts while the line runs, by the command and over HTTP: time, memory, the line's latency.
 
-    python -m tests.benchmarks.export [--rows 864000] [--fps 10] [--idle-s 60] [--forms csv,jsonl]
+    python -m tests.benchmarks.export [--rows 864000] [--fps 10] [--idle-s 60] [--forms csv,jsonl,parquet]
 
 A tenth of the rows is exported first: flat memory means that both take the same. Then a daemon with the whole
 journal runs the simulated line, with mosquitto beside it; phases without and with an export alternate, so
@@ -10,6 +10,7 @@ minus capture. The HTTP client runs at the lowest priority, because on a real st
 
 import argparse
 import os
+import shutil
 import sqlite3
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ from tests.export.parts import journal_of
 from tests.mosquitto import Mosquitto
 
 ROWS = 864_000
+SHIPPED = "parquet"  # The form that `linewatch ship` writes, by command only.
 RATIO_MAX = 1.1  # Of the 95th percentiles, with an export over without.
 TOKEN = "a-token-of-the-benchmark"
 SAMPLE_S = 0.2
@@ -43,7 +45,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--idle-s", type=float, default=60.0)
-    parser.add_argument("--forms", default="csv,jsonl")
+    parser.add_argument("--forms", default=f"csv,jsonl,{SHIPPED}")
     parser.add_argument("--be-client-of", metavar="ADDRESS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.be_client_of:
@@ -76,15 +78,23 @@ def _deliver(rows: int, db: sqlite3.Connection) -> None:
 def by_command(folder: Path, form: str) -> tuple[float, float, float]:
     """Export with the command; return seconds, megabytes written, and peak memory in MB."""
     out = folder / f"day.{form}"
-    command = [sys.executable, "-m", "linewatch", "export", "--format", form, "--out", str(out)]
+    arguments = ["export", "--format", form, "--out", str(out)]
+    if form == SHIPPED:
+        out.mkdir()
+        arguments = ["ship", str(out), "--today"]
+    command = [sys.executable, "-m", "linewatch", *arguments]
     environment = os.environ | {"LINEWATCH_JOURNAL__PATH": str(folder / "journal.db")}
     started = time.monotonic()
     process = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
-    took_s, size = time.monotonic() - started, out.stat().st_size
-    out.unlink()
+    took_s = time.monotonic() - started
+    size = sum(path.stat().st_size for path in (out, *out.rglob("*.parquet")) if path.is_file())
+    if form == SHIPPED:
+        shutil.rmtree(out)
+    else:
+        out.unlink()
     return took_s, size / 1e6, usage.ru_maxrss / 1000
 
 
@@ -170,6 +180,8 @@ def beside_the_line(folder: Path, options: argparse.Namespace, forms: list[str])
                     ("command", lambda form=form: by_command(folder, form)),
                     ("http", lambda form=form: by_http(daemon, form)),
                 ):
+                    if (kind, form) == ("http", SHIPPED):
+                        continue
                     times["without"] += subscriber.latencies_ms(options.idle_s)
                     figures, latencies = meanwhile(subscriber, export)
                     times[kind] += latencies
@@ -181,8 +193,8 @@ def beside_the_line(folder: Path, options: argparse.Namespace, forms: list[str])
     print(f"\ndaemon's memory before {before_mb:.0f} MB, after {after_mb:.0f} MB")
     print(f"{options.fps:g} parts a second, {os.cpu_count()} processors\n")
     print("| phase | parts | p50 ms | p95 ms | p99 ms | p95 over without |\n|---|---|---|---|---|---|")
-    p95 = {phase: statistics.quantiles(found, n=100)[94] for phase, found in times.items()}
-    for phase, found in times.items():
+    p95 = {phase: statistics.quantiles(found, n=100)[94] for phase, found in times.items() if found}
+    for phase, found in ((phase, found) for phase, found in times.items() if found):
         cuts = statistics.quantiles(found, n=100)
         ratio = p95[phase] / p95["without"]
         print(

@@ -45,13 +45,15 @@ SHARES = np.array([0.985, 0.006, 0.004, 0.001, 0.001, 0.002, 0.001])
 REVIEWED_PER_DAY = 100
 
 _ASK = """
-import json, resource, sys, time, duckdb
-db = duckdb.connect(config={"threads": 2, "enable_progress_bar": False})
+import json, sys, time, duckdb
+db = duckdb.connect(config={"threads": 2})
+db.execute("SET enable_progress_bar = false")
 started = time.perf_counter()
 db.execute(open(sys.argv[1]).read())
 rows = db.execute(open(sys.argv[2]).read()).fetchall()
 took_s = time.perf_counter() - started
-memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+status = open("/proc/self/status").read()
+memory = int(status.partition("VmHWM:")[2].split()[0]) / 1000
 print(json.dumps([took_s, memory, len(rows), [str(value) for value in rows[0]] if rows else []]))
 """
 
@@ -263,6 +265,7 @@ def _audit(station: int, day: int, rows: int = 12) -> pa.Table:
                 "from": "product1/7f3a91c2",
                 "to": "product1/7f3a91c2",
                 "why": "recipe",
+                "model_sha256": f"{station:064x}",
                 "recipe": {"threshold": 2.0 + (station + number) % 5 / 10, "unsure_threshold": 1.8},
             }
         )

@@ -8,10 +8,12 @@ SET VARIABLE first_day = DATE '2026-11-01';
 SET VARIABLE last_day = DATE '2026-11-30';
 
 WITH hourly AS (
-  SELECT station, time_bucket(INTERVAL 1 HOUR, captured) AS hour, count(*) AS parts,
-    count(*) FILTER (reason = getvariable('reason') AND region LIKE getvariable('region')) AS hits
+  SELECT station, epoch_ms(captured) // 3600000 AS hour, count(*) AS parts,
+    count(*) FILTER (reason = getvariable('reason')
+      AND (getvariable('region') = '%' OR region LIKE getvariable('region'))) AS hits
   FROM verdicts
-  WHERE day BETWEEN getvariable('first_day') AND getvariable('last_day') AND product LIKE getvariable('product')
+  WHERE day BETWEEN getvariable('first_day') AND getvariable('last_day')
+    AND (getvariable('product') = '%' OR product LIKE getvariable('product'))
   GROUP BY ALL
 ), summed AS (
   SELECT *, sum(hits) OVER up AS hits_before, sum(parts) OVER up AS parts_before,
@@ -19,7 +21,7 @@ WITH hourly AS (
   FROM hourly
   WINDOW up AS (PARTITION BY station ORDER BY hour ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 )
-SELECT station, hour AS since, round(hits_before / parts_before, 5) AS rate_before,
+SELECT station, make_timestamptz(hour * 3600000000) AS since, round(hits_before / parts_before, 5) AS rate_before,
   round((all_hits - hits_before) / (all_parts - parts_before), 5) AS rate_since,
   (all_hits - hits_before)::BIGINT AS rejects_since,
   round(((all_hits - hits_before) / (all_parts - parts_before) - hits_before / parts_before)
