@@ -75,6 +75,9 @@ def main() -> None:
             "source.fps": 4,
             "source.uri": "defects=0.35&seed=4",
             "evidence.pass_every": 1,
+            "promise.reinspect_share": 0.2,
+            "promise.false_rejects_max": 0.01,
+            "promise.escapes_max": 0.02,
             "models.path": folder / "models",
             "models.recipes": folder / "recipes",
             **{f"shifts.{name}": f"{start:%H:%M}" for name, start in SHIFTS.items()},
@@ -125,6 +128,16 @@ def lay_out_shift(folder: Path) -> None:
         journal.audit("anna", "paused", {"product": "demo", "from": "READY", "to": "PAUSED", "why": "a jam"})
 
 
+def mark_parts(daemon: Daemon) -> None:
+    """Mark most rejects, one of them good, and half of the parts drawn for re-inspection."""
+    rows = daemon.rows()
+    rejects = [row for row in rows if row["result"] == "FAIL" and row["boot"] == rows[-1]["boot"]]
+    drawn = json.loads(daemon.get("/api/reinspections")[1])
+    marks = [(row, "defect" if number else "good") for number, row in enumerate(rejects[:-3])]
+    for row, actual in [*marks, *((row, "good") for row in drawn[: len(drawn) // 2])]:
+        daemon.post(f"/api/verdicts/{row['boot']}/{row['seq']}/review", {"actual": actual}, TOKEN)
+
+
 def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path, only: Collection[str]) -> None:
     """Visit each page, or those named in `only`, and save its screenshots in one sheet."""
     browser.look(*DESKTOP)
@@ -133,6 +146,8 @@ def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path, onl
     browser.submit(".sign-in button")
     browser.open(daemon.address + "/")
     browser.wait_for(f"document.querySelectorAll('.dot').length >= {DOTS}")
+
+    mark_parts(daemon)
 
     def visit(path: str) -> Callable[[], None]:
         return lambda: browser.open(daemon.address + path)
@@ -153,6 +168,8 @@ def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path, onl
         "history": visit("/history?result=FAIL%2CUNSURE%2CERROR"),
         "part": visit(f"/history/{reject['boot']}/{reject['seq']}"),
         "review": visit("/review"),
+        "reinspect": visit("/reinspect"),
+        "promise": visit("/promise"),
         "products": visit("/products"),
         "shift": show_shift,
     }

@@ -52,7 +52,7 @@ def test_a_promise_that_breaks_is_heard_at_once_and_once(tmp_path: Path, mosquit
         marked = [(row["boot"], row["seq"]) for row in daemon.rows() if row["image"]]
         daemon.stop()
 
-    assert "More defective parts pass than promised" in shown and "8 of 8 re-inspected" in shown
+    assert "More defective parts pass than promised" in shown and "the re-inspected: 8 of 8." in shown
     (event,) = promises(ear)
     assert (event["promise"], event["broken"]) == ("escapes", 1)
     assert event["known"] == event["parts"] <= MARKS, "it did not wait for all"

@@ -312,7 +312,7 @@ def _evidence(settings: Settings, frames: list[Image]) -> tuple[str, ...]:
     per_day, basis = recorded_per_day(evidence.path, time.time()), "the present rate"
     parts_per_s = _parts_per_s(settings)
     if not per_day and frames and parts_per_s:
-        per_day = expected_per_day(frames[0], parts_per_s, evidence)
+        per_day = expected_per_day(frames[0], parts_per_s, evidence, settings.promise.reinspect_share)
         basis = f"{parts_per_s:g} parts a second and {REJECT_SHARE:.0%} rejects (nothing recorded yet)"
     if not per_day:
         return (f"{found}; nothing recorded yet to tell for how many days",)

@@ -30,9 +30,14 @@ def recorded_per_day(evidence: Path, utc_s: float) -> float:
     return max(yesterday, sum(size for size, _ in files) * DAY_S / span_s)
 
 
-def expected_per_day(frame: Image, parts_per_s: float, settings: EvidenceSettings) -> float:
-    """Return the bytes of evidence per day for frames like this one, with 2 % of the parts rejected."""
-    kept = REJECT_SHARE + (1 / settings.pass_every if settings.pass_every else 0.0)
+def expected_per_day(
+    frame: Image, parts_per_s: float, settings: EvidenceSettings, drawn_share: float = 0.0
+) -> float:
+    """Return the bytes of evidence per day for frames like this one, with 2 % of the parts rejected.
+
+    `drawn_share` is that of the PASS parts whose images are kept for re-inspection, 0 to 1.
+    """
+    kept = REJECT_SHARE + (1 / settings.pass_every if settings.pass_every else 0.0) + drawn_share
     return len(encode_frame(frame, settings.jpeg_quality)) * parts_per_s * DAY_S * min(kept, 1.0)
 
 

@@ -48,6 +48,8 @@ def test_what_will_be_recorded_follows_from_frame_rate_and_sampling(pass_every: 
     per_part = expected_per_day(frame, 10.0, settings) / (10 * 86_400 * share)
 
     assert 10_000 < per_part < 30_000
+    drawn = expected_per_day(frame, 10.0, settings, 0.1) / (10 * 86_400 * min(share + 0.1, 1.0))
+    assert drawn == pytest.approx(per_part)
 
 
 def test_the_room_is_what_settings_and_disk_allow(tmp_path: Path) -> None:

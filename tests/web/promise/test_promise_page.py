@@ -30,11 +30,15 @@ def test_the_page_says_what_is_counted_and_what_is_assumed(client: FlaskClient, 
     page = client.get("/promise").text.replace("\N{NARROW NO-BREAK SPACE}", " ")
 
     for said in (
-        "not decided", "0.05 % to 2.00 %", "Promised: at most 1.00 %.", "12 of 20 failed parts are marked.",
-        "3 failed parts are marked good, of 900 parts", "the rate is 0.57 %; whether they are is not known",
+        "not decided", "0.05 % to 2.00 %", "Promised: at most 1.00 %.", "Marked of the failed: 12 of 20.",
+        "Failed parts marked good: 3. Parts not known to be defects: 900.",
+        "the rate is 0.57 %; whether they are is not known",
         "nothing promised", "promise.escapes_max", "promise.reinspect_share",
     ):  # fmt: skip
         assert said in page, said
+    backend.records.promised = [replace(STATE, escapes=replace(OPEN, promised=0.00002, low=0.000001))]
+    page = client.get("/promise").text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert "0.0001 % to 2.0000 %" in page and "at most 0.0020 %" in page, "parts per million"
     backend.records.promised = [replace(STATE, failed=12)]
     assert "whether they are" not in client.get("/promise").text, "all are marked"
 
@@ -45,7 +49,7 @@ def test_a_broken_promise_is_seen_on_every_page(client: FlaskClient, backend: Fa
 
     page = client.get("/promise").text
     assert "More defective parts pass than promised, most clearly since 2026-09-21" in page
-    assert "9 of 200 re-inspected parts were defects; 230 passed parts" in page
+    assert "the re-inspected: 9 of 200. Passed parts drawn at random: 230." in page
     assert "which say nothing of the share: 4." in page and "To re-inspect: 12" in page
     assert "More than promised: bottle: Escapes" in client.get("/").text
     assert 'href="/promise"' in client.get("/review").text
