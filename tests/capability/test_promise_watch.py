@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from linewatch.capability.promise_watch import (
@@ -90,6 +91,29 @@ def test_an_unmarked_reject_never_speaks_against_the_promise() -> None:
     assert few.unmarked == 47 and few.false_rejects_if_alike == pytest.approx(50 / 1000)
     assert half.false_rejects_if_alike == pytest.approx(6 / 956)
     assert assess(TEST, period(passed=9)).false_rejects_if_alike is None
+
+
+def test_no_choice_of_what_to_mark_makes_an_alarm() -> None:
+    """Even who marks only false rejects gets none that marking everything would not give."""
+    rng = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(150):
+        failed, passed = int(rng.integers(1, 60)), int(rng.integers(500, 5000))
+        good = int(rng.integers(0, failed + 1))
+        known, defects = int(rng.integers(0, good + 1)), int(rng.integers(0, failed - good + 1))
+        promised = float(rng.choice([0.001, 0.005, 0.01]))
+        some = period(passed=passed, failed=failed, failed_good=known, failed_defect=defects)
+        every = period(passed=passed, failed=failed, failed_good=good, failed_defect=failed - good)
+        partly = assess(TEST, some, false_rejects=promised).false_rejects
+        wholly = assess(TEST, every, false_rejects=promised).false_rejects
+        alarms += partly.standing is Standing.BROKEN
+        assert partly.standing is not Standing.BROKEN or wholly.standing is Standing.BROKEN
+        assert partly.standing is not Standing.KEPT or wholly.standing is Standing.KEPT
+        assert (
+            partly.interval.low <= wholly.interval.low <= wholly.interval.high <= partly.interval.high + 1e-9
+        )
+
+    assert 10 < alarms < 140
 
 
 def test_only_drawn_parts_speak_of_escapes() -> None:
