@@ -22,6 +22,9 @@ import numpy as np
 from PIL import Image as Pillow
 
 from linewatch.acquisition.sources.simulator.source import render
+from linewatch.capability import study as studies
+from linewatch.capability.shelf import Shelf
+from linewatch.capability.study import Judged
 from linewatch.domain import Image, State
 from linewatch.models.engine import OpenVinoEngine
 from linewatch.models.loader import build_scorer
@@ -128,6 +131,20 @@ def lay_out_shift(folder: Path) -> None:
         journal.audit("anna", "paused", {"product": "demo", "from": "READY", "to": "PAUSED", "why": "a jam"})
 
 
+def begin_study(daemon: Daemon) -> str:
+    """Go on with a study of which some verdicts are there, and return its address."""
+    model = json.loads(daemon.get("/api/state")[1])["model"]
+    parts = studies.numbered_parts(60, 60)
+    study = studies.plan(parts, product="demo", passes=3, by="part", people=["anna"], seed=4)
+    said = [
+        Judged(0, part, "FAIL" if part.startswith("D") else "PASS", 0, 800, model, 1, number, 0)
+        for number, part in enumerate(study.order[0][:41])
+    ]
+    name = Shelf(daemon.folder / "studies").add(replace(study, judged=tuple(said), reference="weekly"))
+    assert daemon.post(f"/api/study/{name}/run", {}, TOKEN)[0] == 200
+    return f"/study/{name}"
+
+
 def mark_parts(daemon: Daemon) -> None:
     """Mark most rejects, one of them good, and half of the parts drawn for re-inspection."""
     rows = daemon.rows()
@@ -194,12 +211,14 @@ def capture_pages(browser: Browser, daemon: Daemon, folder: Path, out: Path, onl
         browser.wait_for("document.querySelectorAll('.shots img:nth-child(2), .shots a + img').length > 2")
         browser.ask("document.querySelector('.effect').scrollIntoView()")
 
+    study = begin_study(daemon) if not only or "study" in only else ""
     steps = {
         "teach": visit("/teach"),
         **{f"teach-{step}": visit(f"/teach/demo/{step}") for step in STEPS if step != "sort"},
         "teach-curate": choose,
         "product": visit("/products/demo"),
         "threshold": move_slider,
+        "study": visit(study),
     }
     capture(browser, steps, folder, out, only, TABLET)
     for role in Role:
