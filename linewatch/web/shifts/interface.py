@@ -33,7 +33,7 @@ class Shifts(Protocol):
         """Return the last shifts, the newest first."""
 
     def find(self, day: date, name: str) -> Shift | None:
-        """Return a shift that has begun; None if there is none."""
+        """Return a shift that has begun, and not ended before the journal begins; None if there is none."""
 
     def report(self, shift: Shift) -> KeptReport | None:
         """Return a report; None while its first figures are being worked out.

@@ -59,11 +59,10 @@ class ShiftReports:
     def recent(self) -> Sequence[ShiftRow]:
         """Return the shifts since the journal begins, at most ROWS_MAX, and let missing figures be made."""
         now_ms = self._now_ms()
-        begin_ms = min(now_ms, self._reader.oldest_ms() or now_ms)
         rows: list[ShiftRow] = []
         wanted: list[Shift] = []
         for shift in islice(self._calendar.begun(now_ms), ROWS_MAX):
-            if shift.until_ms <= begin_ms and rows:
+            if not self._is_known(shift, now_ms):
                 break
             figures = self._kept.read(shift)
             if figures is None or not self._is_fresh(shift, figures, now_ms):
@@ -75,9 +74,9 @@ class ShiftReports:
         return rows
 
     def find(self, day: date, name: str) -> Shift | None:
-        """Return a shift that has begun; None if there is none."""
+        """Return a shift that has begun, and not ended before the journal begins; None if there is none."""
         shift = self._calendar.find(day, name)
-        return shift if shift is not None and shift.since_ms <= self._now_ms() else None
+        return shift if shift is not None and self._is_known(shift, self._now_ms()) else None
 
     def report(self, shift: Shift) -> KeptReport | None:
         """Return a report, and let it be worked out anew where that is needed."""
@@ -93,6 +92,12 @@ class ShiftReports:
     def picture(self, shift: Shift, number: int) -> bytes:
         """Return the heatmap of a report's product as JPEG; b"" if there is none."""
         return self._kept.picture(shift, number)
+
+    def _is_known(self, shift: Shift, now_ms: int) -> bool:
+        """Whether there is something to report, perhaps from before retention removed its verdicts."""
+        begin_ms = self._reader.oldest_ms() or now_ms
+        known = begin_ms < shift.until_ms or now_ms < shift.until_ms or self._kept.read(shift) is not None
+        return shift.since_ms <= now_ms and known
 
     def _is_fresh(self, shift: Shift, figures: ShiftFigures, now_ms: int) -> bool:
         """Whether the figures cannot have changed; of a running shift, whether they are new enough."""

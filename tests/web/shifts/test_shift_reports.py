@@ -163,6 +163,17 @@ def test_a_shift_to_come_is_none(station: Station) -> None:
     assert station.reports.find(PAST.day, PAST.name) == PAST
 
 
+def test_a_shift_before_the_journal_is_none(station: Station) -> None:
+    """Who asks for all days of a century starts no process for each; a report that is kept is shown."""
+    before = next(Calendar(STARTS).begun(PAST.since_ms - 1))
+    assert station.reports.find(before.day, before.name) is None
+
+    KeptReports(station.settings.shifts_folder).write(before, ShiftReport(figures(before), []))
+    assert station.reports.find(before.day, before.name) == before
+    kept = station.reports.report(before)
+    assert kept is not None and not kept.renewing
+
+
 def test_a_failure_is_said_and_tried_again_later(station: Station) -> None:
     """The disk refuses the file; the process ends with a sentence, and the page does not wait for ever."""
     file = station.settings.shifts_folder / f"{PAST.since_ms}-{PAST.until_ms}.json"
