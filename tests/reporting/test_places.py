@@ -60,6 +60,23 @@ def test_the_next_frame_serves_if_one_is_gone(tmp_path: Path) -> None:
     assert bare.frame is None and bare.jpeg and bare.places[0].defects == 9
 
 
+def test_large_boxes_do_not_hide_a_place(tmp_path: Path) -> None:
+    """Boxes over most of the part say little: twenty small ones among sixty of them are a place."""
+    large = [(20 + shift, 20, 240, 180) for shift in range(60)]
+
+    drawn = draw_defects(large + boxes_at(200, 100, 20), [keep(tmp_path, 320, 240)], tmp_path)
+
+    first = drawn.places[0]
+    assert 195 <= first.x <= 205 and 95 <= first.y <= 105 and first.defects >= 20
+
+
+def test_defects_all_over_have_no_place(tmp_path: Path) -> None:
+    """Only the heatmap."""
+    drawn = draw_defects([(20, 20, 240, 180)] * 60, [keep(tmp_path, 320, 240)], tmp_path)
+
+    assert drawn.places == () and drawn.jpeg
+
+
 def test_no_defects_no_picture(tmp_path: Path) -> None:
     """Nothing is drawn, and no frame is read."""
     assert draw_defects([], [keep(tmp_path, 320, 240)], tmp_path).jpeg == b""
