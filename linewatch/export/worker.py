@@ -1,4 +1,4 @@
-"""An export in a process of the lowest priority: what the page and the API send is only passed on.
+"""An export in a process of idle priority: what the page and the API send is only passed on.
 
 The process first says on its standard output that it has opened the journal, or one sentence why not; then
 come the bytes of the export, as fast as they are taken. It ends when they are not taken any more.
@@ -28,8 +28,9 @@ ZIP = "zip"
 CHUNK_BYTES = 65_536
 LONGEST_S = 7_200  # Then it is ended, whatever it does.
 _PROGRAM = """
-from linewatch.runtime.priority import give_way
+from linewatch.runtime.priority import give_way, run_when_idle
 give_way(19)
+run_when_idle()
 from linewatch.export.worker import main
 main()
 """
@@ -113,7 +114,9 @@ class ExportApart:
 def main() -> None:
     """Export what the first argument says to standard output."""
     signal.alarm(LONGEST_S)
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    out = os.fdopen(
+        os.dup(sys.stdout.fileno()), "wb", CHUNK_BYTES
+    )  # Few pieces are little work for the daemon.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # What libraries print goes to the log.
     order = Order.from_json(sys.argv[1])
     try:

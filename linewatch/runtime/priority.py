@@ -24,3 +24,8 @@ def give_way(nice: int) -> None:
 def run_when_orphaned() -> None:
     """Have the kernel continue this process, should it be stopped when its parent ends (prctl(2))."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT))
+
+
+def run_when_idle() -> None:
+    """Let this process run only while no other needs a processor: a thread of the line never waits for it."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

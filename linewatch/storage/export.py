@@ -1,7 +1,8 @@
 """Read or count any number of verdicts of the journal, newest first, beside a line that goes first.
 
 Each few hundred rows are a search of their own, as short as those of the page, so that memory is flat and no
-read transaction holds up the checkpoints; between them the export rests as long as it has read.
+read transaction holds up the checkpoints; between them the export rests as long as it has read, or as long as
+reading and writing have kept a processor busy.
 """
 
 import time
@@ -28,7 +29,7 @@ def export(
 ) -> Iterator[Exported]:
     """Yield verdicts with their latest review, those before (boot, seq) if it is given."""
     while True:
-        started = time.monotonic()
+        started, cpu_started = time.monotonic(), time.thread_time()
         found = reader.search(ROWS_AT_ONCE, wanted, before=before, budget_s=BUDGET_S)
         reviews = _reviews(reader, found.verdicts)
         took_s = time.monotonic() - started
@@ -37,7 +38,7 @@ def export(
         before = found.searched_to
         if before is None:
             return
-        rest(min(took_s, REST_S_MAX))
+        rest(min(max(took_s, time.thread_time() - cpu_started), REST_S_MAX))
 
 
 def counts(

@@ -14,6 +14,7 @@ import typer
 
 from linewatch.cli.options import Config, Since, Until, load_settings
 from linewatch.errors import StorageFull, UsageError
+from linewatch.runtime.priority import run_when_idle
 
 if TYPE_CHECKING:
     from linewatch.export.archive import Archive
@@ -63,6 +64,7 @@ def export(
     place = _place(before)
     settings = load_settings(config)
     os.nice(19)
+    run_when_idle()
     try:
         with ExitStack() as opened:
             reader = opened.enter_context(open_audit(settings.journal.path))
