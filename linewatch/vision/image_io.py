@@ -47,6 +47,19 @@ def decode(data: bytes, name: str) -> Image:
     return _as_colour(_decoded(data, name), name)
 
 
+def check_kind(data: bytes, name: str) -> None:
+    """Raise ImageError unless the data begins as an image of a kind that is read here; nothing is decoded."""
+    if not data:
+        raise ImageError(name, "is empty; save it again")
+    if data[4:8] == b"ftyp":
+        raise ImageError(
+            name,
+            "is a HEIC or AVIF photo or a video; save it as JPEG, or let the phone take JPEGs",
+        )
+    if not _has_known_signature(data):
+        raise ImageError(name, "is not a picture of a known kind; use PNG, JPEG, BMP, TIFF or WebP")
+
+
 def read_sample(path: Path) -> tuple[Image, NDArray[np.bool_] | None]:
     """Return a golden sample's image and its mask (height, width); None without an alpha channel.
 
@@ -116,17 +129,9 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _decoded(data: bytes, name: str) -> NDArray[np.generic]:
-    if not data:
-        raise ImageError(name, "is empty; save it again")
+    check_kind(data, name)
     if len(data) > BYTES_MAX:
         raise ImageTooLarge(name, f"has more than {_MEGABYTES} MB; save it as PNG or JPEG")
-    if data[4:8] == b"ftyp":
-        raise ImageError(
-            name,
-            "is a HEIC or AVIF photo or a video; save it as JPEG, or let the phone take JPEGs",
-        )
-    if not _has_known_signature(data):
-        raise ImageError(name, "is not a picture of a known kind; use PNG, JPEG, BMP, TIFF or WebP")
     problem, warned = structure_problem(data), False
     if problem:
         raise ImageError(name, problem)

@@ -67,7 +67,7 @@ class Teaching(Protocol):
     def add_pictures(self, product: str, place: str, files: Iterable[tuple[str, bytes]], by: str) -> int:
         """Store uploaded images (name, content), and return how many.
 
-        Decoding them is left to another process. What was stored before one is refused stays.
+        Nothing is stored if one is of a wrong kind. Decoding them is left to another process.
         """
 
     def add_reviewed(self, product: str, by: str) -> Mapping[str, int]:

@@ -31,7 +31,7 @@ from linewatch.teaching import (
     Order,
     ThresholdWithout,
 )
-from linewatch.vision.image_io import SUFFIXES, shrink_to
+from linewatch.vision.image_io import SUFFIXES, check_kind, shrink_to
 from linewatch.vision.image_quality import brightness, sharpness
 from linewatch.vision.recipe import Region
 from linewatch.web.backend import Actual
@@ -102,17 +102,21 @@ class TeachBackend(VersionsBackend):
     def add_pictures(self, product: str, place: str, files: Iterable[tuple[str, bytes]], by: str) -> int:
         """Store uploaded images (name, content), and return how many.
 
-        Decoding them is left to another process. What was stored before one is refused stays.
+        Nothing is stored if one is of a wrong kind; what fits on a disk that fills up stays. Decoding them
+        is left to another process.
         """
         self._known(product)
+        images = list(files)
+        for name, data in images:
+            check_kind(data, name[-40:])
+            if Path(name).suffix.lower() not in SUFFIXES:
+                raise UsageError(
+                    f"{name[-40:]!r} is not named as an image; send PNG, JPEG, BMP, TIFF or WebP"
+                )
         stored: list[str] = []
         try:
-            for name, data in files:
+            for name, data in images:
                 suffix = Path(name).suffix.lower()
-                if suffix not in SUFFIXES or not data:
-                    raise UsageError(
-                        f"{name[:40]!r} is no image that can be read; send PNG, JPEG, BMP, TIFF or WebP"
-                    )
                 stem = re.sub(r"[^A-Za-z0-9_-]", "", Path(name).stem)[:60] or "image"
                 stored.append(self._datasets.add_file(product, place, data, stem, suffix))
         finally:
