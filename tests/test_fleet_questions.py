@@ -242,6 +242,27 @@ def test_missing_days(ask: Ask) -> None:
     ]
 
 
+def test_stations_of_different_releases_are_asked_together(
+    plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A column that older files lack is empty there; whichever file comes first, none is left out."""
+    for name, columns in (("a", "* EXCLUDE (defects)"), ("b", "*, 1.5 AS added")):
+        source = plant / f"station={name}/day=2026-11-27/verdicts.parquet"
+        target = tmp_path / f"station={name}/day=2026-11-27"
+        target.mkdir(parents=True)
+        duckdb.sql(f"COPY (SELECT {columns} FROM '{source}') TO '{target}/verdicts.parquet'")
+    monkeypatch.chdir(tmp_path)
+    view = re.search(r"^CREATE [^;]+ VIEW verdicts [^;]+;", (QUESTIONS / "views.sql").read_text(), re.M)
+    assert view is not None
+    with duckdb.connect() as db:
+        db.execute(view[0])
+        rows = db.execute(
+            "SELECT station, count(*), count(defects), any_value(added) FROM verdicts GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+
+    assert [tuple(map(str, row)) for row in rows] == [("a", "240", "0", "None"), ("b", "240", "240", "1.5")]
+
+
 def test_every_question_stands_in_the_document_and_is_asked_here() -> None:
     """A new file gets its line in docs/fleet.md and a test above."""
     files = {path.stem for path in QUESTIONS.glob("*.sql")} - {"views"}
