@@ -30,6 +30,7 @@ SETS_MAX = 100
 DAY_MS = 86_400_000
 Stamps = tuple[tuple[int, int], ...]
 """Time of change and inode of a study and of its page."""
+ABSENT = (0, 0)
 T = TypeVar("T")
 STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 
@@ -179,7 +180,7 @@ class Shelf:
             return stamp, Entry(path.stem, None, str(trouble))
 
     def _reported(self, name: str) -> Reported | None:
-        if not self.page(name).exists():
+        if _stamp(self.page(name)) == ABSENT:
             return None
         return _read(_REPORTED, self.root / f"{name}.result.json")
 
@@ -216,7 +217,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
     except OSError:
-        return (0, 0)
+        return ABSENT
     return found.st_mtime_ns, found.st_ino
 
 

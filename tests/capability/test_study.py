@@ -1,5 +1,6 @@
 """A study from its plan to its verified result."""
 
+import hashlib
 import json
 import threading
 from dataclasses import replace
@@ -255,7 +256,9 @@ def test_the_walk_through_at_a_running_station(
     done = studies.load(out)
     assert digest(done) in text
     with JournalReader(JournalFile(tmp_path / "journal.db")) as reader:
-        assert reader.audit(1)[0].facts["sha256"] == digest(done)
+        facts = reader.audit(1)[0].facts
+    assert facts["sha256"] == digest(done)
+    assert facts["page_sha256"] == hashlib.sha256(page.read_bytes()).hexdigest()
     assert "as it was written" in command("verify", page)
     assert json.loads(command("verify", page, "--json"))["people"] == ["Ann"]
     assert "secret" not in page.read_text() and "10.0.0.9" in page.read_text()

@@ -1,5 +1,6 @@
 """The `linewatch msa` commands: how well does the station find known parts (measurement system analysis)."""
 
+import hashlib
 import importlib.util
 import json
 import time
@@ -122,8 +123,15 @@ def report(
     from linewatch.storage.audit.writing import append_audit
 
     done = studies.load(study)
-    write_text(html, render(done), "--html")
-    facts = {"product": done.product, "parts": len(done.parts), "passes": done.passes, "sha256": digest(done)}
+    page = render(done)
+    write_text(html, page, "--html")
+    facts = {
+        "product": done.product,
+        "parts": len(done.parts),
+        "passes": done.passes,
+        "sha256": digest(done),
+        "page_sha256": hashlib.sha256(page.encode()).hexdigest(),  # By which the page /study knows it again.
+    }
     append_audit(load_settings(config).journal.path, user_name(), "study_reported", facts)
     typer.echo(f"{html}: SHA-256 {digest(done)}, in the audit")
 
