@@ -69,8 +69,9 @@ CASES = {
 class Scene:
     """A model, and the signatures of real parts by it."""
 
-    def __init__(self, models: Path, recipes: Path) -> None:
-        self.recipe, self.bundle = load_recipe(recipes, "demo", models)
+    def __init__(self, models: Path, recipes: Path, product: str = "demo") -> None:
+        self.product = product
+        self.recipe, self.bundle = load_recipe(recipes, product, models)
         self._scorer = build_scorer(self.bundle, OpenVinoEngine(self.bundle.graph, threads=1))
 
     def sign(self, images: Iterator[Image]) -> list[Signature]:
@@ -80,7 +81,7 @@ class Scene:
     def kind(self, image: Image) -> SignatureKind:
         """Return the kind of the model's files."""
         one = summarise(self._scorer.score(image, self.recipe))
-        return SignatureKind("demo", self.bundle.version, len(one.embedding), len(one.local))
+        return SignatureKind(self.product, self.bundle.version, len(one.embedding), len(one.local))
 
     def rows(self, signatures: Sequence[Signature]) -> NDArray[Any]:
         """Return the rows that the store writes for these parts."""
@@ -90,7 +91,7 @@ class Scene:
                 (
                     replace(
                         verdict(seq, Result.PASS if one.raw <= self.recipe.threshold else Result.FAIL),
-                        product="demo",
+                        product=self.product,
                         model=self.bundle.version,
                         threshold=self.recipe.threshold,
                     ),
@@ -99,7 +100,7 @@ class Scene:
                 for seq, one in enumerate(signatures, 1)
             ]
             store.append(parts, START_MS)
-            (file,) = signature_files(Path(folder), "demo")
+            (file,) = signature_files(Path(folder), self.product)
             rows: NDArray[Any] = np.concatenate([*file.read()])
             return rows
 
