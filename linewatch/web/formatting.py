@@ -28,7 +28,7 @@ class Formatter:
         for name in (
             *("clock", "minute", "stamp", "moment", "day", "weekday", "iso", "ago", "hours", "days"),
             *("number", "percent", "decimal"),
-            *("part", "tail", "key", "result_word", "reason_word", "state_word"),
+            *("shift", "part", "tail", "key", "result_word", "reason_word", "state_word"),
         ):
             templates.filters[name] = getattr(self, name)
         templates.filters["visible"] = visible
@@ -61,6 +61,10 @@ class Formatter:
     def weekday(self, day: date) -> str:
         """Return the short name of a day of the week."""
         return self._t["shift_weekdays"].split()[day.weekday()]
+
+    def shift(self, name: str) -> str:
+        """Return the name of a shift; without settings that is the day."""
+        return self._t["shift_day"] if name == "day" else name
 
     def hours(self, hours: float) -> str:
         """Return a number of hours, with a decimal place unless it is whole."""

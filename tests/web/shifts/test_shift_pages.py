@@ -147,6 +147,16 @@ def test_a_name_of_any_letters(reader: FlaskClient, shifts: FakeShifts) -> None:
     assert reader.get("/shifts/2026-11-27/fr%C3%BCh%20&%20sp%C3%A4t/file").status_code == 200
 
 
+def test_without_settings_the_shift_is_the_day(reader: FlaskClient, shifts: FakeShifts) -> None:
+    """Under its name in the language of the page; in addresses it stays day."""
+    shifts.kept = {renamed("day"): KeptReport(figures(renamed("day")), renewing=False)}
+
+    german = reader.get("/shifts/2026-11-27/day", headers={"Accept-Language": "de"}).text
+    assert (
+        "Tag, Fr 27.11.2026" in german and "day, Fri 2026-11-27" in reader.get("/shifts/2026-11-27/day").text
+    )
+
+
 def test_trouble_is_one_sentence(reader: FlaskClient, shifts: FakeShifts) -> None:
     """503: it may pass."""
     shifts.trouble = LinewatchError("it ended")
