@@ -145,6 +145,15 @@ def test_a_process_ends_with_its_reader(journal: Path, monkeypatch: pytest.Monke
         module._Rest(write)(5.0)
 
 
+def test_no_thread_of_the_line_waits_for_it(journal: Path) -> None:
+    """Its priority is that of an idle process."""
+    export = ExportApart(order(journal))
+
+    assert os.sched_getscheduler(export._process.pid) == os.SCHED_IDLE
+
+    export.close()
+
+
 def test_closing_ends_it_at_once(journal: Path) -> None:
     """Twice does no harm, and nothing is left of it."""
     export = ExportApart(order(journal))
