@@ -114,7 +114,8 @@ code{overflow-wrap:anywhere}@media print{body{margin:0}}</style>
 {% endfor %}
 </table>
 <p>Capable: both rates are proven to be below their limit. Not capable: one is proven to be above it.
-Not proven: neither; a study of more parts can tell.</p>
+Not proven: neither; a study of more parts can tell.
+Each bound is one-sided; the intervals below have two sides and reach a little further.</p>
 {% endif %}
 <table><tr><th>Figure<th>Measured<th>95 % interval<th>Of
 {% for name, value, interval, meaning in table %}
