@@ -24,7 +24,7 @@ from linewatch.storage.promise.draw import Draw
 log = logging.getLogger(__name__)
 
 FALSE_REJECTS, ESCAPES = "false_rejects", "escapes"
-ASSESS_EVERY_S = 5.0  # While parts arrive; whoever asks gets the newest counts.
+ASSESS_EVERY_S = 5.0  # While parts arrive; a page that asks gets the newest counts.
 PATIENCE_S = 0.2  # A page waits no longer for another thread that counts.
 BY = "linewatch"  # In the audit.
 
@@ -63,7 +63,7 @@ class ProductPromises:
 
     @property
     def unmarked(self) -> int:
-        """Return how many FAILs nobody has marked."""
+        """Return how many FAILs are unmarked."""
         return self.counts["failed"] - self.counts["failed_good"] - self.counts["failed_defect"]
 
     @property

@@ -181,7 +181,7 @@ class Metrics:
             "figure",
         )
         self.reinspections_waiting = self._gauge(
-            "reinspections_waiting", "Drawn PASS parts that nobody has inspected again", "product"
+            "reinspections_waiting", "Drawn PASS parts that wait to be inspected again", "product"
         )
 
     def show_promise(

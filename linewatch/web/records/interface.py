@@ -88,7 +88,7 @@ class PromiseState:
     failed: int
     unsure: int
     failed_good: int  # Of the failed, those marked good,
-    failed_defect: int  # and those marked as defects; the others nobody has marked.
+    failed_defect: int  # and those marked as defects; the others are unmarked.
     unsure_good: int
     drawn: int  # PASS parts drawn for re-inspection.
     waiting: int  # Of these, how many can still be inspected.
@@ -117,7 +117,7 @@ class Records(Protocol):
     def reinspections(
         self, limit: int, after: tuple[int, int] = (0, 0), product: str = ""
     ) -> Sequence[Verdict]:
-        """Return drawn PASS parts that nobody has marked, the oldest first, after the one of (boot, seq)."""
+        """Return unmarked drawn PASS parts, the oldest first, after the one of (boot, seq)."""
 
     def reinspections_waiting(self) -> int:
         """Return how many they are."""

@@ -56,7 +56,7 @@ class RecordsBackend:
     def reinspections(
         self, limit: int, after: tuple[int, int] = (0, 0), product: str = ""
     ) -> Sequence[Verdict]:
-        """Return drawn PASS parts that nobody has marked, the oldest first, after the one of (boot, seq)."""
+        """Return unmarked drawn PASS parts, the oldest first, after the one of (boot, seq)."""
         return self._promises.queue(limit, after, product) if self._promises else []
 
     def reinspections_waiting(self) -> int:
