@@ -43,6 +43,7 @@ from linewatch.people.people import People
 from linewatch.people.sign_in import SignIn
 from linewatch.runtime import malloc, systemd
 from linewatch.runtime.events import Events
+from linewatch.runtime.paused_processes import PausedProcesses
 from linewatch.runtime.retention_clock import RetentionClock
 from linewatch.runtime.signals import Signals
 from linewatch.runtime.stages import Heartbeat, Stage, StageGroup, consume, transform
@@ -81,6 +82,7 @@ class Base:
     teacher: Teacher
     people: People
     promises: PromiseWatch
+    beside: PausedProcesses
 
     @property
     def answer_within_ns(self) -> int:
@@ -123,7 +125,7 @@ def run(
         opened.enter_context(signals)
         base = build_base(settings, opened, events.stop, warnings, clock, live=live)
         journal, station, metrics = base.journal, base.station, base.metrics
-        outstanding = Outstanding(base.answer_within_ns, base.teacher.give_way)
+        outstanding = Outstanding(base.answer_within_ns, base.beside.give_way)
         inspector = build_inspector(base)
         parts = settings.models, inspector, station, metrics, journal.audit, recently_used(journal)
         changeover = Changeover(*parts, live=live, frozen_s=FROZEN_S.get(settings.source.kind, 0.0))
@@ -196,14 +198,13 @@ def build_services(
 ) -> list[Stage]:
     """Return the stages beside the line, which run until it has drained."""
     taught = base.teacher.collector
+    collect = partial(consume, inlet=taught.frames, work=taught.keep)
     return [
         base.stage("deliver", lambda stage: courier.run(events.stop, events.drained, stage.beat)),
         *(base.stage(name, work, stall_s) for name, work, stall_s in links.stages(events.drained)),
         base.stage("prepare", commands.serve, PREPARE_S),
         base.stage("shadow", lambda stage: consume(stage, trial.trials, trial.compare), math.inf),
-        base.stage(
-            "collect", lambda stage: consume(stage, taught.frames, taught.keep), math.inf, niceness=10
-        ),
+        base.stage("collect", collect, math.inf, niceness=10),
         base.stage("tidy", lambda stage: maintenance.run(stage, events.drained), math.inf),
     ]
 
@@ -282,10 +283,11 @@ def build_base(
     for lane in (lanes.frames, lanes.examined, lanes.inspections, lanes.triggers):
         metrics.watch_queue(lane.name, lane.capacity, lane.__len__)
     token = AwaitedSecret(settings.http.token, partial(station.set_impairment, "token"))
-    teacher = opened.enter_context(Teacher(settings))
+    teacher = opened.enter_context(Teacher(settings, beside := PausedProcesses()))
     people = People(settings.users_file, journal.audit)
     promises = PromiseWatch.of(settings, journal, events=station, show=metrics.show_promise)
-    return Base(settings, metrics, journal, station, evidence, lanes, token, teacher, people, promises)
+    known = settings, metrics, journal, station, evidence, lanes
+    return Base(*known, token, teacher, people, promises, beside)
 
 
 def build_inspector(base: Base) -> Inspector:
@@ -304,12 +306,8 @@ def build_commands(base: Base, changeover: Changeover) -> Commands:
 
 def build_announcer(base: Base, judging: Heartbeat, line_busy: Callable[[], bool]) -> Announcer:
     """Return the announcer; the PLC's heartbeat is that of the judging stage."""
-    return Announcer(
-        base.station.snapshot,
-        outbox=base.journal.undelivered_count,
-        beats=lambda: judging.beats,
-        busy=line_busy,
-    )
+    queued = base.journal.undelivered_count
+    return Announcer(base.station.snapshot, outbox=queued, beats=lambda: judging.beats, busy=line_busy)
 
 
 def build_trial(base: Base, opened: ExitStack) -> TrialRunner:
@@ -388,13 +386,13 @@ def build_page(
         alive=lambda: not group.failed.is_set() and group.stalled() is None,
         queued=writers.frames.pending,
         promises=base.promises,
+        beside=base.beside,
         forecast=partial(storage_forecast, base.evidence, settings),
     )
-    shown = backend, base.metrics.render, base.token, settings.evidence.path
     teaching = base.teacher.beside(base.station, commands, backend)
     shifts = opened.enter_context(ShiftReports(settings, base.journal))
     studies = opened.enter_context(StudyBackend.beside(settings, base.journal, base.station, base.metrics))
-    create = partial(create_app, *shown, http=settings.http, people=base.people)
-    app = create(teaching=teaching, shifts=shifts, studies=studies)
+    create = partial(create_app, backend, base.metrics.render, base.token, settings.evidence.path)
+    app = create(http=settings.http, people=base.people, teaching=teaching, shifts=shifts, studies=studies)
     impaired = partial(base.station.set_impairment, "page")
     return opened.enter_context(WebServer(app, settings.http.host, settings.http.port, on_change=impaired))

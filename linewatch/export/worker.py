@@ -20,6 +20,7 @@ from linewatch.domain import Reason, Result
 from linewatch.errors import LinewatchError
 from linewatch.export.archive import Archive
 from linewatch.export.rows import Form, verdict_lines
+from linewatch.runtime.paused_processes import PausedProcesses
 from linewatch.storage.export import Exported, export
 from linewatch.storage.journal_reader import JournalFile, JournalReader
 from linewatch.storage.journal_search import Conditions
@@ -28,9 +29,10 @@ ZIP = "zip"
 CHUNK_BYTES = 65_536
 LONGEST_S = 7_200  # Then it is ended, whatever it does.
 _PROGRAM = """
-from linewatch.runtime.priority import give_way, run_when_idle
+from linewatch.runtime.priority import give_way, run_when_idle, run_when_orphaned
 give_way(19)
 run_when_idle()
+run_when_orphaned()
 from linewatch.export.worker import main
 main()
 """
@@ -69,10 +71,12 @@ class Order:
 class ExportApart:
     """The bytes of one export; `close` ends it, and may be called at any time.
 
-    Raises LinewatchError if it cannot begin, and while it is read if it ends before its end.
+    `beside` makes its process give way to the line. Raises LinewatchError if it cannot begin, and while it
+    is read if it ends before its end.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, beside: PausedProcesses | None = None) -> None:
+        self._beside = beside
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, order.as_json()],
@@ -82,6 +86,8 @@ class ExportApart:
             )
         except OSError as error:
             raise LinewatchError(f"no process for it now ({error.strerror}); try again later") from error
+        if beside is not None:
+            beside.watch(self._process.pid)
         assert self._process.stdout is not None
         self._out = self._process.stdout
         said = self._out.readline()
@@ -106,6 +112,8 @@ class ExportApart:
 
     def close(self) -> None:
         """End the process."""
+        if self._beside is not None:
+            self._beside.release(self._process.pid)
         self._process.kill()
         self._process.wait()
         self._out.close()

@@ -22,7 +22,7 @@ from typing import Any
 
 from linewatch.errors import LinewatchError, UsageError
 from linewatch.runtime.atomic_files import translate_os_errors, write_text
-from linewatch.runtime.paused_process import PausedProcess
+from linewatch.runtime.paused_processes import PausedProcesses
 from linewatch.settings import Settings
 from linewatch.teach.datasets import Datasets
 from linewatch.teaching import TRAIN_GOOD, LearningStage, LearningState
@@ -49,7 +49,7 @@ main()
 class Learning:
     """Starts, watches and ends the learning process; any thread may call.
 
-    `paused` makes that process give way to the line.
+    `beside` makes that process give way to the line.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Learning:
         settings: Settings,
         datasets: Datasets,
         *,
+        beside: PausedProcesses | None = None,
         command: Sequence[str] = (sys.executable, "-c", _PROGRAM),
     ) -> None:
         self._settings = settings
@@ -64,14 +65,15 @@ class Learning:
         self._folder = datasets.root / FOLDER
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._watched = 0  # Its id, or that of one that was begun by an earlier daemon.
         self._lock = threading.Lock()
-        self.paused = PausedProcess()
+        self._beside = beside or PausedProcesses()
         if self._is_running() and (pid := int(_read(self._folder / "state.json").get("pid", 0))):
-            self.paused.watch(pid)  # Begun by a daemon before this one.
+            self._watch(pid)  # Begun by a daemon before this one.
 
     def close(self) -> None:
         """Let the process run on without this one."""
-        self.paused.release()
+        self._beside.release(self._watched)
 
     def unavailable(self) -> str:
         """Return why nothing can be learnt on this machine, "" if it can."""
@@ -188,7 +190,12 @@ class Learning:
                 pass_fds=(lock,),  # Its copy of the descriptor keeps the lock.
                 env=os.environ | dict.fromkeys(_THREADS, threads) | {"TMPDIR": str(temporary)},
             )
-            self.paused.watch(self._process.pid)
+            self._watch(self._process.pid)
+
+    def _watch(self, pid: int) -> None:
+        self._beside.release(self._watched)
+        self._beside.watch(pid)
+        self._watched = pid
 
     @contextmanager
     def _locked(self) -> Iterator[int | None]:
@@ -219,7 +226,7 @@ class Learning:
         """Collect the exit status of a process that has ended."""
         if self._process is not None and self._process.poll() is not None:
             self._process = None
-            self.paused.release()
+            self._beside.release(self._watched)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

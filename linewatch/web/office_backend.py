@@ -17,6 +17,7 @@ from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.mqtt.messages import StateFacts, state_payload
 from linewatch.recall.recall import Question
 from linewatch.recall.worker import recall_apart
+from linewatch.runtime.paused_processes import PausedProcesses
 from linewatch.settings import ModelsSettings
 from linewatch.storage.evidence import part_of, without_view
 from linewatch.storage.journal import Journal
@@ -63,6 +64,7 @@ class OfficeBackend:
         worker: ScoringWorker,
         *,
         promises: PromiseWatch | None = None,
+        beside: PausedProcesses | None = None,
         products_fresh_s: float = PRODUCTS_FRESH_S,
     ) -> None:
         self._products_fresh_s = products_fresh_s
@@ -70,6 +72,7 @@ class OfficeBackend:
         self._journal = journal
         self._models = models
         self._worker = worker
+        self._beside = beside
         self.records: Records = RecordsBackend(journal, promises)
         self._local = threading.local()
         self._products_lock = threading.Lock()
@@ -110,7 +113,7 @@ class OfficeBackend:
     def export(self, query: Query, form: ExportForm, evidence: Path) -> Export:
         """Begin an export in a process of the lowest priority."""
         asked = _conditions(query), query.before, query.limit
-        return ExportApart(Order(self._journal.path, evidence, form.value, *asked))
+        return ExportApart(Order(self._journal.path, evidence, form.value, *asked), self._beside)
 
     def verdict(self, boot: int, seq: int) -> Row | None:
         """Return one journaled verdict."""

@@ -192,7 +192,7 @@ class Pages:
         )
 
     def reinspect(self) -> str:
-        """Show the oldest drawn PASS part that nobody has marked, without its score, and how many wait."""
+        """Show the oldest drawn PASS part that is unmarked, without its score, and how many wait."""
         args: dict[str, Any] = {
             name: request.args[name] for name in ("after", "product") if request.args.get(name)
         }

@@ -17,6 +17,7 @@ from linewatch.line.station import Station
 from linewatch.line.status import facts_of
 from linewatch.models.scoring_worker import ScoringWorker
 from linewatch.mqtt.messages import Command, state_payload
+from linewatch.runtime.paused_processes import PausedProcesses
 from linewatch.settings import ModelsSettings, Settings
 from linewatch.storage.evidence import Evidence
 from linewatch.storage.journal import Journal
@@ -49,10 +50,13 @@ class StationBackend(OfficeBackend):
         alive: Callable[[], bool],
         queued: Callable[[str], bool] = lambda _path: False,
         promises: PromiseWatch | None = None,
+        beside: PausedProcesses | None = None,
         forecast: Callable[[JournalGrowth], StorageForecast | None] = lambda _growth: None,
     ) -> None:
         """`queued` tells whether a frame waits to be written; `forecast` may raise StorageFull."""
-        super().__init__(station.snapshot().station, journal, models, worker, promises=promises)
+        super().__init__(
+            station.snapshot().station, journal, models, worker, promises=promises, beside=beside
+        )
         self._station = station
         self._inspector = inspector
         self._commands = commands

@@ -15,6 +15,7 @@ from linewatch.domain import Reason, Result
 from linewatch.errors import LinewatchError
 from linewatch.export import worker as module
 from linewatch.export.worker import ZIP, ExportApart, Order
+from linewatch.runtime.paused_processes import PausedProcesses
 from linewatch.storage.journal import Journal
 from linewatch.storage.journal_schema import set_aside
 from linewatch.storage.journal_search import Conditions
@@ -163,3 +164,22 @@ def test_closing_ends_it_at_once(journal: Path) -> None:
 
     assert export._process.returncode == -signal.SIGKILL
     assert list(export) == []
+
+
+def test_an_export_stands_still_while_a_part_is_judged(journal: Path) -> None:
+    """It goes on afterwards and is whole; one that is closed meanwhile ends."""
+    beside = PausedProcesses()
+    export = ExportApart(order(journal), beside)
+    pieces = [next(export)]
+    beside.give_way(True)
+    status = Path(f"/proc/{export._process.pid}/status")
+    while "T (stopped)" not in status.read_text():
+        os.sched_yield()
+    beside.give_way(False)
+    pieces += export
+    assert b"".join(pieces).count(b"\n") == ROWS
+
+    closed = ExportApart(order(journal), beside)
+    beside.give_way(True)
+    closed.close()
+    assert closed._process.returncode == -signal.SIGKILL

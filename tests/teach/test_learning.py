@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from linewatch.errors import UsageError
+from linewatch.runtime.paused_processes import PausedProcesses
 from linewatch.settings import ModelsSettings, Settings
 from linewatch.teach.datasets import Datasets
 from linewatch.teach.learning import Learning
@@ -107,13 +108,14 @@ def test_it_stands_still_while_a_part_is_judged(
     started(learning)
     assert learning._process is not None
     status = Path(f"/proc/{learning._process.pid}/status")
-    learning.paused.give_way(True)
+    learning._beside.give_way(True)
     while "T (stopped)" not in status.read_text():
         os.sched_yield()
-    other = Learning(settings, datasets)
+    other_beside = PausedProcesses()
+    other = Learning(settings, datasets, beside=other_beside)
     while "T (stopped)" in status.read_text():
         os.sched_yield()
-    other.paused.give_way(True)
+    other_beside.give_way(True)
     while "T (stopped)" not in status.read_text():
         os.sched_yield()
     other.close()

@@ -53,7 +53,7 @@ PROMISE_OPERATIONS = {
     ),
     ("get", "/api/reinspections"): Operation(
         id="reinspections",
-        summary="PASS parts drawn for re-inspection that nobody has marked, the oldest first",
+        summary="Unmarked PASS parts drawn for re-inspection, the oldest first",
         query=ReinspectionQuery,
         answers={200: Answer("The parts, at most `limit`.", list[ReviewedVerdict])},
         errors=(400, 503),

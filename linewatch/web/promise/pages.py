@@ -37,7 +37,7 @@ class PromisePages:
         return jsonify([asdict(state) for state in self._records.promises()])
 
     def reinspections(self) -> Response:
-        """Send drawn PASS parts that nobody has marked, the oldest first."""
+        """Send unmarked drawn PASS parts, the oldest first."""
         asked = read_reinspection_query(request.args, self._texts)
         drawn = self._records.reinspections(asked.limit, asked.after, asked.product)
         none = {"actual": "", "note": ""}

@@ -5,6 +5,7 @@ from typing import Self
 
 from linewatch.line.commands import Commands
 from linewatch.line.station import Station
+from linewatch.runtime.paused_processes import PausedProcesses
 from linewatch.settings import Settings
 from linewatch.teach.collector import Collector
 from linewatch.teach.datasets import Datasets
@@ -21,13 +22,12 @@ class Teacher:
     Learning goes on: its process outlives this one.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, beside: PausedProcesses | None = None) -> None:
         self._settings = settings
         self._datasets = Datasets(settings.teach, settings.evidence.free_bytes_min)
         self._thumbnails = Thumbnails(self._datasets)
         self._maps = ScoreMaps(self._datasets, settings.models, settings.evidence.free_bytes_min)
-        self._learning = Learning(settings, self._datasets)
-        self.give_way = self._learning.paused.give_way
+        self._learning = Learning(settings, self._datasets, beside=beside)
         self.collector = Collector(self._datasets, self._thumbnails)
 
     def __enter__(self) -> Self:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from linewatch.runtime.paused_process import RESTS_MAX_NS, SHARE, PausedProcess
+from linewatch.runtime.paused_processes import RESTS_MAX_NS, SHARE, PausedProcesses
 
 MS = 1_000_000
 
@@ -37,12 +37,12 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def paused(clock: Clock, process: subprocess.Popen[bytes]) -> Iterator[PausedProcess]:
+def paused(clock: Clock, process: subprocess.Popen[bytes]) -> Iterator[PausedProcesses]:
     """Return what stops the process."""
-    found = PausedProcess(clock)
+    found = PausedProcesses(clock)
     found.watch(process.pid)
     yield found
-    found.release()
+    found.release(process.pid)
 
 
 def is_stopped(process: subprocess.Popen[bytes]) -> bool:
@@ -56,7 +56,7 @@ def is_stopped(process: subprocess.Popen[bytes]) -> bool:
 
 
 def test_a_process_stands_still_while_there_is_work(
-    paused: PausedProcess, process: subprocess.Popen[bytes]
+    paused: PausedProcesses, process: subprocess.Popen[bytes]
 ) -> None:
     """It stops when the work begins and goes on when it has ended."""
     paused.give_way(True)
@@ -66,7 +66,7 @@ def test_a_process_stands_still_while_there_is_work(
 
 
 def test_a_process_gets_its_share_of_the_time_beside_endless_work(
-    paused: PausedProcess, process: subprocess.Popen[bytes], clock: Clock
+    paused: PausedProcesses, process: subprocess.Popen[bytes], clock: Clock
 ) -> None:
     """It never stands still for long, and runs for a fifth of the time."""
     ran, steps = 0, 5_000
@@ -77,16 +77,18 @@ def test_a_process_gets_its_share_of_the_time_beside_endless_work(
     assert steps / SHARE - RESTS_MAX_NS // MS <= ran <= steps / SHARE + RESTS_MAX_NS // MS
 
 
-def test_a_process_runs_once_it_is_released(paused: PausedProcess, process: subprocess.Popen[bytes]) -> None:
+def test_a_process_runs_once_it_is_released(
+    paused: PausedProcesses, process: subprocess.Popen[bytes]
+) -> None:
     """After that nothing stops it."""
     paused.give_way(True)
-    paused.release()
+    paused.release(process.pid)
     paused.give_way(True)
     assert not is_stopped(process)
 
 
 def test_a_process_that_has_ended_is_no_error(
-    paused: PausedProcess, process: subprocess.Popen[bytes]
+    paused: PausedProcesses, process: subprocess.Popen[bytes]
 ) -> None:
     """Neither stopping it nor taking it again raises."""
     process.kill()
@@ -126,3 +128,18 @@ def test_a_stopped_process_goes_on_when_its_parent_was_killed() -> None:
         parent.stdin.flush()
         assert parent.wait(30) == -signal.SIGKILL
         assert parent.stdout.readline() == "ended\n"  # Its input ended with its parent.
+
+
+def test_several_processes_stand_still_together(
+    paused: PausedProcesses, process: subprocess.Popen[bytes]
+) -> None:
+    """One that is released does not run the others."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        paused.watch(other.pid)
+        paused.give_way(True)
+        both = is_stopped(process), is_stopped(other)
+        paused.release(other.pid)
+        after = is_stopped(process), is_stopped(other)
+        other.kill()
+
+    assert (both, after) == ((True, True), (True, False))
