@@ -77,6 +77,7 @@ def test_a_promise_that_breaks_is_heard_at_once_and_once(tmp_path: Path, mosquit
         ear.wait(lambda ear: bool(promises(ear)), "the end of the alarm")
         assert corrected == MARKS
         assert [event["broken"] for event in promises(ear)] == [0]
+        daemon.stop()
     with closing(sqlite3.connect(tmp_path / "journal.db")) as db:
-        told = db.execute("SELECT action FROM audit WHERE action LIKE 'promise%' ORDER BY id").fetchall()
-    assert told == [("promise_broken",), ("promise_alarm_ended",)]
+        acts = db.execute("SELECT action FROM audit WHERE action LIKE 'promise%' ORDER BY id").fetchall()
+    assert acts == [("promise_broken",), ("promise_alarm_ended",)]

@@ -189,7 +189,7 @@ class PromiseWatch:
         self._found: dict[str, ProductPromises] = {}
         self._calibrations: dict[tuple[str, str], Calibration] = {}
         self._due_s = -math.inf
-        self._told: dict[tuple[str, str], tuple[int, bool]] = {}  # Product and promise -> test, broken.
+        self._reported: dict[tuple[str, str], tuple[int, bool]] = {}  # Product and promise -> test, broken.
 
     @classmethod
     def of(cls, settings: Settings, journal: Journal, **more: Any) -> Self:
@@ -285,10 +285,10 @@ class PromiseWatch:
             begun = alarms.get(promise.name)
             if promise.standing is Standing.BROKEN:
                 if begun is None or begun.test != found.test.test:
-                    self._tell(events, found.test, promise)
+                    self._announce(events, found.test, promise)
                     self._counts.begin_alarm(found.test.product, promise.name, found.test.test)
             elif begun is not None:
-                self._tell(events, found.test, promise)
+                self._announce(events, found.test, promise)
                 self._counts.end_alarm(found.test.product, promise.name)
 
     def _show_figures(self, found: ProductPromises) -> None:
@@ -303,7 +303,7 @@ class PromiseWatch:
                 waiting=found.waiting,
             )
 
-    def _tell(self, events: Events, test: PromiseTest, promise: Promise) -> None:
+    def _announce(self, events: Events, test: PromiseTest, promise: Promise) -> None:
         """Report that an alarm begins or ends; first to whom it may concern, then for the record."""
         broken = promise.standing is Standing.BROKEN
         facts = {
@@ -317,9 +317,12 @@ class PromiseWatch:
             "parts": promise.parts,
             "since_ms": promise.broken_since_ms or test.since_ms,
         }
-        if self._told.get((test.product, promise.name)) != (test.test, broken):  # Else the disk refused it.
+        if self._reported.get((test.product, promise.name)) != (
+            test.test,
+            broken,
+        ):  # Else the disk refused it.
             words = " ".join(f"{key}={fact}" for key, fact in facts.items())
             log.warning("promise broken=%d %s", broken, words)
             events.event("promise", broken=int(broken), **facts)
-            self._told[test.product, promise.name] = test.test, broken
+            self._reported[test.product, promise.name] = test.test, broken
         self._journal.audit(BY, "promise_broken" if broken else "promise_alarm_ended", facts)

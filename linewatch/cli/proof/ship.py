@@ -17,10 +17,10 @@ def ship(
     today: Annotated[bool, typer.Option("--today", help="Also write the UTC day that is not over.")] = False,
     config: Config = None,
 ) -> None:
-    """Write every UTC day of the journal that is over to Parquet files, unless they are up to date.
+    """Write whole days of the journal as Parquet files.
 
-    Verdicts, latest reviews, states and audit, below DIR/station=NAME/day=YYYY-MM-DD.
-    The line may run meanwhile, and goes first.
+    Every UTC day that is over, unless its files are up to date: verdicts, latest reviews, states and audit,
+    below DIR/station=NAME/day=YYYY-MM-DD. The line may run meanwhile, and goes first.
     """
     if importlib.util.find_spec("pyarrow") is None:
         raise missing_extra("fleet", "this command")
