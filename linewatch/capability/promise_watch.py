@@ -317,10 +317,8 @@ class PromiseWatch:
             "parts": promise.parts,
             "since_ms": promise.broken_since_ms or test.since_ms,
         }
-        if self._reported.get((test.product, promise.name)) != (
-            test.test,
-            broken,
-        ):  # Else the disk refused it.
+        # Where only the disk refused the entry of the audit, the event is out already.
+        if self._reported.get((test.product, promise.name)) != (test.test, broken):
             words = " ".join(f"{key}={fact}" for key, fact in facts.items())
             log.warning("promise broken=%d %s", broken, words)
             events.event("promise", broken=int(broken), **facts)
