@@ -16,11 +16,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +33,7 @@ ROWS = 864_000
 SHIPPED = "parquet"  # The form that `linewatch ship` writes, by command only.
 RATIO_MAX = 1.1  # Of the 95th percentiles, with an export over without.
 TOKEN = "a-token-of-the-benchmark"
-SAMPLE_S = 0.2
+SAMPLE_S = 1.0
 
 
 def main() -> None:
@@ -47,9 +46,10 @@ def main() -> None:
     parser.add_argument("--idle-s", type=float, default=60.0)
     parser.add_argument("--forms", default=f"csv,jsonl,{SHIPPED}")
     parser.add_argument("--be-client-of", metavar="ADDRESS", help=argparse.SUPPRESS)
+    parser.add_argument("--daemon", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.be_client_of:
-        print(be_client(options.be_client_of))
+        print(*be_client(options.be_client_of, options.daemon))
         return
     forms = options.forms.split(",")
     with tempfile.TemporaryDirectory() as name:
@@ -102,47 +102,34 @@ def by_http(daemon: Daemon, form: str) -> tuple[float, float, float]:
     """Export over HTTP; return seconds, megabytes received, and the export process's peak memory in MB."""
     address = f"{daemon.address}/api/export?format={form}&limit=1000000"
     started = time.monotonic()
-    with memory_of_children(daemon.process.pid) as peaks:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks.export", "--be-client-of", address],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-    return time.monotonic() - started, int(done.stdout) / 1e6, max(peaks.values(), default=0.0)
+    client = [sys.executable, "-m", "tests.benchmarks.export", "--be-client-of", address]
+    done = subprocess.run(
+        [*client, "--daemon", str(daemon.process.pid)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    size, memory_mb = done.stdout.split()
+    return time.monotonic() - started, int(size) / 1e6, float(memory_mb)
 
 
-def be_client(address: str) -> int:
-    """Read an export to its end; return the number of its bytes."""
+def be_client(address: str, daemon: int) -> tuple[int, float]:
+    """Read an export to its end; return the number of its bytes, and its process's peak memory in MB."""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    size = 0
+    size, peak_mb, due_s = 0, 0.0, 0.0
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {TOKEN}"})
     with urllib.request.urlopen(request, timeout=600) as answer:
         while piece := answer.read(65_536):
             size += len(piece)
-    return size
+            if time.monotonic() >= due_s:
+                due_s = time.monotonic() + SAMPLE_S
+                peak_mb = max(peak_mb, _export_memory_mb(daemon))
+    return size, peak_mb
 
 
-@contextmanager
-def memory_of_children(pid: int) -> Iterator[dict[int, float]]:
-    """Collect the peak memory in MB of each export process of a daemon, by its id."""
-    peaks: dict[int, float] = {}
-    stop = threading.Event()
-
-    def sample() -> None:
-        while not stop.wait(SAMPLE_S):
-            for child in _children(pid):
-                with suppress(OSError):
-                    if b"export.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                        peaks[child] = _memory_mb(child, "VmHWM")
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    try:
-        yield peaks
-    finally:
-        stop.set()
-        thread.join()
+def _export_memory_mb(daemon: int) -> float:
+    for child in _children(daemon):
+        with suppress(OSError):
+            if b"export.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return _memory_mb(child, "VmHWM")
+    return 0.0
 
 
 def _children(pid: int) -> list[int]:
