@@ -19,7 +19,8 @@ class Outstanding:
     def __init__(self, answer_within_ns: int, busy: Callable[[bool], None] = lambda _: None) -> None:
         """Take how long after its exposure a part without a result is answered for, in nanoseconds.
 
-        `busy` is called after each exposure and each verdict with whether one is owed; it must not wait.
+        `busy` is called after each exposure and each recorded verdict with whether a verdict is owed; it must
+        not wait.
         """
         self._answer_within_ns = answer_within_ns
         self._busy = busy
@@ -39,9 +40,13 @@ class Outstanding:
             if not self._owed or self._owed[0].seq > seq:
                 return False  # It was answered for when its time was over.
             frame = self._owed.popleft()
-            self._busy(bool(self._owed))
         assert frame.seq == seq, f"part {seq} was recorded before part {frame.seq}"
         return True
+
+    def recorded(self) -> None:
+        """Note that the verdict settled last is recorded: now the line may be idle."""
+        with self._lock:
+            self._busy(bool(self._owed))
 
     def overdue(self, now_ns: int) -> Frame | None:
         """Return the oldest exposure if it must be answered for now, without a result."""
@@ -88,5 +93,6 @@ def record_in_time(
             if outstanding.settle(inspection.frame.seq):
                 with stage.working():
                     record(inspection)
+                outstanding.recorded()
     finally:
         inlet.abandon()

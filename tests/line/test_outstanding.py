@@ -51,13 +51,16 @@ def test_several_views_are_one_part() -> None:
 
 
 def test_it_says_whether_a_verdict_is_owed() -> None:
-    """After each exposure and each verdict: what gives way to the line waits for the last one."""
+    """After each exposure and each recorded verdict: what gives way to the line waits for the last one."""
     said: list[bool] = []
     owed = Outstanding(190 * MS, said.append)
     owed.add(exposure(1, 0))
     owed.add(exposure(2, 100))
-    owed.settle(1)
-    owed.settle(2)
+    for seq in (1, 2):
+        before = len(said)
+        owed.settle(seq)
+        assert len(said) == before, "it is not published yet"
+        owed.recorded()
 
     assert said == [True, True, True, False]
 
